@@ -1,0 +1,279 @@
+"""What a caller may pass: everything else is refused here, before anything is sent.
+
+Each check names the argument and, unless it is a secret, the value that was wrong. The limits are
+the API reference's; where it is silent, only what could reach another path, host or header is
+refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+from collections.abc import Iterable
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from sinch_qn.errors import InvalidRequestError
+from sinch_qn.models import (
+    GlobalProcessState,
+    TextEnableNumbersRequest,
+    TextEnableTollFreeNumbersRequest,
+)
+from sinch_qn.phone import check_e164
+
+MAX_NUMBERS = 500
+"""Numbers in one `textEnableNumbers` request; the reference limits no other."""
+
+_MAX_TEXT = 4096
+"""Characters in one text field: no documented limit, but no name or address is longer."""
+
+_PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_CODE = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
+_PAGE_TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
+_SECRET = re.compile(r"[!-~]{1,1024}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STATE_PREFIX = "GLOBAL_PROCESS_STATE_"
+
+
+def check_project_id(value: object) -> str:
+    """Return *value* if it can be a project id: letters, digits, `-` and `_`."""
+    if not isinstance(value, str) or not _PROJECT_ID.fullmatch(value):
+        raise InvalidRequestError(
+            f"project_id: {_shown(value)} is not a project id: 1 to 64 letters, digits, '-' or '_'"
+        )
+    return value
+
+
+def check_secret(value: object, field: str, *, forbidden: str = "") -> None:
+    """Refuse what cannot be a credential, without repeating it."""
+    if (
+        not isinstance(value, str)
+        or not _SECRET.fullmatch(value)
+        or (forbidden and forbidden in value)
+    ):
+        raise InvalidRequestError(
+            f"{field}: expected 1 to 1024 printable ASCII characters without spaces"
+            + (f" or {forbidden!r}" if forbidden else "")
+            + " (the value is not shown)"
+        )
+
+
+def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
+    """Return the base address *value* without a trailing slash.
+
+    `http://` would show credentials and codes to everyone on the way: it is refused except on
+    loopback, or with *allow_http*.
+    """
+    if not isinstance(value, str):
+        raise InvalidRequestError(f"{field}: an address is a string, not {type(value).__name__}")
+    parts = _split(value)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequestError(f"{field}: {_shown(value)} is not an https:// address")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise InvalidRequestError(f"{field}: no user, query or fragment may be in the address")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+        raise InvalidRequestError(
+            f"{field}: {_shown(value)} is not encrypted: use https://, or allow_http=True"
+        )
+    return value.rstrip("/")
+
+
+def check_timeout(value: object) -> float:
+    """Return *value*, a number of seconds above zero."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not value > 0
+        or math.isinf(value)
+    ):
+        raise InvalidRequestError(f"timeout: {_shown(value)} is not a number of seconds above 0")
+    return value
+
+
+def check_code(value: object) -> str:
+    """Return *value* if it can be a code; it is text, so that leading zeros are kept."""
+    if not isinstance(value, str):
+        raise InvalidRequestError(
+            f"code: a code is a string such as '0123', not {type(value).__name__}"
+        )
+    if not _CODE.fullmatch(value):
+        raise InvalidRequestError(
+            "code: expected 1 to 32 digits or letters without spaces (the value is not shown)"
+        )
+    return value
+
+
+def check_phone_numbers(value: object, field: str, *, maximum: int | None = None) -> list[str]:
+    """Return *value* as a list of one or more E.164 numbers."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InvalidRequestError(
+            f"{field}: expected a list of phone numbers, not {type(value).__name__}"
+        )
+    numbers = [check_e164(number, f"{field}[{index}]") for index, number in enumerate(value)]
+    if not numbers:
+        raise InvalidRequestError(f"{field}: at least one phone number is needed")
+    if maximum is not None and len(numbers) > maximum:
+        raise InvalidRequestError(
+            f"{field}: {len(numbers)} numbers, but one request takes at most {maximum}"
+        )
+    return numbers
+
+
+def check_state(value: object) -> GlobalProcessState:
+    """Return *value* as a state: a `GlobalProcessState` or its wire name."""
+    if isinstance(value, str) and value.startswith(_STATE_PREFIX) and value.isidentifier():
+        return GlobalProcessState(value)
+    raise InvalidRequestError(
+        f"states: {_shown(value)} is not a GlobalProcessState or its name on the wire"
+    )
+
+
+def check_states(values: Iterable[object]) -> frozenset[GlobalProcessState]:
+    """Return *values*, at least one, as states."""
+    states = frozenset(check_state(value) for value in values)
+    if not states:
+        raise InvalidRequestError("states: name at least one state to wait for")
+    return states
+
+
+def list_query(
+    state: object,
+    *,
+    region_code: object = None,
+    page_size: object = None,
+    order_by: object = None,
+    page_token: object = None,
+) -> dict[str, str]:
+    """Return the checked query of a listing, by wire name; what is None is left out."""
+    query = {"states": str(check_state(state))}
+    if region_code is not None:
+        query["regionCode"] = _one_of("region_code", region_code, "US", "CA")
+    if page_size is not None:
+        if isinstance(page_size, bool) or not isinstance(page_size, int) or page_size < 1:
+            raise InvalidRequestError(
+                f"page_size: {_shown(page_size)} is not a whole number from 1"
+            )
+        query["pageSize"] = str(page_size)
+    if page_token is not None:
+        if not isinstance(page_token, str) or not _PAGE_TOKEN.fullmatch(page_token):
+            raise InvalidRequestError(f"page_token: {_shown(page_token)} is not a page token")
+        query["pageToken"] = page_token
+    if order_by is not None:
+        query["orderBy"] = _one_of("order_by", order_by, "createdTime", "updatedTime")
+    return query
+
+
+def check_text_enable(
+    request: TextEnableNumbersRequest, project_id: str
+) -> TextEnableNumbersRequest:
+    """Return *request* unless `textEnableNumbers` documents it as invalid."""
+    if not isinstance(request, TextEnableNumbersRequest):
+        raise InvalidRequestError(
+            f"request: expected a TextEnableNumbersRequest, not {type(request).__name__}"
+        )
+    check_phone_numbers(request.numbers, "numbers", maximum=MAX_NUMBERS)
+    if request.project_id is not None and request.project_id != project_id:
+        raise InvalidRequestError(
+            f"project_id: {_shown(request.project_id)} is not the client's project {project_id!r}"
+        )
+    _check_order(request, "direct_loa_info", "reseller_loa_info", "blanket_loa_info")
+    return request
+
+
+def check_text_enable_toll_free(
+    request: TextEnableTollFreeNumbersRequest,
+) -> TextEnableTollFreeNumbersRequest:
+    """Return *request* unless `textEnableTollFreeNumbers` documents it as invalid."""
+    if not isinstance(request, TextEnableTollFreeNumbersRequest):
+        raise InvalidRequestError(
+            f"request: expected a TextEnableTollFreeNumbersRequest, not {type(request).__name__}"
+        )
+    check_phone_numbers(request.numbers, "numbers")
+    _check_order(request, "direct_loa_info", "reseller_loa_info")
+    return request
+
+
+def _check_order(
+    request: TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest, *loa_fields: str
+) -> None:
+    _check_fields(request)
+    _one_of("region_code", request.region_code, "US", "CA")
+    given = [name for name in loa_fields if getattr(request, name) is not None]
+    if len(given) != 1:
+        raise InvalidRequestError(
+            f"exactly one of {', '.join(loa_fields)} is needed, not {' and '.join(given) or 'none'}"
+        )
+    if request.callback_url is not None:
+        parts = _split(request.callback_url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequestError(
+                f"callback_url: {_shown(request.callback_url)} is not an http(s) address"
+            )
+
+
+def _check_fields(model: Any, path: str = "") -> None:
+    """Check each field's type and text, all the way down; values are personal, so never shown."""
+    for field in attrs.fields(attrs.resolve_types(type(model))):
+        value, name = getattr(model, field.name), path + field.name
+        if value is None and field.default is None:
+            continue
+        expected = _expected(field)
+        if not isinstance(value, expected):
+            raise InvalidRequestError(
+                f"{name}: expected {expected.__name__}, not {type(value).__name__}"
+            )
+        if isinstance(value, str):
+            if not value.strip() or len(value) > _MAX_TEXT:
+                raise InvalidRequestError(f"{name}: expected 1 to {_MAX_TEXT} characters of text")
+            if _CONTROL.search(value):
+                raise InvalidRequestError(f"{name}: control characters are not allowed")
+        elif isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise InvalidRequestError(f"{name}: a time needs a time zone, for example UTC")
+        elif attrs.has(type(value)):
+            _check_fields(value, f"{name}.")
+
+
+def _expected(field: attrs.Attribute[Any]) -> type:
+    """Return the class that the annotation `X`, `X | None` or `list[X]` of *field* stands for."""
+    kind: Any = field.type
+    if isinstance(kind, types.UnionType):
+        kind = next(k for k in get_args(kind) if k is not types.NoneType)
+    outer: type = get_origin(kind) or kind
+    return outer
+
+
+def _one_of(field: str, value: object, *allowed: str) -> str:
+    if isinstance(value, str) and value in allowed:
+        return str(value)
+    raise InvalidRequestError(f"{field}: {_shown(value)} is not one of {', '.join(allowed)}")
+
+
+def _split(value: str) -> SplitResult | None:
+    if not value.isascii() or _CONTROL.search(value) or " " in value or "\\" in value:
+        return None
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises for a port that is none
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(value: object, limit: int = 64) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({type(value).__name__})"

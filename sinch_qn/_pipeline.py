@@ -1,0 +1,267 @@
+"""One call from operation to answer: deadline, rate limit, token, transport, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode
+
+import attrs
+import orjson
+
+from sinch_qn._checks import check_timeout
+from sinch_qn._operations import Operation, Replay
+from sinch_qn._transport import Progress, Transport
+from sinch_qn._version import __version__
+from sinch_qn._wire import Request, Response, encode, read_json, read_model
+from sinch_qn.auth import Auth
+from sinch_qn.errors import (
+    AuthenticationError,
+    ConnectError,
+    DeadlineExceededError,
+    NotFoundError,
+    Outcome,
+    SinchError,
+)
+from sinch_qn.phone import check_e164
+from sinch_qn.rate_limit import RateLimit
+from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_repeatable
+
+_log = logging.getLogger("sinch_qn")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_HEADERS = {
+    "Accept": "application/json",
+    # A compressed answer could be a bomb, and these are too small to be worth it.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"sinch-qn/{__version__}",
+}
+_JSON_HEADERS = _HEADERS | {"Content-Type": "application/json"}
+
+
+@attrs.define
+class _Call(Progress):
+    """One call's memory across its attempts."""
+
+    attempts: int = 0
+    retries: int = 0
+    renewed: bool = False
+    """The token was refused once already."""
+    may_have_happened: bool = False
+    """An attempt before this one ended with an unknown outcome."""
+
+
+class Pipeline:
+    """Everything between the facade and the wire; each of its parts can be had separately."""
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        auth: Auth,
+        transport: Transport,
+        timeout: float,
+        retry: RetryRule,
+        rate_limit: RateLimit | None = None,
+        quota: RetryQuota | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Take the parts; *root* is the address down to and including the project."""
+        self._root = root
+        self._auth = auth
+        self._transport = transport
+        self._timeout = timeout
+        self._retry = retry
+        self._rate_limit = rate_limit
+        self._quota = quota or RetryQuota()
+        self._sleep = sleep
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def call(
+        self,
+        operation: Operation[T],
+        *,
+        phone_number: str | None = None,
+        body: object = None,
+        timeout: float | None = None,
+        retry: RetryRule | None = None,
+    ) -> T:
+        """Carry out *operation* and return its answer as a model.
+
+        Everything it does, waits included, ends before *timeout* seconds are over.
+        """
+        request = self._request(operation, phone_number=phone_number, body=body)
+        return await self._within(timeout, operation, request, retry, read_model)
+
+    async def call_raw(
+        self,
+        operation: Operation[Any],
+        *,
+        query: Mapping[str, str],
+        timeout: float | None = None,
+        retry: RetryRule | None = None,
+    ) -> dict[str, Any] | None:
+        """Carry out *operation* and return its answer's JSON object, to be read in pieces."""
+        request = self._request(operation, query=query)
+        return await self._within(timeout, operation, request, retry, read_json)
+
+    async def close(self) -> None:
+        """Give back the sockets and tasks that were opened here."""
+        await self._auth.close()
+        await self._transport.close()
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this client is bound to the event loop of its first call: "
+                "make one client for each event loop"
+            )
+
+    def _request(
+        self,
+        operation: Operation[Any],
+        *,
+        phone_number: str | None = None,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Request:
+        """Build the request: the one place where values become part of an address."""
+        path = operation.path
+        if "{phoneNumber}" in path:
+            # An E.164 number has no character that could leave its path segment.
+            path = path.replace("{phoneNumber}", check_e164(phone_number))
+        return Request(
+            operation.method,
+            self._root + path + ("?" + urlencode(query) if query else ""),
+            _HEADERS if body is None else _JSON_HEADERS,
+            None if body is None else orjson.dumps(encode(body)),
+            fresh_connection=operation.replay is Replay.NEVER,
+        )
+
+    async def _within(
+        self,
+        timeout: float | None,
+        operation: Operation[Any],
+        request: Request,
+        retry: RetryRule | None,
+        read: Callable[[Operation[Any], Response], R],
+    ) -> R:
+        self._check_loop()
+        seconds = self._timeout if timeout is None else check_timeout(timeout)
+        call = _Call()
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                return await self._attempts(
+                    operation, request, call, retry or self._retry, deadline, read
+                )
+        except TimeoutError as error:
+            raise _too_late(call, seconds) from error
+
+    async def _attempts(
+        self,
+        operation: Operation[Any],
+        request: Request,
+        call: _Call,
+        retry: RetryRule,
+        deadline: asyncio.Timeout,
+        read: Callable[[Operation[Any], Response], R],
+    ) -> R:
+        while True:
+            call.attempts += 1
+            authorization = ""
+            try:
+                if self._rate_limit is not None:
+                    call.waiting_for = "the rate limit"
+                    await self._rate_limit.acquire()
+                call.waiting_for = "an access token"
+                authorization = await self._auth.authorize(self._transport.send)
+                response = await self._exchange(operation, request, authorization, call)
+                answer = read(operation, response)
+            except SinchError as error:
+                failure = error
+            else:
+                self._quota.give_back(call.retries)
+                return answer
+            if isinstance(failure, NotFoundError) and _was_deleted_before(operation, call):
+                return cast("R", None)
+            failure.attempts = call.attempts
+            call.connected = False
+            call.may_have_happened |= failure.outcome is Outcome.UNKNOWN
+            try:
+                if not self._renewed_token(failure, authorization, call):
+                    await self._wait_to_retry(operation, failure, call, retry, deadline)
+            finally:
+                del failure  # its traceback holds this frame: do not leave a cycle behind
+
+    async def _exchange(
+        self, operation: Operation[Any], request: Request, authorization: str, call: _Call
+    ) -> Response:
+        started = asyncio.get_running_loop().time()
+        authorized = Request(
+            request.method,
+            request.url,
+            {**request.headers, "Authorization": authorization},
+            request.body,
+            request.fresh_connection,
+        )
+        response = await self._transport.send(authorized, call)
+        if _log.isEnabledFor(logging.INFO):
+            taken = 1000 * (asyncio.get_running_loop().time() - started)
+            _log.info(
+                "%s %s -> %d in %.0f ms", operation.method, operation.path, response.status, taken
+            )
+        return response
+
+    def _renewed_token(self, failure: SinchError, authorization: str, call: _Call) -> bool:
+        """Say whether a refused token makes way for a fresh one: once, policy or not."""
+        if (
+            call.renewed
+            or not isinstance(failure, AuthenticationError)
+            or failure.outcome is not Outcome.REJECTED
+        ):
+            return False
+        call.renewed = self._auth.renew(authorization)
+        return call.renewed
+
+    async def _wait_to_retry(
+        self,
+        operation: Operation[Any],
+        failure: SinchError,
+        call: _Call,
+        retry: RetryRule,
+        deadline: asyncio.Timeout,
+    ) -> None:
+        """Wait until the next attempt's time, or raise *failure* if there is to be none."""
+        if not is_repeatable(operation, failure):
+            raise failure
+        when = deadline.when()
+        remaining = float("inf") if when is None else when - asyncio.get_running_loop().time()
+        attempt = call.attempts - call.renewed
+        delay = retry(Failure(operation, failure, attempt, remaining))
+        if delay is None or delay >= remaining or not self._quota.spend():
+            raise failure
+        call.retries += 1
+        call.waiting_for = "the next attempt"
+        _log.info("%s failed (%s): again in %.1f s", operation.id, type(failure).__name__, delay)
+        await self._sleep(delay)
+
+
+def _was_deleted_before(operation: Operation[Any], call: _Call) -> bool:
+    """Say whether a 404 means that an earlier attempt, whose answer was lost, did the work."""
+    return operation.method == "DELETE" and call.may_have_happened
+
+
+def _too_late(call: _Call, seconds: float) -> SinchError:
+    message = f"not done within {seconds:g} s: the time ran out waiting for {call.waiting_for}"
+    if call.connected or call.may_have_happened:
+        return DeadlineExceededError(message, outcome=Outcome.UNKNOWN, attempts=call.attempts)
+    if call.waiting_for == "a free connection":
+        return ConnectError(message, attempts=call.attempts)
+    return DeadlineExceededError(message, outcome=Outcome.NOT_SENT, attempts=call.attempts)

@@ -1,0 +1,201 @@
+"""The client's only aiohttp: a request out, a bounded answer in, its exceptions translated once."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import aiohttp
+import attrs
+import yarl
+
+from sinch_qn._wire import Request, Response
+from sinch_qn.errors import ConnectError, InvalidResponseError, TransportError
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+MAX_BODY = 16 * 1024 * 1024
+"""No answer is read beyond this many bytes: a listing page of 10,000 numbers is under 5 MiB."""
+
+# The pipeline holds the one deadline; aiohttp's own timers would only cost.
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+
+@attrs.define
+class Progress:
+    """How far a request has come; read when the deadline cuts it off."""
+
+    waiting_for: str = "its turn"
+    connected: bool = False
+    """True from the moment a connection was had: the request may have left."""
+
+
+_progress: ContextVar[Progress] = ContextVar("progress")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Says when a request has its connection, which aiohttp tells in no cheaper way."""
+
+    async def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        progress = _progress.get()
+        progress.connected = True
+        progress.waiting_for = "the answer"
+        return connection
+
+
+class Transport:
+    """Sends requests over its own two sessions, or over one that was handed in.
+
+    Own sessions: one keeps connections alive; the other opens a fresh one for each request that
+    must not be repeated, because a request on a connection that the server has just dropped is
+    lost without a trace, and nobody could say whether the phone rings.
+    """
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        max_connections: int = 100,
+        max_body: int = MAX_BODY,
+        created_at: str = "",
+    ) -> None:
+        self._brought = session
+        self._max_connections = max_connections
+        self._max_body = max_body
+        self._created_at = created_at
+        # A brought session has a cap of its own; ours is told apart from a slow server.
+        self._slots = None if session else asyncio.Semaphore(max_connections)
+        self._kept: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def send(self, request: Request, progress: Progress | None = None) -> Response:
+        """Return the answer, whatever its status.
+
+        Raises `ConnectError` while nothing can have left, `TransportError` after, and
+        `InvalidResponseError` for what is not HTTP or is over the size cap.
+        """
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        progress = progress or Progress()
+        if self._slots is None:
+            return await self._exchange(request, progress)
+        progress.waiting_for = "a free connection"
+        async with self._slots:
+            return await self._exchange(request, progress)
+
+    async def _exchange(self, request: Request, progress: Progress) -> Response:
+        progress.waiting_for = "a connection"
+        # Without our connector there is no telling: be on the safe side.
+        progress.connected = self._brought is not None
+        _progress.set(progress)
+        session = self._session(fresh=request.fresh_connection)
+        try:
+            answer = await session.request(
+                request.method,
+                yarl.URL(request.url, encoded=True),
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=False,
+                timeout=_NO_TIMEOUT,
+            )
+            try:
+                return Response(answer.status, answer.headers, await self._read(answer))
+            finally:
+                answer.close()  # does nothing once the body was read to its end
+        except aiohttp.ClientResponseError as error:
+            # Not chained: this one holds the request, and with it the Authorization header.
+            failure = InvalidResponseError(f"the answer is not HTTP: {error.message}")
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translate(error, connected=progress.connected) from error
+        raise failure
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        """Return the body; an error's body is only its explanation, so that one may be dropped."""
+        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        problem = f"encoded body ({encoding[:20]})" if encoding not in ("identity", "") else None
+        chunks: list[bytes] = []
+        if problem is None:
+            size = 0
+            async for chunk in answer.content.iter_any():
+                size += len(chunk)
+                if size > self._max_body:
+                    problem = f"body of more than {self._max_body} bytes"
+                    break
+                chunks.append(chunk)
+        if problem is None:
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if answer.status >= 400:
+            return b""
+        raise InvalidResponseError(f"{problem} refused", status_code=answer.status)
+
+    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
+        if self._brought is not None:
+            if self._brought.closed:
+                raise RuntimeError("the aiohttp session that was handed in is closed")
+            return self._brought
+        if fresh:
+            if self._fresh is None:
+                self._fresh = _open_session(_Connector(limit=0, force_close=True))
+            return self._fresh
+        if self._kept is None:
+            self._kept = _open_session(_Connector(limit=0))
+        return self._kept
+
+    async def close(self) -> None:
+        """Close the sessions that were opened here; one that was handed in stays open."""
+        self._closed = True
+        for session in (self._kept, self._fresh):
+            if session is not None:
+                await session.close()
+        self._kept = self._fresh = None
+
+    def __del__(self) -> None:
+        # aiohttp would warn too, but could not say whose session it was.
+        left = [session for session in (self._kept, self._fresh) if session is not None]
+        for session in left:
+            if session.connector is not None:
+                session.connector.close()
+            session.detach()
+        if left:
+            warnings.warn(
+                f"QualifiedNumbersClient made at {self._created_at} was not closed: "
+                "use 'async with' or await client.close()",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+
+def _open_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=_NO_TIMEOUT,
+        auto_decompress=False,
+    )
+    # aiohttp would repeat GET, PUT and DELETE once by itself; retries are ours to count.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+def _translate(error: Exception, *, connected: bool) -> TransportError:
+    """Return our error for one of aiohttp's or the socket's."""
+    what = str(error) or type(error).__name__
+    if not connected or isinstance(
+        error,
+        aiohttp.ClientConnectorError
+        | aiohttp.ClientProxyConnectionError
+        | aiohttp.ConnectionTimeoutError
+        | aiohttp.InvalidURL,
+    ):
+        return ConnectError(f"no connection: {what}")
+    return TransportError(f"the connection broke: {what}")

@@ -1,0 +1,326 @@
+"""Between bytes and models: requests are written strictly, answers are read tolerantly. No I/O."""
+
+from __future__ import annotations
+
+import http
+import types
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any, TypeVar, cast, get_args
+
+import attrs
+import orjson
+from cattrs import Converter, transform_error
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
+from sinch_qn._operations import Operation
+from sinch_qn.errors import (
+    InvalidRequestError,
+    InvalidResponseError,
+    Outcome,
+    StatusError,
+    status_error_class,
+)
+
+T = TypeVar("T")
+
+_TEN_YEARS = 315_360_000.0
+
+
+@attrs.frozen
+class Request:
+    """One HTTP request, complete but for its connection."""
+
+    method: str
+    url: str
+    """Absolute, and encoded already."""
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    fresh_connection: bool = False
+    """Send it on a connection that was never used: one that may be stale could lose it."""
+
+
+@attrs.frozen
+class Response:
+    """One HTTP answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+
+# ---- models and JSON ---------------------------------------------------------------------------
+
+
+def encode(model: Any) -> dict[str, Any]:
+    """Return *model* as a JSON object with wire names; what is None is left out."""
+    written: dict[str, Any] = _converter.unstructure(model)
+    return written
+
+
+def decode(value: object, model: type[T]) -> T:
+    """Return the JSON object *value* as a *model*.
+
+    Raises `InvalidResponseError`, which names the fields that do not fit but never their values.
+    """
+    if not isinstance(value, dict):
+        raise InvalidResponseError(f"expected a {model.__name__} object, not {_kind(value)}")
+    try:
+        return _converter.structure(value, model)
+    except Exception:  # noqa: BLE001 - whatever a field's hook raised, the value does not fit
+        problem = _explain(value, model)
+    raise InvalidResponseError(f"the answer is no {model.__name__}: {problem}")
+
+
+def _explain(value: object, model: type) -> str:
+    try:
+        _explaining_converter.structure(value, model)
+    except Exception as error:  # noqa: BLE001 - as above, now with the paths
+        return "; ".join(transform_error(error)[:3])
+    return "unknown reason"
+
+
+def _read_str(value: object, _: object) -> str:
+    if type(value) is not str:
+        raise TypeError("expected a string")
+    return value
+
+
+def _read_bool(value: object, _: object) -> bool:
+    if type(value) is not bool:
+        raise TypeError("expected true or false")
+    return value
+
+
+def _read_int(value: object, _: object) -> int:
+    # 64-bit integers travel as strings in this family of APIs.
+    if type(value) is not int and not (isinstance(value, str) and value.isdecimal()):
+        raise TypeError("expected a whole number")
+    return int(value)
+
+
+def _read_datetime(value: object, _: object) -> datetime | None:
+    """Read RFC 3339; a missing zone means UTC, and an empty string no time at all."""
+    if type(value) is not str:
+        raise TypeError("expected a time")
+    if not value:
+        return None
+    time = datetime.fromisoformat(value.upper())
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def write_datetime(value: datetime) -> str:
+    """Write *value* as RFC 3339 in UTC; a naive one is refused, as nobody could say when it is."""
+    if value.tzinfo is None:
+        raise InvalidRequestError("a time needs a time zone, for example datetime.UTC")
+    spec = "seconds" if not value.microsecond else "auto"
+    if value.microsecond and not value.microsecond % 1000:
+        spec = "milliseconds"
+    return value.astimezone(UTC).isoformat(timespec=spec).removesuffix("+00:00") + "Z"
+
+
+def _open_enum_or_int(union: Any) -> type[OpenStrEnum] | None:
+    """Return the enum in `SomeEnum | int [| None]`, the type of a status that is either."""
+    if not isinstance(union, types.UnionType):
+        return None
+    kinds = get_args(union)
+    return next((k for k in kinds if int in kinds and issubclass(k, OpenStrEnum)), None)
+
+
+def _read_open_enum_or_int(union: Any) -> Callable[[object, object], Any]:
+    enum = _open_enum_or_int(union)
+    assert enum is not None  # noqa: S101 - the predicate of this factory
+    optional = type(None) in get_args(union)
+
+    def read(value: object, _: object) -> OpenStrEnum | int | None:
+        if type(value) is int or (value is None and optional):
+            return value
+        return enum(_read_str(value, None))
+
+    return read
+
+
+def _read_str_enum(value: object, enum: type[OpenStrEnum]) -> OpenStrEnum:
+    return enum(_read_str(value, None))
+
+
+def _read_int_enum(value: object, enum: type[OpenIntEnum]) -> OpenIntEnum:
+    if type(value) is int or type(value) is str:
+        return enum(value)  # type: ignore[arg-type]  # text is what _missing_ is for
+    raise TypeError("expected a number or its name")
+
+
+def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
+    def factory(model: type) -> Callable[..., Any]:
+        attrs.resolve_types(model)
+        fields = attrs.fields(model)
+        renames: dict[str, Any] = {f.name: override(rename=f.metadata["wire"]) for f in fields}
+        read: Callable[..., Any] = make_dict_structure_fn(model, converter, **renames)
+        aliases = {a: f.metadata["wire"] for f in fields for a in f.metadata.get("aliases", ())}
+
+        def read_model(value: Any, kind: Any) -> Any:
+            if type(value) is not dict:
+                raise TypeError("expected an object")
+            for alias, wire in aliases.items():
+                if value.get(wire) is None and alias in value:
+                    value = {**value, wire: value[alias]}
+            return read(value, kind)
+
+        return read_model
+
+    return factory
+
+
+def _model_writer(converter: Converter) -> Callable[[type], Callable[..., Any]]:
+    def factory(model: type) -> Callable[..., Any]:
+        attrs.resolve_types(model)
+        fields = attrs.fields(model)
+        renames: dict[str, Any] = {f.name: override(rename=f.metadata["wire"]) for f in fields}
+        return make_dict_unstructure_fn(model, converter, _cattrs_omit_if_default=True, **renames)
+
+    return factory
+
+
+def _make_converter(*, explains: bool) -> Converter:
+    converter = Converter(detailed_validation=explains)
+    converter.register_structure_hook(str, _read_str)
+    converter.register_structure_hook(bool, _read_bool)
+    converter.register_structure_hook(int, _read_int)
+    converter.register_structure_hook(datetime, _read_datetime)
+    converter.register_structure_hook(OpenStrEnum, _read_str_enum)
+    converter.register_structure_hook(OpenIntEnum, _read_int_enum)
+    converter.register_structure_hook_factory(_open_enum_or_int_predicate, _read_open_enum_or_int)
+    converter.register_structure_hook_factory(attrs.has, _model_reader(converter))
+    converter.register_unstructure_hook(datetime, write_datetime)
+    converter.register_unstructure_hook(OpenStrEnum, _write_plain)
+    converter.register_unstructure_hook(OpenIntEnum, _write_plain)
+    converter.register_unstructure_hook_func(_open_enum_or_int_predicate, _write_plain)
+    converter.register_unstructure_hook_factory(attrs.has, _model_writer(converter))
+    return converter
+
+
+def _open_enum_or_int_predicate(kind: Any) -> bool:
+    return _open_enum_or_int(kind) is not None
+
+
+def _write_plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+_converter = _make_converter(explains=False)
+_explaining_converter = _make_converter(explains=True)
+
+
+# ---- answers -----------------------------------------------------------------------------------
+
+
+def read_model(operation: Operation[T], response: Response) -> T:
+    """Return the answer to *operation* as its model; raises as `read_json` and `decode` do."""
+    body = read_json(operation, response)
+    return cast("T", None) if body is None else decode(body, operation.answer)
+
+
+def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] | None:
+    """Return a 2xx's JSON object, or None where no body is expected.
+
+    Raises a `StatusError` for an error status, `InvalidResponseError` for what cannot be an answer
+    to *operation*: a redirect, a body that is not a JSON object, an error in a 200, a missing id.
+    """
+    if response.status >= 400:
+        raise status_error(response)
+    if not 200 <= response.status < 300:
+        raise InvalidResponseError(
+            f"HTTP {response.status} is not followed: no redirect is part of this API",
+            status_code=response.status,
+        )
+    expects_body = operation.answer is not type(None)
+    if not expects_body and not response.body.strip():
+        return None
+    problem = None
+    body = _parse(response.body)
+    if not isinstance(body, dict):
+        problem = f"expected a JSON object, not {_kind(body)}"
+    elif operation.required not in body and (error := _error_body(body)):
+        problem = f"an error in a {response.status}: {_text(error.get('message'))}"
+    elif operation.required is not None and body.get(operation.required) in (None, ""):
+        problem = f"the answer lacks its {operation.required}"
+    if problem is not None:
+        raise InvalidResponseError(problem, status_code=response.status)
+    return body if expects_body else None
+
+
+def status_error(response: Response) -> StatusError:
+    """Return the error that an answer with an error status stands for, whatever its body is."""
+    body = _parse(response.body)
+    error = (_error_body(body) if isinstance(body, dict) else None) or {}
+    code, status, details = error.get("code"), error.get("status"), error.get("details")
+    retry_after = _retry_after(response.headers)
+    return status_error_class(response.status)(
+        _text(error.get("message")) or _phrase(response.status),
+        status_code=response.status,
+        code=str(code) if isinstance(code, str | int) else None,
+        status=_text(status) or None,
+        details=[d for d in details if isinstance(d, dict)] if isinstance(details, list) else (),
+        retry_after=retry_after,
+        retry_at=None
+        if retry_after is None
+        else datetime.now(UTC) + timedelta(seconds=retry_after),
+        # A proxy may give up on a request that the server goes on to carry out.
+        outcome=Outcome.UNKNOWN if response.status == http.HTTPStatus.REQUEST_TIMEOUT else None,
+    )
+
+
+def _error_body(body: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the error in *body*, flat or wrapped in `error`; None if it carries none."""
+    wrapped = body.get("error")
+    if isinstance(wrapped, dict):
+        return wrapped
+    if isinstance(wrapped, str):  # as OAuth2 servers say it
+        return {"message": body.get("error_description") or wrapped, "status": wrapped}
+    return body if "code" in body or "message" in body else None
+
+
+def _parse(body: bytes) -> Any:
+    """Return the JSON value in *body*, or Ellipsis if there is none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ...
+
+
+def _kind(value: object) -> str:
+    if value is ...:
+        return "something else"
+    return "null" if value is None else type(value).__name__
+
+
+def _text(value: object) -> str:
+    """Return *value* if it is text, fit for one line of a log or a terminal."""
+    if not isinstance(value, str):
+        return ""
+    return "".join(c if c.isprintable() else " " for c in value[:1000])
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "unknown status"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds in `Retry-After` (RFC 9110, 10.2.3); a date is measured against `Date`."""
+    value = headers.get("Retry-After", "").strip()
+    try:
+        if value.isdecimal():
+            seconds = float(value)
+        else:
+            until = parsedate_to_datetime(value)
+            since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
+            seconds = (until - (since or datetime.now(UTC))).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # TypeError: one of the two dates has no zone
+        return None
+    return min(max(seconds, 0.0), _TEN_YEARS)

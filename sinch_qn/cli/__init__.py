@@ -1,0 +1,19 @@
+"""The command `sinch-qn`: a floor above the client, installed with `sinch-qn[cli]`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+_NEEDED = ("click", "phonenumbers", "rich", "jsonschema_rs")
+
+
+def main() -> int:
+    """Run the command line, or say in one line how to install what it needs."""
+    if any(find_spec(name) is None for name in _NEEDED):
+        print("sinch-qn needs an extra: pip install 'sinch-qn[cli]'", file=sys.stderr)  # noqa: T201
+        return 2
+    from sinch_qn.cli.commands import cli  # noqa: PLC0415 - needs the extra
+
+    cli.main(prog_name="sinch-qn")
+    return 0

@@ -1,0 +1,267 @@
+"""The commands: read what was given, call Sinch, show the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import aclosing, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sinch_qn import __version__
+from sinch_qn.cli import exits
+from sinch_qn.cli.exits import Exit
+from sinch_qn.cli.inputs import (
+    FILE,
+    NUMBER,
+    STATE,
+    ask,
+    examples,
+    gather,
+    json_option,
+    numbers_input,
+    region_option,
+    yes_option,
+)
+from sinch_qn.cli.output import Lines, NumberLines, say, show_number, state_name
+from sinch_qn.errors import SinchError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from sinch_qn import QualifiedNumbersClient
+    from sinch_qn.cli.as_written import Number
+    from sinch_qn.models import GlobalProcessState
+
+T = TypeVar("T")
+
+_ADDED_AT_ONCE = 500
+"""Numbers in one `addNumbers` request: as many as Sinch's dashboard takes."""
+
+
+class _Commands(click.Group):
+    """Turns every expected failure of a command into a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a reader that went away shows here, not at the interpreter's end
+        except SinchError as error:
+            ctx.exit(exits.explain(error, ctx.invoked_subcommand or ""))
+        except BrokenPipeError:
+            raise  # click ends quietly
+        except OSError as error:
+            say(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), "error")
+            ctx.exit(Exit.USAGE)
+        except click.Abort:
+            say("Nothing was done.", "\ninterrupted")
+            ctx.exit(Exit.INTERRUPTED)
+        except KeyboardInterrupt:
+            ctx.exit(exits.explain_interrupt(ctx.invoked_subcommand or ""))
+        return result
+
+
+def call(job: Callable[[QualifiedNumbersClient], Awaitable[T]]) -> T:
+    """Run *job* with a client made from the environment."""
+    from sinch_qn import QualifiedNumbersClient  # noqa: PLC0415 - 250 ms, when it is needed
+
+    async def run() -> T:
+        async with QualifiedNumbersClient.from_env() as client:
+            return await job(client)
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def _about(number: Number) -> Iterator[None]:
+    """Name *number* in an error, where a command has several."""
+    try:
+        yield
+    except SinchError as error:
+        error.add_note(number.e164)
+        raise
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "sinch-qn demo",
+        "sinch-qn list verified",
+        "sinch-qn add '(202) 555-0134'",
+        "sinch-qn send +12025550134",
+        "sinch-qn verify +12025550134 0417",
+    ),
+)
+@click.version_option(__version__, prog_name="sinch-qn")
+def cli() -> None:
+    """Prove that you own phone numbers, then text-enable them, with Sinch.
+
+    Credentials come from the environment: SINCH_PROJECT_ID, SINCH_KEY_ID and SINCH_KEY_SECRET.
+    `sinch-qn sandbox` prints some that need no account.
+    """
+
+
+@cli.command(
+    "list",
+    epilog=examples(
+        "sinch-qn list",
+        "sinch-qn list verified hosting_failed --region CA",
+        "sinch-qn list verification-pending --json | jq -r .phoneNumber",
+    ),
+)
+@click.argument("states", nargs=-1, type=STATE)
+@region_option
+@click.option("--page-size", type=click.IntRange(min=1), help="Numbers per request.")
+@click.option("--order-by", type=click.Choice(["createdTime", "updatedTime"]))
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many numbers.")
+@json_option
+def list_numbers(
+    states: Sequence[GlobalProcessState],
+    region: str | None,
+    page_size: int | None,
+    order_by: str | None,
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """List the project's numbers in STATES, by default in all of them."""
+
+    async def job(client: QualifiedNumbersClient) -> None:
+        listing = client.list_numbers(
+            *states, region_code=region, page_size=page_size, order_by=order_by
+        )
+        shown = 0
+        with NumberLines(as_json=as_json) as lines:
+            async with aclosing(listing):
+                async for number in listing:
+                    lines.add_number(number)
+                    shown += 1
+                    if shown == limit:
+                        return
+
+    call(job)
+
+
+@cli.command(epilog=examples("sinch-qn get +12025550134", "sinch-qn get --json '(202) 555-0134'"))
+@click.argument("numbers", nargs=-1, required=True, type=NUMBER)
+@json_option
+def get(numbers: Sequence[Number], *, as_json: bool) -> None:
+    """Show NUMBERS as they are now."""
+
+    async def job(client: QualifiedNumbersClient) -> None:
+        with NumberLines(as_json=as_json) as lines:
+            for number in numbers:
+                with _about(number):
+                    lines.add_number(await client.get_number(number.e164))
+
+    call(job)
+
+
+@cli.command(
+    epilog=examples(
+        "sinch-qn add '(202) 555-0134' 202-555-0135",
+        "sinch-qn add --file customers.csv --column Phone",
+    )
+)
+@numbers_input
+@json_option
+def add(
+    numbers: Sequence[Number],
+    path: Path | None,
+    column: str | None,
+    *,
+    skip_invalid: bool,
+    as_json: bool,
+) -> None:
+    """Ask Sinch to qualify NUMBERS. You must then show that they are yours."""
+    wanted = gather(numbers, path, column, skip_invalid=skip_invalid)
+
+    async def job(client: QualifiedNumbersClient) -> None:
+        rest = iter(number.e164 for number in wanted)
+        with NumberLines(as_json=as_json) as lines:
+            while batch := list(islice(rest, _ADDED_AT_ONCE)):
+                for number in await client.add_numbers(batch):
+                    lines.add_number(number)
+
+    call(job)
+    say(
+        "Now show that they are yours: email their invoices to orders@sinch.com (1 to 3 working"
+        " days), or ring each with `sinch-qn send NUMBER` and hand in the code that is read out."
+    )
+
+
+@cli.command(epilog=examples("sinch-qn delete +12025550134", "sinch-qn delete --yes +12025550134"))
+@click.argument("numbers", nargs=-1, required=True, type=NUMBER)
+@yes_option
+@json_option
+def delete(numbers: Sequence[Number], *, yes: bool, as_json: bool) -> None:
+    """Delete NUMBERS from the project. Asks first."""
+    ask(f"Delete {_listed(numbers)} from the project?", yes=yes)
+
+    async def job(client: QualifiedNumbersClient) -> None:
+        with Lines("NUMBER", "RESULT", as_json=as_json) as lines:
+            for number in numbers:
+                with _about(number):
+                    await client.delete_number(number.e164)
+                lines.add({"phoneNumber": number.e164, "deleted": True}, number.e164, "deleted")
+
+    call(job)
+
+
+@cli.command(epilog=examples("sinch-qn send +12025550134", "sinch-qn send --yes +12025550134"))
+@click.argument("number", type=NUMBER)
+@yes_option
+@json_option
+def send(number: Number, *, yes: bool, as_json: bool) -> None:
+    """Ring NUMBER and read out a code. Asks first: a call cannot be taken back."""
+    ask(f"Ring {number.e164} now?", yes=yes)
+    show_number(call(lambda client: client.send_voice_challenge(number.e164)), as_json=as_json)
+    say(f"Hand in the code: sinch-qn verify {number.e164}")
+
+
+@cli.command(
+    epilog=examples(
+        "sinch-qn verify +12025550134",
+        "sinch-qn verify +12025550134 0417",
+        "echo 0417 | sinch-qn verify +12025550134",
+    )
+)
+@click.argument("number", type=NUMBER)
+@click.argument("code", required=False)
+@json_option
+def verify(number: Number, code: str | None, *, as_json: bool) -> None:
+    """Hand in the CODE that was read out to NUMBER; it is asked for if not given.
+
+    Exits with 0 only if the number is verified now.
+    """
+    heard = code or click.prompt(f"Code that {number.e164} heard", err=True)
+    answer = call(lambda client: client.verify_voice_challenge(number.e164, heard.strip()))
+    show_number(answer, as_json=as_json)
+    if state_name(answer) not in ("VERIFIED", "HOSTING_IN_PROGRESS", "HOSTING_DONE"):
+        say(f"{number.e164} is not verified: {state_name(answer) or 'no state'}", "error")
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+@cli.command(
+    epilog=examples(
+        "sinch-qn sandbox",
+        "sinch-qn sandbox --port 8080 --answer-delay 3",
+        "sinch-qn sandbox --port 8080 --seed 555-0100-as-you-like.csv",
+    )
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+def sandbox(**settings: Any) -> None:
+    """Run a fake Sinch until Ctrl-C, and print the variables that lead to it."""
+    from sinch_qn.cli.local import serve  # noqa: PLC0415
+
+    serve(**settings)
+
+
+def _listed(numbers: Sequence[Number], most: int = 5) -> str:
+    shown = ", ".join(number.e164 for number in numbers[:most])
+    return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")

@@ -1,0 +1,207 @@
+"""The operations as the sandbox answers them: a checked request in, the answer's JSON out."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.sandbox.rules import BrokenRulesError, Checked, Violation
+from sinch_qn.sandbox.world import Event, Number, Order, Refusal, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_HTTP_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "INTERNAL": 500,
+}
+
+
+def error_json(
+    status: str, message: str, fields: Iterable[tuple[str, str]] = ()
+) -> tuple[int, dict[str, Any]]:
+    """Return the HTTP status of an error and its flat form, whose `code` is a string."""
+    code = _HTTP_STATUS[status]
+    error: dict[str, Any] = {"code": str(code), "message": message, "status": status}
+    if violations := [{"field": field, "description": what} for field, what in fields]:
+        error["details"] = [{"type": "BadRequest", "fieldViolations": violations}]
+    return code, error
+
+
+def time_json(seconds: float) -> str:
+    """Return a time in RFC 3339 with `Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+_ELIGIBLE = {"osrEligibility": {"status": "DONE"}}
+_CALLED = {**_ELIGIBLE, "ownershipVerification": {"status": "IN_PROGRESS"}}
+_OWNED = {**_ELIGIBLE, "ownershipVerification": {"status": "DONE"}}
+_WRONG = {"ownershipVerification": {"status": "FAILED", "error": "The code was not valid."}}
+_BLOCKED = {"ownershipVerification": {"status": "FAILED", "error": "No attempts are left."}}
+_FAILED = {"hostedNumber": {"status": 2, "error": "The number could not be hosted."}}
+_DETAILS: Mapping[State, Mapping[str, object]] = {
+    State.ELIGIBLE_CHECK_PENDING: {"osrEligibility": {"status": "IN_PROGRESS"}},
+    State.ELIGIBLE: _ELIGIBLE,
+    State.NOT_ELIGIBLE: {"osrEligibility": {"status": "FAILED", "error": "Not eligible."}},
+    State.VERIFICATION_PENDING: _CALLED,
+    State.VERIFICATION_FAILED: {**_ELIGIBLE, **_WRONG},
+    State.VERIFICATION_BLOCKED: {**_ELIGIBLE, **_BLOCKED},
+    State.VERIFIED: _OWNED,
+    State.HOSTING_IN_PROGRESS: _OWNED,
+    State.HOSTING_DONE: {**_OWNED, "hostedNumber": {"status": 1}},
+    State.HOSTING_FAILED: {**_OWNED, **_FAILED},
+}
+
+
+def number_json(world: World, number: Number) -> dict[str, object]:
+    """Return a QualifiedNumber; what its state says nothing about is left out."""
+    return {
+        "phoneNumber": number.phone_number,
+        "projectId": world.settings.project_id,
+        "regionCode": number.region,
+        "globalProcessState": number.state,
+        **_DETAILS.get(number.state, {}),
+        "createdTime": time_json(number.created),
+        "updatedTime": time_json(number.updated),
+    }
+
+
+_KEPT = (
+    "displayName",
+    "regionCode",
+    "servicePlanId",
+    "campaignId",
+    "callbackUrl",
+    "scheduledOsrUpdateTime",
+    "migrateToSinchTmo",
+)
+
+
+def order_json(world: World, order: Order) -> dict[str, object]:
+    """Return a HostingOrder."""
+    request = order.request
+    loa = request.get("directLoaInfo") or request.get("resellerLoaInfo") or {}
+    kind = {"loaType": "RESELLER" if "resellerLoaInfo" in request else "DIRECT"} if loa else {}
+    return {
+        "projectId": world.settings.project_id,
+        "hostingOrderId": order.id,
+        "state": order.state,
+        "type": "TYPE_TEXT_ENABLE",
+        **{name: request[name] for name in _KEPT if name in request},
+        "hostingOrderInfo": {**loa, **kind},
+        "createdTime": time_json(order.created),
+        "updatedTime": time_json(order.updated),
+    }
+
+
+def event_json(world: World, event: Event) -> dict[str, object]:
+    """Return the CallbackEvent that tells *event*."""
+    return {
+        "resourceType": "HOSTING_ORDER_NUMBER",
+        "eventType": event.type,
+        "eventId": event.id,
+        "timestamp": time_json(event.time),
+        "projectId": world.settings.project_id,
+        "resourceId": event.phone_number,
+        "status": "SUCCEEDED" if event.failure is None else "FAILED",
+        **({"failureCode": event.failure} if event.failure else {}),
+    }
+
+
+def _list(world: World, asked: Checked) -> object:
+    query = asked.query
+    cap = world.settings.page_size_cap
+    size = query.get("pageSize") or cap
+    if size < 0:
+        raise _invalid("pageSize", "is negative")
+    order_by = query.get("orderBy") or "createdTime"
+    if order_by not in {"createdTime", "updatedTime"}:
+        raise _invalid("orderBy", "is neither createdTime nor updatedTime")
+    state, region = State(query["states"]), query.get("regionCode")
+    listing = [state, region, order_by]
+    page, after = world.page(
+        state,
+        size=min(size, cap),
+        region=region,
+        by_update=order_by == "updatedTime",
+        after=_read_token(query.get("pageToken"), listing),
+    )
+    return {
+        "qualifiedNumbers": [number_json(world, number) for number in page],
+        "totalSize": world.count(state, region),
+        **({"nextPageToken": _token([*listing, *after])} if after else {}),
+    }
+
+
+def _token(listing_and_place: list[object]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(listing_and_place)).decode()
+
+
+def _read_token(token: str | None, listing: list[str | None]) -> tuple[float, int] | None:
+    """Return where the page of *token* starts: the token itself knows, nothing is kept here."""
+    if not token:
+        return None
+    try:
+        *made_for, updated, position = orjson.loads(base64.urlsafe_b64decode(token))
+        place = float(updated), int(position)
+    except (TypeError, ValueError):
+        made_for = []
+    if made_for != listing:
+        raise _invalid("pageToken", "is not of this listing")
+    return place
+
+
+def _invalid(field: str, why: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", "The request is not valid.", [(field, why)])
+
+
+def _add(world: World, asked: Checked) -> object:
+    numbers = world.add(asked.body["phoneNumbers"])
+    return {"qualifiedNumbers": [number_json(world, number) for number in numbers]}
+
+
+def _get(world: World, asked: Checked) -> object:
+    return number_json(world, world.get(asked.phone_number))
+
+
+def _delete(world: World, asked: Checked) -> None:
+    world.delete(asked.phone_number)
+
+
+def _text_enable(world: World, asked: Checked, *, toll_free: bool) -> object:
+    project_id = world.settings.project_id
+    if asked.body.get("projectId", project_id) != project_id:
+        raise BrokenRulesError([Violation("textEnableNumbers", "projectId", "is not the path's")])
+    order = world.text_enable(asked.body, toll_free=toll_free)
+    return order_json(world, order) if toll_free else {"hostingOrderId": order.id}
+
+
+def _ring(world: World, asked: Checked) -> object:
+    return number_json(world, world.ring(asked.phone_number))
+
+
+def _verify(world: World, asked: Checked) -> object:
+    return number_json(world, world.verify(asked.phone_number, asked.body["code"]))
+
+
+HANDLERS: Mapping[str, Callable[[World, Checked], object]] = {
+    "listQualifiedNumbers": _list,
+    "getQualifiedNumber": _get,
+    "deleteQualifiedNumber": _delete,
+    "addQualifiedNumbers": _add,
+    "textEnableNumbers": partial(_text_enable, toll_free=False),
+    "textEnableTollFreeNumbers": partial(_text_enable, toll_free=True),
+    "sendVoiceChallenge": _ring,
+    "verifyVoiceChallenge": _verify,
+}
+"""What does an operation's work, by its id; None is an empty answer."""

@@ -1,0 +1,147 @@
+"""Enums that keep what they do not know."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sinch_qn.models import GlobalProcessState, HostingStatus, LoaType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
+
+
+def pickled(value: Any, protocol: int) -> Any:
+    """Return *value* from its pickle."""
+    return pickle.loads(pickle.dumps(value, protocol))  # noqa: S301 - our own
+
+
+COPIES: list[Callable[[Any], Any]] = [
+    copy.copy,
+    copy.deepcopy,
+    *(partial(pickled, protocol=number) for number in range(pickle.HIGHEST_PROTOCOL + 1)),
+]
+
+VALUES = [
+    GlobalProcessState.VERIFIED,
+    GlobalProcessState("GLOBAL_PROCESS_STATE_NEW"),
+    GlobalProcessState("VERIFIED"),  # unknown, although it is the name of a known one
+    GlobalProcessState(""),
+    HostingStatus.HOSTED,
+    HostingStatus(7),
+    HostingStatus(-1),
+]
+
+
+@given(st.text())
+def test_text_survives(value: str) -> None:
+    """Whatever text the server sends, the member equals, hashes and prints like it."""
+    member = LoaType(value)
+    if member.is_known:
+        assert member.value == value.upper()
+    else:
+        assert member == member.value == member.name == str(member) == f"{member}" == value
+        assert hash(member) == hash(value)
+        assert member in {value, "DIRECT"}
+        assert type(member) is LoaType
+
+
+@given(st.integers())
+def test_integer_survives(value: int) -> None:
+    """Whatever integer the server sends, the member equals, hashes and prints like it."""
+    member = HostingStatus(value)
+    assert member.is_known is (value in {0, 1, 2})
+    assert member == member.value == value
+    assert str(member) == f"{member}" == str(value)
+    assert hash(member) == hash(value)
+    assert type(member) is HostingStatus
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("copied", COPIES)
+def test_copies_are_the_same_value(
+    value: OpenStrEnum | OpenIntEnum, copied: Callable[[Any], Any]
+) -> None:
+    """Pickling and copying keep a value as it is, known or not, and its class."""
+    other = copied(value)
+    assert type(other) is type(value)
+    assert (other, other.value, other.name) == (value, value.value, value.name)
+    assert other.is_known is value.is_known
+    if value.is_known:
+        assert other is value
+
+
+def test_known_members_hash_like_their_values() -> None:
+    """A known member stands in a set or a dict for its raw value, and the other way round."""
+    counts = {GlobalProcessState.VERIFIED: 1}
+    assert counts["GLOBAL_PROCESS_STATE_VERIFIED"] == 1  # type: ignore[index]
+    assert str(GlobalProcessState.VERIFIED) == "GLOBAL_PROCESS_STATE_VERIFIED"
+    assert GlobalProcessState.VERIFIED.is_known
+
+
+def test_unknown_values_are_not_members() -> None:
+    """Asking for an unknown value adds nothing: not to the length, not to iteration."""
+    before = len(GlobalProcessState), len(HostingStatus)
+    unknown = GlobalProcessState("GLOBAL_PROCESS_STATE_NEW"), HostingStatus(7)
+    assert (len(GlobalProcessState), len(HostingStatus)) == before
+    assert unknown[0] not in list(GlobalProcessState)
+    assert unknown[1] not in list(HostingStatus)
+    assert unknown[0] != GlobalProcessState.UNSPECIFIED
+    assert not any(value.is_known for value in unknown)
+
+
+def test_unknown_values_are_not_kept() -> None:
+    """A server that sends ever new values fills no memory here."""
+    unknown = GlobalProcessState("GLOBAL_PROCESS_STATE_NEW")
+    assert GlobalProcessState("GLOBAL_PROCESS_STATE_NEW") is not unknown
+    gone = weakref.ref(unknown)
+    del unknown
+    gc.collect()
+    assert gone() is None
+
+
+def test_case_is_no_difference() -> None:
+    """The schema's "Direct" and the samples' "DIRECT" are one member."""
+    assert LoaType("Direct") is LoaType("DIRECT") is LoaType.DIRECT
+    assert LoaType("reseller") is LoaType.RESELLER
+
+
+@pytest.mark.parametrize(
+    "value", [1, "1", "01", "HOSTED", "hosted", "HOSTING_STATUS_HOSTED", "hosting_status_hosted"]
+)
+def test_integer_member_is_found_by_name_and_digits(value: Any) -> None:
+    """An integer member is found however the API writes it."""
+    assert HostingStatus(value) is HostingStatus.HOSTED
+
+
+def test_unknown_digits_are_an_unknown_integer() -> None:
+    """Digits that no member has are kept as the integer that they are."""
+    digits: Any = "7"
+    assert HostingStatus(digits) == HostingStatus(7) == 7
+    assert not HostingStatus(digits).is_known
+
+
+@pytest.mark.parametrize(
+    "value", ["", "NOT_HOSTED", "HOSTING_STATUS_NEW", "STATUS_HOSTED", "1.0", "\u0661", None, 1.5]
+)
+def test_what_is_no_integer_is_refused(value: Any) -> None:
+    """An integer enum refuses what is neither an integer nor one of its names."""
+    with pytest.raises(ValueError, match="is not a valid HostingStatus"):
+        HostingStatus(value)
+
+
+@pytest.mark.parametrize("value", [None, 1, 1.5, b"VERIFIED", [], {}])
+def test_what_is_no_text_is_refused(value: Any) -> None:
+    """A text enum refuses what is not text."""
+    with pytest.raises(ValueError, match="is not a valid GlobalProcessState"):
+        GlobalProcessState(value)
