@@ -69,9 +69,13 @@ def decode(value: object, model: type[T]) -> T:
     if not isinstance(value, dict):
         raise InvalidResponseError(f"expected a {model.__name__} object, not {_kind(value)}")
     try:
-        return _converter.structure(value, model)
+        read: T | None = _converter.structure(value, model)
     except Exception:  # noqa: BLE001 - whatever a field's hook raised, the value does not fit
         problem = _explain(value, model)
+    else:
+        if read is not None:
+            return read
+        problem = "a required field is missing"
     raise InvalidResponseError(f"the answer is no {model.__name__}: {problem}")
 
 
@@ -147,10 +151,14 @@ def _read_str_enum(value: object, enum: type[OpenStrEnum]) -> OpenStrEnum:
     return enum(_read_str(value, None))
 
 
-def _read_int_enum(value: object, enum: type[OpenIntEnum]) -> OpenIntEnum:
-    if type(value) is int or type(value) is str:
-        return enum(value)  # type: ignore[arg-type]  # text is what _missing_ is for
-    raise TypeError("expected a number or its name")
+def _read_int_enum(value: Any, enum: type[OpenIntEnum]) -> OpenIntEnum | None:
+    """Read a number or its name; a name that nobody here knows has no number, so it is None."""
+    if type(value) is int:
+        return enum(value)
+    try:
+        return enum(_read_str(value, None))  # type: ignore[arg-type]  # _missing_ reads names
+    except ValueError:
+        return None
 
 
 def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
@@ -159,11 +167,18 @@ def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
         fields = attrs.fields(model)
         renames: dict[str, Any] = {f.name: override(rename=f.metadata["wire"]) for f in fields}
         read: Callable[..., Any] = make_dict_structure_fn(model, converter, **renames)
-        aliases = {a: f.metadata["wire"] for f in fields for a in f.metadata.get("aliases", ())}
+        aliases = {
+            a: f.metadata["wire"] for f in fields for a in f.metadata.get("wire_aliases", ())
+        }
+
+        required = [f.metadata["wire"] for f in fields if f.default is attrs.NOTHING]
 
         def read_model(value: Any, kind: Any) -> Any:
             if type(value) is not dict:
                 raise TypeError("expected an object")
+            if any(value.get(wire) is None for wire in required):
+                # An order whose echo of the letter is incomplete was placed all the same.
+                return None
             for alias, wire in aliases.items():
                 if value.get(wire) is None and alias in value:
                     value = {**value, wire: value[alias]}

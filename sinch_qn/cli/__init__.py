@@ -15,5 +15,4 @@ def main() -> int:
         return 2
     from sinch_qn.cli.commands import cli  # noqa: PLC0415 - needs the extra
 
-    cli.main(prog_name="sinch-qn")
-    return 0
+    return cli.main(prog_name="sinch-qn")

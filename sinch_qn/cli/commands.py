@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sinch_qn import __version__
-from sinch_qn.cli import exits
+from sinch_qn.cli import exits, inputs, sandbox
+from sinch_qn.cli.calling import about, call
 from sinch_qn.cli.exits import Exit
 from sinch_qn.cli.inputs import (
-    FILE,
-    NUMBER,
-    STATE,
     ask,
     examples,
-    gather,
     json_option,
+    listed,
     numbers_input,
     region_option,
     yes_option,
 )
 from sinch_qn.cli.output import Lines, NumberLines, say, show_number, state_name
+from sinch_qn.cli.text_enable import text_enable, text_enable_toll_free
 from sinch_qn.errors import SinchError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.cli.as_written import Number
     from sinch_qn.models import GlobalProcessState
-
-T = TypeVar("T")
 
 _ADDED_AT_ONCE = 500
 """Numbers in one `addNumbers` request: as many as Sinch's dashboard takes."""
@@ -64,30 +59,9 @@ class _Commands(click.Group):
         return result
 
 
-def call(job: Callable[[QualifiedNumbersClient], Awaitable[T]]) -> T:
-    """Run *job* with a client made from the environment."""
-    from sinch_qn import QualifiedNumbersClient  # noqa: PLC0415 - 250 ms, when it is needed
-
-    async def run() -> T:
-        async with QualifiedNumbersClient.from_env() as client:
-            return await job(client)
-
-    return asyncio.run(run())
-
-
-@contextmanager
-def _about(number: Number) -> Iterator[None]:
-    """Name *number* in an error, where a command has several."""
-    try:
-        yield
-    except SinchError as error:
-        error.add_note(number.e164)
-        raise
-
-
 @click.group(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "sinch-qn demo",
         "sinch-qn list verified",
@@ -113,7 +87,7 @@ def cli() -> None:
         "sinch-qn list verification-pending --json | jq -r .phoneNumber",
     ),
 )
-@click.argument("states", nargs=-1, type=STATE)
+@click.argument("states", nargs=-1, type=inputs.state)
 @region_option
 @click.option("--page-size", type=click.IntRange(min=1), help="Numbers per request.")
 @click.option("--order-by", type=click.Choice(["createdTime", "updatedTime"]))
@@ -128,7 +102,10 @@ def list_numbers(
     *,
     as_json: bool,
 ) -> None:
-    """List the project's numbers in STATES, by default in all of them."""
+    """List the project's numbers, by state.
+
+    STATES such as `verified` or `hosting_done`; by default all, in the order of a number's life.
+    """
 
     async def job(client: QualifiedNumbersClient) -> None:
         listing = client.list_numbers(
@@ -147,7 +124,7 @@ def list_numbers(
 
 
 @cli.command(epilog=examples("sinch-qn get +12025550134", "sinch-qn get --json '(202) 555-0134'"))
-@click.argument("numbers", nargs=-1, required=True, type=NUMBER)
+@click.argument("numbers", nargs=-1, required=True, type=inputs.number)
 @json_option
 def get(numbers: Sequence[Number], *, as_json: bool) -> None:
     """Show NUMBERS as they are now."""
@@ -155,7 +132,7 @@ def get(numbers: Sequence[Number], *, as_json: bool) -> None:
     async def job(client: QualifiedNumbersClient) -> None:
         with NumberLines(as_json=as_json) as lines:
             for number in numbers:
-                with _about(number):
+                with about(number.e164):
                     lines.add_number(await client.get_number(number.e164))
 
     call(job)
@@ -169,19 +146,14 @@ def get(numbers: Sequence[Number], *, as_json: bool) -> None:
 )
 @numbers_input
 @json_option
-def add(
-    numbers: Sequence[Number],
-    path: Path | None,
-    column: str | None,
-    *,
-    skip_invalid: bool,
-    as_json: bool,
-) -> None:
-    """Ask Sinch to qualify NUMBERS. You must then show that they are yours."""
-    wanted = gather(numbers, path, column, skip_invalid=skip_invalid)
+def add(numbers: Sequence[Number], *, as_json: bool) -> None:
+    """Ask Sinch to qualify NUMBERS.
+
+    You must then show that they are yours: by their invoices, or by a call to each.
+    """
 
     async def job(client: QualifiedNumbersClient) -> None:
-        rest = iter(number.e164 for number in wanted)
+        rest = iter(number.e164 for number in numbers)
         with NumberLines(as_json=as_json) as lines:
             while batch := list(islice(rest, _ADDED_AT_ONCE)):
                 for number in await client.add_numbers(batch):
@@ -195,17 +167,20 @@ def add(
 
 
 @cli.command(epilog=examples("sinch-qn delete +12025550134", "sinch-qn delete --yes +12025550134"))
-@click.argument("numbers", nargs=-1, required=True, type=NUMBER)
+@click.argument("numbers", nargs=-1, required=True, type=inputs.number)
 @yes_option
 @json_option
 def delete(numbers: Sequence[Number], *, yes: bool, as_json: bool) -> None:
-    """Delete NUMBERS from the project. Asks first."""
-    ask(f"Delete {_listed(numbers)} from the project?", yes=yes)
+    """Delete NUMBERS from the project.
+
+    Asks first.
+    """
+    ask(f"Delete {listed(numbers)} from the project?", yes=yes)
 
     async def job(client: QualifiedNumbersClient) -> None:
         with Lines("NUMBER", "RESULT", as_json=as_json) as lines:
             for number in numbers:
-                with _about(number):
+                with about(number.e164):
                     await client.delete_number(number.e164)
                 lines.add({"phoneNumber": number.e164, "deleted": True}, number.e164, "deleted")
 
@@ -213,11 +188,14 @@ def delete(numbers: Sequence[Number], *, yes: bool, as_json: bool) -> None:
 
 
 @cli.command(epilog=examples("sinch-qn send +12025550134", "sinch-qn send --yes +12025550134"))
-@click.argument("number", type=NUMBER)
+@click.argument("number", type=inputs.number)
 @yes_option
 @json_option
 def send(number: Number, *, yes: bool, as_json: bool) -> None:
-    """Ring NUMBER and read out a code. Asks first: a call cannot be taken back."""
+    """Ring NUMBER and read out a code.
+
+    Asks first, as a call cannot be taken back.
+    """
     ask(f"Ring {number.e164} now?", yes=yes)
     show_number(call(lambda client: client.send_voice_challenge(number.e164)), as_json=as_json)
     say(f"Hand in the code: sinch-qn verify {number.e164}")
@@ -230,13 +208,13 @@ def send(number: Number, *, yes: bool, as_json: bool) -> None:
         "echo 0417 | sinch-qn verify +12025550134",
     )
 )
-@click.argument("number", type=NUMBER)
+@click.argument("number", type=inputs.number)
 @click.argument("code", required=False)
 @json_option
 def verify(number: Number, code: str | None, *, as_json: bool) -> None:
-    """Hand in the CODE that was read out to NUMBER; it is asked for if not given.
+    """Hand in the CODE that was read out to NUMBER.
 
-    Exits with 0 only if the number is verified now.
+    It is asked for if not given. Exits with 0 only if the number is verified now.
     """
     heard = code or click.prompt(f"Code that {number.e164} heard", err=True)
     answer = call(lambda client: client.verify_voice_challenge(number.e164, heard.strip()))
@@ -246,22 +224,15 @@ def verify(number: Number, code: str | None, *, as_json: bool) -> None:
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-@cli.command(
-    epilog=examples(
-        "sinch-qn sandbox",
-        "sinch-qn sandbox --port 8080 --answer-delay 3",
-        "sinch-qn sandbox --port 8080 --seed 555-0100-as-you-like.csv",
-    )
-)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
-def sandbox(**settings: Any) -> None:
-    """Run a fake Sinch until Ctrl-C, and print the variables that lead to it."""
-    from sinch_qn.cli.local import serve  # noqa: PLC0415
+@cli.command("sandbox", epilog=sandbox.EXAMPLES)
+@sandbox.options
+def run_sandbox(**settings: Any) -> None:
+    """Run a fake Sinch that rings nobody, until Ctrl-C.
 
-    serve(**settings)
+    Prints the variables that lead there, ready to paste or to `eval`.
+    """
+    sandbox.serve(**settings)
 
 
-def _listed(numbers: Sequence[Number], most: int = 5) -> str:
-    shown = ", ".join(number.e164 for number in numbers[:most])
-    return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+cli.add_command(text_enable)
+cli.add_command(text_enable_toll_free)

@@ -6,8 +6,8 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from sinch_qn import errors
-from sinch_qn.errors import Outcome
 from sinch_qn.cli.output import say
+from sinch_qn.errors import Outcome
 
 if TYPE_CHECKING:
     from sinch_qn.errors import SinchError

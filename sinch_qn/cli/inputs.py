@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.core import ParameterSource as ParameterSource
 
 from sinch_qn.cli.output import say
 
@@ -18,61 +18,42 @@ if TYPE_CHECKING:
     from sinch_qn.cli.as_written import Number
     from sinch_qn.models import GlobalProcessState
 
-F = TypeVar("F", bound="Callable[..., Any]")
+
+def number(value: str) -> Number:
+    """Read a US or CA number; what will be used is said, unless it is what was written."""
+    from sinch_qn.cli import as_written  # noqa: PLC0415 - 30 ms, for numbers only
+
+    try:
+        read = as_written.read(value)
+    except as_written.RefusedNumber as error:
+        raise click.BadParameter(f"{value}: {error}") from error
+    if read.e164 != value:
+        say(f"{value} is {read.e164}")
+    return read
 
 
-class NumberType(click.ParamType):
-    """A US or CA phone number; what will be used is said unless that is what was written."""
+def state(value: str) -> GlobalProcessState:
+    """Read a state, as in `verified`, `VERIFICATION-PENDING` or by its whole name."""
+    from sinch_qn.models import GlobalProcessState  # noqa: PLC0415 - 50 ms, for states only
 
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Number:
-        from sinch_qn.cli import as_written  # noqa: PLC0415 - 30 ms, for numbers only
-
-        if isinstance(value, as_written.Number):
-            return value
-        try:
-            number = as_written.read(value)
-        except as_written.RefusedNumber as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
-        if number.e164 != value:
-            say(f"{value} is {number.e164}")
-        return number
+    name = value.upper().replace("-", "_").removeprefix("GLOBAL_PROCESS_STATE_")
+    if name not in GlobalProcessState.__members__:
+        known = ", ".join(GlobalProcessState.__members__).lower()
+        raise click.BadParameter(f"{value!r} is not a state. There are: {known}.")
+    return GlobalProcessState[name]
 
 
-class StateType(click.ParamType):
-    """A state, as in `verified`, `VERIFICATION-PENDING` or by its whole name."""
-
-    name = "state"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> GlobalProcessState:
-        from sinch_qn.models import GlobalProcessState  # noqa: PLC0415 - 50 ms
-
-        name = value.upper().replace("-", "_").removeprefix("GLOBAL_PROCESS_STATE_")
-        if name not in GlobalProcessState.__members__:
-            known = ", ".join(GlobalProcessState.__members__).lower()
-            self.fail(f"{value!r} is not a state. There are: {known}.", param, ctx)
-        return GlobalProcessState[name]
+def time(value: str) -> datetime:
+    """Read a moment with its time zone, such as `2026-01-13T14:30:00Z`."""
+    try:
+        read = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a time: 2026-01-13T14:30:00Z") from None
+    if read.tzinfo is None:
+        raise click.BadParameter(f"{value!r} has no time zone: end it with Z for UTC")
+    return read
 
 
-class TimeType(click.ParamType):
-    """A moment with its time zone, such as `2026-01-13T14:30:00Z`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
-        try:
-            time = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-01-13T14:30:00Z", param, ctx)
-        if time.tzinfo is None:
-            self.fail(f"{value!r} has no time zone: end it with Z for UTC", param, ctx)
-        return time
-
-
-NUMBER: Final = NumberType()
-STATE: Final = StateType()
-TIME: Final = TimeType()
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
@@ -96,45 +77,62 @@ def ask(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def numbers_input(command: F) -> F:
-    """Take numbers as arguments, from `--file`, or both; see `gather`."""
+def listed(numbers: Sequence[Number], most: int = 5) -> str:
+    """Return the first *most* numbers and how many more there are."""
+    shown = ", ".join(each.e164 for each in numbers[:most])
+    return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+
+
+def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* its `numbers`, from arguments, from `--file`, or from both."""
+
+    @functools.wraps(command)
+    def with_numbers(
+        numbers: Sequence[Number],
+        path: Path | None,
+        column: str | None,
+        *,
+        skip_invalid: bool,
+        **options: Any,
+    ) -> None:
+        gathered = {each.e164: each for each in numbers}
+        if path is not None:
+            for each in _read(path, column, skip_invalid=skip_invalid):
+                gathered.setdefault(each.e164, each)
+        if not gathered:
+            raise click.UsageError("no numbers: give them as arguments, or with --file.")
+        command(numbers=list(gathered.values()), **options)
+
     for option in (
         click.option("--skip-invalid", is_flag=True, help="Go on without the lines that are bad."),
         click.option("--column", help="The file's column of numbers: its heading, or 1, 2, 3 …"),
         click.option("--file", "path", type=FILE, help="A CSV file of numbers, however written."),
-        click.argument("numbers", nargs=-1, type=NUMBER),
+        click.argument("numbers", nargs=-1, type=number),
     ):
-        command = option(command)
-    return command
+        with_numbers = option(with_numbers)
+    return with_numbers
 
 
-def gather(
-    numbers: Sequence[Number], path: Path | None, column: str | None, *, skip_invalid: bool
-) -> list[Number]:
-    """Return the numbers given, each once, in their order.
+def _read(path: Path, column: str | None, *, skip_invalid: bool) -> list[Number]:
+    """Return the file's numbers, and tell each bad line, with its line number and reason.
 
-    Every bad line of the file is told with its line number and reason. Unless they may be skipped
-    nothing is done then; a duplicate is told, but harms nobody.
+    Unless bad lines may be skipped nothing is done then; a duplicate is told, but harms nobody.
     """
-    gathered = {number.e164: number for number in numbers}
-    invalid = 0
-    if path is not None:
-        from sinch_qn.cli.numbers_file import BadLine, ColumnError, read_file  # noqa: PLC0415
+    from sinch_qn.cli.numbers_file import BadLine, ColumnError, read_file  # noqa: PLC0415
 
-        try:
-            for line in read_file(path, column=column):
-                if isinstance(line, BadLine):
-                    invalid += line.duplicate_of is None
-                    say(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
-                else:
-                    gathered.setdefault(line.number.e164, line.number)
-        except ColumnError as error:
-            raise click.UsageError(f"{path}: {error}. Say which with --column.") from error
+    numbers, invalid = [], 0
+    try:
+        for line in read_file(path, column=column):
+            if isinstance(line, BadLine):
+                say(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
+                invalid += line.duplicate_of is None
+            else:
+                numbers.append(line.number)
+    except ColumnError as error:
+        raise click.UsageError(f"{path}: {error}. Say which with --column.") from error
     if invalid and not skip_invalid:
         raise click.UsageError(
-            f"{path} has {invalid} bad {'line' if invalid == 1 else 'lines'}, and nothing was done:"
-            " correct them, or repeat with --skip-invalid."
+            f"{path} has {invalid} bad {'line' if invalid == 1 else 'lines'}, and nothing was"
+            " done: correct the file, or repeat with --skip-invalid."
         )
-    if not gathered:
-        raise click.UsageError("no numbers: give them as arguments, or with --file.")
-    return list(gathered.values())
+    return numbers

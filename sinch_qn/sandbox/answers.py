@@ -113,8 +113,8 @@ def event_json(world: World, event: Event) -> dict[str, object]:
         "timestamp": time_json(event.time),
         "projectId": world.settings.project_id,
         "resourceId": event.phone_number,
-        "status": "SUCCEEDED" if event.failure is None else "FAILED",
-        **({"failureCode": event.failure} if event.failure else {}),
+        "status": "SUCCEEDED" if event.succeeded else "FAILED",
+        **({"failureCode": event.failure_code} if event.failure_code else {}),
     }
 
 
@@ -181,7 +181,8 @@ def _delete(world: World, asked: Checked) -> None:
 def _text_enable(world: World, asked: Checked, *, toll_free: bool) -> object:
     project_id = world.settings.project_id
     if asked.body.get("projectId", project_id) != project_id:
-        raise BrokenRulesError([Violation("textEnableNumbers", "projectId", "is not the path's")])
+        operation = "textEnableTollFreeNumbers" if toll_free else "textEnableNumbers"
+        raise BrokenRulesError([Violation(operation, "projectId", "is not the path's")])
     order = world.text_enable(asked.body, toll_free=toll_free)
     return order_json(world, order) if toll_free else {"hostingOrderId": order.id}
 

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import parse_qs
 
 import aiohttp
@@ -24,7 +24,8 @@ from sinch_qn.auth import BasicAuth, OAuth2
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.retry import RetryPolicy, RetryRule
-from sinch_qn.sandbox.answers import HANDLERS, error_json, event_json, order_json, time_json
+from sinch_qn.sandbox.answers import HANDLERS, error_json, event_json
+from sinch_qn.sandbox.controls import CONTROLS
 from sinch_qn.sandbox.rules import BrokenRulesError, Violation, read_rules
 from sinch_qn.sandbox.world import Clock, Event, Order, Refusal, Settings, World
 from sinch_qn.webhooks import sign
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from sinch_qn.rate_limit import RateLimit
+    from sinch_qn.sandbox.controls import Control
     from sinch_qn.sandbox.rules import Rules
 
 TOKEN = "token"  # noqa: S105 - the name under which token requests are counted
@@ -85,10 +87,12 @@ class Calls:
 class Sandbox(Settings):
     """A fake Sinch on a real socket; every setting of the world is an argument too.
 
-    async with Sandbox(max_attempts=2) as sandbox, sandbox.client() as client:
-        sandbox.add(["+12025550134"])
-        await client.send_voice_challenge("+12025550134")
-        code = sandbox.code_for("+12025550134")
+        async with Sandbox(max_attempts=2) as sandbox, sandbox.client() as client:
+            sandbox.add(["+12025550134"])
+            await client.send_voice_challenge("+12025550134")
+            code = sandbox.code_for("+12025550134")
+
+    It may be entered again after its end: with the same world, on the same port.
     """
 
     host: str = "127.0.0.1"
@@ -127,11 +131,12 @@ class Sandbox(Settings):
 
     def __attrs_post_init__(self) -> None:
         self.world = World(self, clock=self.clock, random=self.random)
-        self.clock.watch(self._look.set)
+        self.clock.watch(self._wake)
 
     # Its life.
 
     async def __aenter__(self) -> Self:
+        self._look = asyncio.Event()
         async with AsyncExitStack() as opened:
             # A client that has gone does not undo what it asked for: the work goes on.
             runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=0.5)
@@ -161,8 +166,8 @@ class Sandbox(Settings):
             path = operation.path.replace("{phoneNumber}", "{phoneNumber:[^/:]+}")
             routes.add_route(operation.method, _PROJECT + path, handle)
         routes.add_post("/oauth2/token", self._issue_token)
-        for method, path, act in _CONTROLS:
-            routes.add_route(method, "/_sandbox" + path, partial(self._control, act))
+        for method, path, act in CONTROLS:
+            routes.add_route(method, path, partial(self._control, act))
         routes.add_route("*", "/{path:.*}", self._unknown)
         return application
 
@@ -237,7 +242,7 @@ class Sandbox(Settings):
     def sign_loa(self, order_id: str) -> Order:
         """Sign the Letter of Authorization of an order that waits for it."""
         order = self.world.sign_loa(order_id)
-        self._look.set()
+        self._wake()
         return order
 
     def revoke_tokens(self) -> int:
@@ -260,7 +265,7 @@ class Sandbox(Settings):
             await asyncio.sleep(self.latency)
         response = work(body)
         if self.world.events or self.world.next_due != self._next_look:
-            self._look.set()
+            self._wake()
         return response
 
     async def _operate(
@@ -336,15 +341,19 @@ class Sandbox(Settings):
             return _refused("PERMISSION_DENIED", "The sandbox is steered from its machine only.")
         try:
             body = orjson.loads(await request.read() or b"{}")
-            answer = _json(act(self, request, body))
+            answer = _json(act(self, {**request.query, **request.match_info}, body))
         except Refusal as refusal:
             return _refused(refusal.status, str(refusal), refusal.fields)
         except (LookupError, TypeError, ValueError) as error:
             return _refused("INVALID_ARGUMENT", f"{type(error).__name__}: {error}")
-        self._look.set()
+        self._wake()
         return answer
 
     # Callbacks.
+
+    def _wake(self) -> None:
+        """See to the callbacks now: time was moved, or something done that may call for some."""
+        self._look.set()
 
     async def _deliver_callbacks(self) -> None:
         """Deliver what the world has to tell, when it happens, until cancelled."""
@@ -438,56 +447,3 @@ def _refused(
     """Return an error as the API does."""
     code, error = error_json(status, message, fields)
     return _json(error, status=code, headers=headers)
-
-
-# The sandbox's own paths, for people with curl.
-
-Control: TypeAlias = "Callable[[Sandbox, web.Request, Any], object]"
-
-
-def _show_state(sandbox: Sandbox, _: web.Request, __: Any) -> object:
-    world = sandbox.world
-    return {
-        "time": time_json(world.settle()),
-        "numbers": {state.value: count for state in State if (count := world.count(state))},
-        "orders": {order.id: order.state for order in world.orders.values()},
-        "callbacks": sandbox.callbacks,
-    }
-
-
-def _show_calls(sandbox: Sandbox, request: web.Request, _: Any) -> object:
-    phone_number = request.query.get("phoneNumber")
-    if phone_number is None:
-        return sandbox.calls.totals()
-    counts = {each: sandbox.calls.count(each, phone_number) for each in sandbox.calls.totals()}
-    return {"rings": sandbox.world.rings(phone_number), **counts}
-
-
-def _show_code(sandbox: Sandbox, request: web.Request, _: Any) -> object:
-    phone_number = request.match_info["phoneNumber"]
-    return {"phoneNumber": phone_number, "code": sandbox.code_for(phone_number)}
-
-
-def _move_clock(sandbox: Sandbox, _: web.Request, body: Any) -> object:
-    sandbox.clock.advance(body["advance"])
-    return {"time": time_json(sandbox.clock.now())}
-
-
-def _sign_loa(sandbox: Sandbox, request: web.Request, _: Any) -> object:
-    return order_json(sandbox.world, sandbox.sign_loa(request.match_info["order"]))
-
-
-_CONTROLS: tuple[tuple[str, str, Control], ...] = (
-    ("GET", "/state", _show_state),
-    ("GET", "/calls", _show_calls),
-    ("GET", "/violations", lambda sandbox, *_: [attrs.asdict(v) for v in sandbox.violations]),
-    ("GET", "/codes/{phoneNumber}", _show_code),
-    ("POST", "/clock", _move_clock),
-    ("POST", "/tokens:revoke", lambda sandbox, *_: {"revoked": sandbox.revoke_tokens()}),
-    ("POST", "/orders/{order:[^/:]+}:signLoa", _sign_loa),
-    (
-        "POST",
-        "/numbers",
-        lambda sandbox, _, body: {"added": sandbox.add(body["phoneNumbers"], body["state"])},
-    ),
-)

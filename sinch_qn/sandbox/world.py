@@ -141,8 +141,8 @@ class Event:
     type: EventType
     phone_number: str
     time: float
-    failure: str | None = None
-    """None if it succeeded; else its failure code, which may be empty."""
+    succeeded: bool
+    failure_code: str | None = None
 
 
 class World:
@@ -328,9 +328,7 @@ class World:
             self._move(number, State.VERIFIED, now)
             return number
         number.wrong_codes += 1
-        if number.wrong_codes >= self.settings.max_attempts:
-            blocked = True
-        if blocked:
+        if blocked or number.wrong_codes >= self.settings.max_attempts:
             self._move(number, State.VERIFICATION_BLOCKED, now)
         elif self.settings.wrong_code == "failed":
             self._move(number, State.VERIFICATION_FAILED, now)
@@ -351,7 +349,7 @@ class World:
         match Trouble.of(phone_number):
             case Trouble.NOBODY_ANSWERS:
                 return None
-            case Trouble.FIRST_CALL_MISSED if number.rings < 2:
+            case Trouble.FIRST_CALL_MISSED if number.rings == 1:
                 return None
             case Trouble.MISHEARD:
                 return f"{(int(number.code) + 1) % 10**CODE_DIGITS:0{CODE_DIGITS}}"
@@ -430,11 +428,12 @@ class World:
             return  # deleted meanwhile
         self._move(number, State.HOSTING_FAILED if failed else State.HOSTING_DONE, at)
         if url := order.request.get("callbackUrl"):
-            rejected = order.state is OrderState.REJECTED
-            kind = EventType.HOSTING_PROCESS if rejected else EventType.OSR_UPDATE
             event_id = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-            failure = None if not failed else "" if rejected else "INVALID_NNID"
-            self.events.append(Event(url, event_id, kind, number.phone_number, at, failure))
+            kind, code = EventType.OSR_UPDATE, "INVALID_NNID" if failed else None
+            if order.state is OrderState.REJECTED:
+                kind, code = EventType.HOSTING_PROCESS, None  # it never came to the OSR
+            event = Event(url, event_id, kind, number.phone_number, at, not failed, code)
+            self.events.append(event)
 
 
 _CALLABLE = frozenset({State.ELIGIBLE, State.VERIFICATION_PENDING, State.VERIFICATION_FAILED})

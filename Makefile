@@ -1,0 +1,56 @@
+# Each target sets up its own virtual environment. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check codegen format dist-check lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## Verify and text-enable examples/numbers.csv against the embedded sandbox
+	@$(BIN)/sinch-qn demo examples/numbers.csv
+
+test: $(READY) ## Run the tests, with their coverage floor
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(READY) ## Lint, format, types, drift of generated files, the spec
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m codegen --check
+	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
+
+codegen: $(READY) ## Write the files that are generated from openapi/
+	$(BIN)/python -m codegen
+
+format: $(READY) ## Put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist-check: $(READY) ## Build the wheel, install it into an empty environment, and use it there
+	rm -rf dist build/dist-check
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+	$(PYTHON) -m venv build/dist-check
+	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli]"
+	cd build && dist-check/bin/python -W error ../tests/installed.py
+
+lock: $(READY) ## Pin anew what requirements.txt pins (needs pip-tools in the environment)
+	@mkdir -p build
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(d for e in p["project"]["optional-dependencies"].values() for d in e if "sinch-qn" not in d), *p["dependency-groups"]["dev"], sep="\n")' > build/requirements.in
+	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --strip-extras --allow-unsafe -o requirements.txt build/requirements.in
+
+clean: ## Remove everything that was made here
+	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,38 @@
+"""Fixtures for your own tests: `sinch_sandbox`, and `sinch_client` for it.
+
+pytest loads this wherever sinch_qn is installed, so nothing else of the package is imported until
+a test asks for a fixture. They need pytest-asyncio, in either mode, and the extra `[sandbox]`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+try:
+    from pytest_asyncio import fixture
+except ImportError:  # the fixtures then fail, when asked for, with pytest's own explanation
+    fixture = pytest.fixture  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sinch_qn.client import QualifiedNumbersClient
+    from sinch_qn.sandbox import Sandbox
+
+
+@fixture
+async def sinch_sandbox() -> AsyncIterator[Sandbox]:
+    """Run a sandbox for one test, all settings as they come."""
+    from sinch_qn.sandbox import Sandbox  # noqa: PLC0415 - only when a test asks for it
+
+    async with Sandbox() as sandbox:
+        yield sandbox
+
+
+@fixture
+async def sinch_client(sinch_sandbox: Sandbox) -> AsyncIterator[QualifiedNumbersClient]:
+    """Give one test a client of its sandbox."""
+    async with sinch_sandbox.client() as client:
+        yield client

@@ -1,0 +1,74 @@
+"""The sandbox's own paths, for people with curl: what was asked, the codes, the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.sandbox.answers import order_json, time_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sinch_qn.sandbox.server import Sandbox
+
+Control: TypeAlias = "Callable[[Sandbox, Mapping[str, str], Any], object]"
+"""Sandbox, parameters of path and query, and body in; the answer's JSON out."""
+
+
+def _state(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
+    world = sandbox.world
+    return {
+        "time": time_json(world.settle()),
+        "numbers": {state.value: count for state in State if (count := world.count(state))},
+        "orders": {order.id: order.state for order in world.orders.values()},
+        "callbacks": sandbox.callbacks,
+    }
+
+
+def _calls(sandbox: Sandbox, asked: Mapping[str, str], _: Any) -> object:
+    phone_number = asked.get("phoneNumber")
+    totals = sandbox.calls.totals()
+    if phone_number is None:
+        return totals
+    counts = {each: sandbox.calls.count(each, phone_number) for each in totals}
+    return {"rings": sandbox.world.rings(phone_number), **counts}
+
+
+def _violations(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
+    return [attrs.asdict(violation) for violation in sandbox.violations]
+
+
+def _code(sandbox: Sandbox, asked: Mapping[str, str], _: Any) -> object:
+    return {"code": sandbox.code_for(asked["phoneNumber"])}
+
+
+def _add(sandbox: Sandbox, _: Mapping[str, str], body: Any) -> object:
+    return {"added": sandbox.add(body["phoneNumbers"], body.get("state", State.ELIGIBLE))}
+
+
+def _advance(sandbox: Sandbox, _: Mapping[str, str], body: Any) -> object:
+    sandbox.clock.advance(body["advance"])
+    return {"time": time_json(sandbox.clock.now())}
+
+
+def _sign_loa(sandbox: Sandbox, asked: Mapping[str, str], _: Any) -> object:
+    return order_json(sandbox.world, sandbox.sign_loa(asked["orderId"]))
+
+
+def _revoke(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
+    return {"revoked": sandbox.revoke_tokens()}
+
+
+CONTROLS: tuple[tuple[str, str, Control], ...] = (
+    ("GET", "/_sandbox/state", _state),
+    ("GET", "/_sandbox/calls", _calls),
+    ("GET", "/_sandbox/violations", _violations),
+    ("GET", "/_sandbox/codes/{phoneNumber}", _code),
+    ("POST", "/_sandbox/numbers", _add),
+    ("POST", "/_sandbox/clock", _advance),
+    ("POST", "/_sandbox/orders/{orderId:[^/:]+}:signLoa", _sign_loa),
+    ("POST", "/_sandbox/tokens:revoke", _revoke),
+)
