@@ -7,7 +7,6 @@ refused.
 
 from __future__ import annotations
 
-import math
 import re
 import types
 from collections.abc import Iterable
@@ -32,12 +31,20 @@ MAX_NUMBERS = 500
 _MAX_TEXT = 4096
 """Characters in one text field: no documented limit, but no name or address is longer."""
 
+_MAX_PAGE_SIZE = 2**31 - 1
+"""A 32-bit integer, as in all of this family of APIs; the server may well allow less."""
+
+_LONGEST = 1e9
+"""Seconds that a call may take, which is 30 years: beyond it an event loop's clock breaks."""
+
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
 _PAGE_TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
 _SECRET = re.compile(r"[!-~]{1,1024}", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_STATE_PREFIX = "GLOBAL_PROCESS_STATE_"
+_VISIBLE = re.compile(r"[!-~]+", re.ASCII)
+_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_HOST = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
+_STATE = re.compile(r"GLOBAL_PROCESS_STATE_[A-Z0-9_]{1,64}", re.ASCII)
 
 
 def check_project_id(value: object) -> str:
@@ -72,11 +79,11 @@ def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
     if not isinstance(value, str):
         raise InvalidRequestError(f"{field}: an address is a string, not {type(value).__name__}")
     parts = _split(value)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidRequestError(f"{field}: {_shown(value)} is not an https:// address")
+    if parts is None:
+        raise InvalidRequestError(f"{field}: {_shown_url(value)} is not an https:// address")
     if parts.username is not None or parts.query or parts.fragment:
         raise InvalidRequestError(f"{field}: no user, query or fragment may be in the address")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise InvalidRequestError(
             f"{field}: {_shown(value)} is not encrypted: use https://, or allow_http=True"
         )
@@ -85,13 +92,8 @@ def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
 
 def check_timeout(value: object) -> float:
     """Return *value*, a number of seconds above zero."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not value > 0
-        or math.isinf(value)
-    ):
-        raise InvalidRequestError(f"timeout: {_shown(value)} is not a number of seconds above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
+        raise InvalidRequestError(f"timeout: {_shown(value)} is no number of seconds from 0 to 1e9")
     return value
 
 
@@ -126,7 +128,7 @@ def check_phone_numbers(value: object, field: str, *, maximum: int | None = None
 
 def check_state(value: object) -> GlobalProcessState:
     """Return *value* as a state: a `GlobalProcessState` or its wire name."""
-    if isinstance(value, str) and value.startswith(_STATE_PREFIX) and value.isidentifier():
+    if isinstance(value, str) and _STATE.fullmatch(value):
         return GlobalProcessState(value)
     raise InvalidRequestError(
         f"states: {_shown(value)} is not a GlobalProcessState or its name on the wire"
@@ -154,9 +156,13 @@ def list_query(
     if region_code is not None:
         query["regionCode"] = _one_of("region_code", region_code, "US", "CA")
     if page_size is not None:
-        if isinstance(page_size, bool) or not isinstance(page_size, int) or page_size < 1:
+        if (
+            isinstance(page_size, bool)
+            or not isinstance(page_size, int)
+            or not 1 <= page_size <= _MAX_PAGE_SIZE
+        ):
             raise InvalidRequestError(
-                f"page_size: {_shown(page_size)} is not a whole number from 1"
+                f"page_size: {_shown(page_size)} is not a whole number from 1 to {_MAX_PAGE_SIZE}"
             )
         query["pageSize"] = str(page_size)
     if page_token is not None:
@@ -208,12 +214,10 @@ def _check_order(
         raise InvalidRequestError(
             f"exactly one of {', '.join(loa_fields)} is needed, not {' and '.join(given) or 'none'}"
         )
-    if request.callback_url is not None:
-        parts = _split(request.callback_url)
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidRequestError(
-                f"callback_url: {_shown(request.callback_url)} is not an http(s) address"
-            )
+    if request.callback_url is not None and _split(request.callback_url) is None:
+        raise InvalidRequestError(
+            f"callback_url: {_shown_url(request.callback_url)} is not an http(s) address"
+        )
 
 
 def _check_fields(model: Any, path: str = "") -> None:
@@ -230,10 +234,12 @@ def _check_fields(model: Any, path: str = "") -> None:
         if isinstance(value, str):
             if not value.strip() or len(value) > _MAX_TEXT:
                 raise InvalidRequestError(f"{name}: expected 1 to {_MAX_TEXT} characters of text")
-            if _CONTROL.search(value):
-                raise InvalidRequestError(f"{name}: control characters are not allowed")
+            if _UNSENDABLE.search(value):
+                raise InvalidRequestError(
+                    f"{name}: control characters and lone surrogates are not allowed"
+                )
         elif isinstance(value, datetime):
-            if value.tzinfo is None:
+            if value.utcoffset() is None:
                 raise InvalidRequestError(f"{name}: a time needs a time zone, for example UTC")
         elif attrs.has(type(value)):
             _check_fields(value, f"{name}.")
@@ -255,12 +261,15 @@ def _one_of(field: str, value: object, *allowed: str) -> str:
 
 
 def _split(value: str) -> SplitResult | None:
-    if not value.isascii() or _CONTROL.search(value) or " " in value or "\\" in value:
+    """Return the parts of an http(s) address, or None if *value* is none."""
+    if len(value) > _MAX_TEXT or not _VISIBLE.fullmatch(value) or "\\" in value:
         return None
     try:
         parts = urlsplit(value)
         _ = parts.port  # raises for a port that is none
     except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
         return None
     return parts
 
@@ -274,6 +283,14 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _shown_url(value: str) -> str:
+    """Return *value* to be shown, unless it may hold a password."""
+    return "the value (not shown)" if "@" in value else _shown(value)
+
+
 def _shown(value: object, limit: int = 64) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"this {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]}… ({type(value).__name__})"

@@ -163,6 +163,10 @@ class Pipeline:
                 )
         except TimeoutError as error:
             raise _too_late(call, seconds) from error
+        except SinchError as error:
+            if operation.method == "DELETE" and call.may_have_happened:
+                error.outcome = Outcome.UNKNOWN  # the last attempt does not speak for all
+            raise
 
     async def _attempts(
         self,

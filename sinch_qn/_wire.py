@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import attrs
 import orjson
-from cattrs import Converter, transform_error
+from cattrs import Converter, IterableValidationError, IterableValidationNote, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
@@ -80,11 +80,12 @@ def decode(value: object, model: type[T]) -> T:
 
 
 def _explain(value: object, model: type) -> str:
+    problems: list[str] = []
     try:
         _explaining_converter.structure(value, model)
     except Exception as error:  # noqa: BLE001 - as above, now with the paths
-        return "; ".join(transform_error(error)[:3])
-    return "unknown reason"
+        problems = transform_error(error)
+    return "; ".join(problems[:3])
 
 
 def _read_str(value: object, _: object) -> str:
@@ -118,12 +119,16 @@ def _read_datetime(value: object, _: object) -> datetime | None:
 
 def write_datetime(value: datetime) -> str:
     """Write *value* as RFC 3339 in UTC; a naive one is refused, as nobody could say when it is."""
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise InvalidRequestError("a time needs a time zone, for example datetime.UTC")
     spec = "seconds" if not value.microsecond else "auto"
     if value.microsecond and not value.microsecond % 1000:
         spec = "milliseconds"
-    return value.astimezone(UTC).isoformat(timespec=spec).removesuffix("+00:00") + "Z"
+    try:
+        in_utc = value.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidRequestError("a time must be in the years 1 to 9999 of UTC") from error
+    return in_utc.isoformat(timespec=spec).removesuffix("+00:00") + "Z"
 
 
 def _open_enum_or_int(union: Any) -> type[OpenStrEnum] | None:
@@ -159,6 +164,33 @@ def _read_int_enum(value: Any, enum: type[OpenIntEnum]) -> OpenIntEnum | None:
         return enum(_read_str(value, None))  # type: ignore[arg-type]  # _missing_ reads names
     except ValueError:
         return None
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+def _list_reader(converter: Converter) -> Callable[[Any], Callable[..., Any]]:
+    """Read lists up to the first item that does not fit: a page of millions has one error."""
+
+    def factory(kind: Any) -> Callable[..., Any]:
+        (item,) = get_args(kind)
+        read_item = converter.get_structure_hook(item)
+
+        def read_list(value: object, _: object) -> list[Any]:
+            if type(value) is not list:
+                raise TypeError("expected a list")
+            items: list[Any] = []
+            try:
+                items.extend(read_item(each, item) for each in value)
+            except Exception as error:
+                error.add_note(IterableValidationNote("", len(items), item))
+                raise IterableValidationError("an item does not fit", [error], kind) from error
+            return items
+
+        return read_list
+
+    return factory
 
 
 def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
@@ -208,6 +240,7 @@ def _make_converter(*, explains: bool) -> Converter:
     converter.register_structure_hook(OpenStrEnum, _read_str_enum)
     converter.register_structure_hook(OpenIntEnum, _read_int_enum)
     converter.register_structure_hook_factory(_open_enum_or_int_predicate, _read_open_enum_or_int)
+    converter.register_structure_hook_factory(_is_list, _list_reader(converter))
     converter.register_structure_hook_factory(attrs.has, _model_reader(converter))
     converter.register_unstructure_hook(datetime, write_datetime)
     converter.register_unstructure_hook(OpenStrEnum, _write_plain)
@@ -276,9 +309,9 @@ def status_error(response: Response) -> StatusError:
     return status_error_class(response.status)(
         _text(error.get("message")) or _phrase(response.status),
         status_code=response.status,
-        code=str(code) if isinstance(code, str | int) else None,
+        code=str(code) if type(code) is int else _text(code) or None,
         status=_text(status) or None,
-        details=[d for d in details if isinstance(d, dict)] if isinstance(details, list) else (),
+        details=_details(details),
         retry_after=retry_after,
         retry_at=None
         if retry_after is None
@@ -286,6 +319,15 @@ def status_error(response: Response) -> StatusError:
         # A proxy may give up on a request that the server goes on to carry out.
         outcome=Outcome.UNKNOWN if response.status == http.HTTPStatus.REQUEST_TIMEOUT else None,
     )
+
+
+def _details(value: object) -> list[dict[str, Any]]:
+    """Return an error's details, unless they nest too deeply to be copied or pickled."""
+    try:
+        orjson.dumps(value)  # goes 254 levels deep, and loads 1024
+    except orjson.JSONEncodeError:
+        return []
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _error_body(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -31,13 +31,17 @@ Ask an error's `outcome` before repeating a call that rings a phone or places an
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sinch_qn.models import QualifiedNumber
+
+
+_SHOWN_VIOLATIONS = 10
+"""How many violated fields an error's text names; `details` has them all."""
 
 
 class Outcome(enum.Enum):
@@ -140,15 +144,21 @@ class StatusError(SinchError):
         return ": ".join(filter(None, [head, self.message, "; ".join(self._violations())]))
 
     def _violations(self) -> list[str]:
-        """Return the violated fields; a body's details are whatever the server made them."""
-        lists = [detail.get("fieldViolations") for detail in self.details]
+        """Return the first violated fields; a body's details are whatever the server made them."""
+        lists = [d.get("fieldViolations") for d in self.details if isinstance(d, Mapping)]
         return [
-            f"{violation.get('field')}: {violation.get('description')}"
+            f"{_line(violation.get('field'))}: {_line(violation.get('description'))}"
             for violations in lists
             if isinstance(violations, list)
-            for violation in violations
+            for violation in violations[:_SHOWN_VIOLATIONS]
             if isinstance(violation, dict)
-        ]
+        ][:_SHOWN_VIOLATIONS]
+
+
+def _line(value: object) -> str:
+    """Return *value* if it is text, fit for one line of a log or a terminal."""
+    text = value[:200] if isinstance(value, str) else "?"
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class BadRequestError(StatusError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from sinch_qn.errors import InvalidRequestError
 
@@ -32,3 +33,31 @@ def check_e164(value: object, field: str = "phone_number") -> str:
 def mask(phone_number: str) -> str:
     """Return *phone_number* fit for a log: `+12025550134` becomes `+1202•••0134`."""
     return f"{phone_number[:5]}•••{phone_number[-4:]}"
+
+
+# https://nationalnanpa.com: the area codes of +1 that are not those of the fifty states and DC.
+_CANADA = frozenset(
+    "204 226 236 249 250 257 263 289 306 343 354 365 367 368 382 387 403 416 418 428 431 437 438"
+    " 450 460 468 474 506 514 519 537 548 579 581 584 587 600 604 613 622 639 647 672 683 705 709"
+    " 742 753 778 780 782 807 819 825 851 867 873 879 902 905 942".split()
+)
+_ELSEWHERE = frozenset(
+    "242 246 264 268 284 340 345 441 473 649 658 664 670 671 684 721 758 767 784 787 809 829 849"
+    " 868 869 876 939".split()
+)
+_PLUS_ONE = re.compile(r"\+1[2-9][0-9]{9}", re.ASCII)
+
+TOLL_FREE_PREFIXES = tuple(f"+1{code}" for code in (800, 822, 833, 844, 855, 866, 877, 888))
+
+
+def region_of(phone_number: str) -> Literal["US", "CA"] | None:
+    """Return the region of an E.164 number; None for what is neither US nor CA, as Jamaica is."""
+    area_code = phone_number[2:5]
+    if not _PLUS_ONE.fullmatch(phone_number) or area_code in _ELSEWHERE:
+        return None
+    return "CA" if area_code in _CANADA else "US"
+
+
+def is_toll_free(phone_number: str) -> bool:
+    """Say whether an E.164 number is toll-free: those have an operation of their own."""
+    return phone_number.startswith(TOLL_FREE_PREFIXES)

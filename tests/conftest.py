@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import selectors
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ParamSpec
 
 import aioresponses.core
 from aiohttp import ClientResponse
 
 pytest_plugins = ("pytester",)
+
+P = ParamSpec("P")
 
 if "stream_writer" in inspect.signature(ClientResponse).parameters:
     # aioresponses 0.7.9 does not know this parameter of aiohttp 3.14 yet (its issue 289).
@@ -54,3 +58,13 @@ def run_virtually(coroutine: Any) -> Any:
     """Run *coroutine* on a virtual clock: an hour's wait takes no time. No sockets."""
     with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
         return runner.run(coroutine)
+
+
+def virtual_clock(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run an async test on a virtual clock of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_virtually(test(*args, **kwargs))
+
+    return run

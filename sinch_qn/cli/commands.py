@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import aclosing
 from itertools import islice
@@ -28,6 +29,7 @@ from sinch_qn.errors import SinchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.cli.as_written import Number
@@ -52,7 +54,8 @@ class _Commands(click.Group):
             say(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), "error")
             ctx.exit(Exit.USAGE)
         except click.Abort:
-            say("Nothing was done.", "\ninterrupted")
+            click.echo(err=True)  # the answer's line may not have ended
+            say("Nothing was done.", "interrupted")
             ctx.exit(Exit.INTERRUPTED)
         except KeyboardInterrupt:
             ctx.exit(exits.explain_interrupt(ctx.invoked_subcommand or ""))
@@ -232,6 +235,19 @@ def run_sandbox(**settings: Any) -> None:
     Prints the variables that lead there, ready to paste or to `eval`.
     """
     sandbox.serve(**settings)
+
+
+@cli.command("demo", epilog=examples("sinch-qn demo", "sinch-qn demo customers.csv"))
+@click.argument("path", metavar="[FILE]", required=False, type=inputs.FILE)
+@json_option
+def run_demo(path: Path | None, *, as_json: bool) -> None:
+    """Do the whole job on the sandbox: no account, no phones, no questions.
+
+    The numbers in FILE, or made-up ones, are added, rung, verified and text-enabled.
+    """
+    from sinch_qn.cli.demo import demo  # noqa: PLC0415 - 500 ms, when it is needed
+
+    asyncio.run(demo(path, as_json=as_json))
 
 
 cli.add_command(text_enable)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from sinch_qn.cli.numbers_file import BadLine, GoodLine, read_file, read_lines
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from sinch_qn.cli.inputs import file_lines
+from sinch_qn.cli.numbers_file import BadLine, GoodLine, read_lines
 from sinch_qn.cli.output import Lines, say
 from sinch_qn.cli.qualify import NOBODY_ANSWERED, OUTCOME_UNKNOWN, Job
 from sinch_qn.models import Address, AuthorizedPerson, DirectLoaInfo
@@ -51,13 +54,13 @@ _NEXT: Final = {
     "invalid": "correct the file",
     "duplicate": "nothing to do",
 }
-_FASTEST_ANSWER, _SLOWEST_ANSWER = 0.2, 1.5
+_FASTEST_ANSWER, _SLOWEST_ANSWER = 0.3, 2.0
 """Seconds that people here take to pick up and tell the code."""
 
 
 async def demo(path: Path | None, *, as_json: bool) -> None:
     """Take the numbers in *path*, or made-up ones, all the way; then say how each ended."""
-    lines = list(read_file(path) if path else read_lines(made_up_lines()))
+    lines = list(file_lines(path) if path else read_lines(made_up_lines()))
     bad = [line for line in lines if isinstance(line, BadLine)]
     numbers = [line.number for line in lines if isinstance(line, GoodLine)]
     for line in bad:
@@ -71,6 +74,7 @@ async def demo(path: Path | None, *, as_json: bool) -> None:
             await asyncio.sleep(random.uniform(_FASTEST_ANSWER, _SLOWEST_ANSWER))  # noqa: S311
             return sandbox.code_for(phone_number)
 
+        say(f"{len(numbers)} numbers, and a sandbox at {sandbox.base_url} that rings nobody.")
         job = Job(client=client, hear=hear, service_plan_id="demo", campaign_id="demo", loa=_LOA)
         await _watch(job, asyncio.create_task(job.run(numbers)), len(numbers))
     _show(job.outcomes, bad, as_json=as_json)
@@ -78,9 +82,6 @@ async def demo(path: Path | None, *, as_json: bool) -> None:
 
 async def _watch(job: Job, work: asyncio.Task[None], total: int) -> None:
     """Show how far *work* has come: bars on a terminal, else a line now and then."""
-    from rich.console import Console  # noqa: PLC0415 - as everywhere here
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     console = Console(stderr=True)
     bars = Progress(
         TextColumn("{task.description:<9}"),
@@ -119,31 +120,43 @@ def _show(outcomes: dict[str, str], bad: list[BadLine], *, as_json: bool) -> Non
 
 
 _WRITTEN: Final = (
-    "({0}) {1}-{2}",
-    "+1 {0}-{1}-{2}",
-    "{0}.{1}.{2}",
-    "1-{0}-{1}-{2}",
-    "{0}{1}{2}",
-    "+1{0}{1}{2}",
-    "{0} {1} {2}",
+    "({}) 555-{}",
+    "+1 {}-555-{}",
+    "{}.555.{}",
+    "1-{}-555-{}",
+    "{}555{}",
+    "+1{}555{}",
+    '"+1 ({}) 555 {}"',
 )
 _AREA_CODES: Final = ("202", "212", "303", "312", "404", "416", "512", "604", "617", "713", "833")
-_TROUBLE: Final = range(9990, 9998)
-"""The last digits of the sandbox's numbers that behave badly: see docs/sandbox.md."""
+_TROUBLE: Final = ("9990", "9992", "9993", "9994", "9995", "9996", "9997")
 _STRAY: Final = {
-    20: '"Corner Café, Georgetown",+1 202-555-0101,again',
-    60: "Typo,(212) 555-013,short",
+    20: '"Corner Café, Georgetown",+1 202-555-0100,is there already',
+    60: "Typo,(212) 555-013,a digit is missing",
     100: "Paris,+33 1 99 00 12 34,French",
-    140: "Kingston,+1 876-555-0134,Jamaican",
-    180: "Export,1.20256E+10,spreadsheet",
+    140: "Kingston,+1 876-555-0134,+1 but Jamaican",
+    180: "Export,1.20256E+10,went through a spreadsheet",
     200: "",
-    220: "Reception,(312) 555-0142 ext. 7,extension",
+    220: "Reception,(312) 555-0142 ext. 7,an extension",
     240: "Slogan,1-800-FLOWERS,letters",
     260: "Unplugged,(221) 555-0134,no such area code",
 }
 
 
 def made_up_lines() -> Iterator[str]:
-    """Yield a customer list as people have it; `examples/numbers.csv` is the same."""
-    rows = [f"{area},555,{number:04}" for area in _AREA_CODES for number in range(100, 127)]
-    ...
+    """Yield a list of customers as people have it; `examples/numbers.csv` is the same.
+
+    All in the 555 exchange, which rings nobody. Those that end in 999 and a digit the sandbox
+    gives trouble with: see docs/sandbox.md.
+    """
+    numbers = [(area, f"{last:04}") for last in range(100, 126) for area in _AREA_CODES]
+    for index, last in enumerate(_TROUBLE):
+        numbers.insert(40 * index + 7, (_AREA_CODES[index], last))
+    rows = [
+        f"Customer {index},{_WRITTEN[index % len(_WRITTEN)].format(*number)},"
+        for index, number in enumerate(numbers, 1)
+    ]
+    for line, stray in _STRAY.items():
+        rows.insert(line, stray)
+    for row in ("Customer,Phone,Note", *rows):
+        yield row + "\n"

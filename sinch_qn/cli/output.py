@@ -48,8 +48,8 @@ def clean(text: object) -> str:
 class Lines:
     """Results, one after the other, in the form that their reader wants.
 
-        with Lines("NUMBER", "RESULT", as_json=False) as lines:
-            lines.add({"phoneNumber": "+12025550134"}, "+12025550134", "deleted")
+    with Lines("NUMBER", "RESULT", as_json=False) as lines:
+        lines.add({"phoneNumber": "+12025550134"}, "+12025550134", "deleted")
     """
 
     def __init__(self, *headings: str, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -59,8 +60,6 @@ def serve(*, sign_by_hand: bool, **settings: Any) -> None:
     given = {name: value for name, value in settings.items() if value is not None}
     if sign_by_hand:
         given["loa_delay"] = None
-    import asyncio  # noqa: PLC0415 - 30 ms, of which --help needs none
-
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(given))
     say("The sandbox has ended, and its numbers with it.")

@@ -127,6 +127,7 @@ class Sandbox(Settings):
     _opened: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack, repr=False)
     _look: asyncio.Event = attrs.field(init=False, factory=asyncio.Event, repr=False)
     """Set when there may be callbacks to deliver sooner than was planned."""
+    _waiting: asyncio.Queue[Event] = attrs.field(init=False, factory=asyncio.Queue, repr=False)
     _next_look: float | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -136,7 +137,7 @@ class Sandbox(Settings):
     # Its life.
 
     async def __aenter__(self) -> Self:
-        self._look = asyncio.Event()
+        self._look, self._waiting = asyncio.Event(), asyncio.Queue()
         async with AsyncExitStack() as opened:
             # A client that has gone does not undo what it asked for: the work goes on.
             runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=0.5)
@@ -351,22 +352,31 @@ class Sandbox(Settings):
 
     # Callbacks.
 
+    async def callbacks_done(self) -> None:
+        """Wait until every callback that is due by now was delivered, given up or withheld."""
+        self._collect()
+        await self._waiting.join()
+
     def _wake(self) -> None:
         """See to the callbacks now: time was moved, or something done that may call for some."""
         self._look.set()
 
+    def _collect(self) -> float:
+        """Queue what the world has to tell, and return the time."""
+        now = self.world.settle()
+        while self.world.events:
+            self._waiting.put_nowait(self.world.events.popleft())
+        return now
+
     async def _deliver_callbacks(self) -> None:
         """Deliver what the world has to tell, when it happens, until cancelled."""
-        waiting: asyncio.Queue[Event] = asyncio.Queue()
         timeout = aiohttp.ClientTimeout(total=5)
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
             for _ in range(_COURIERS):
-                group.create_task(self._courier(session, waiting))
+                group.create_task(self._courier(session))
             while True:
                 self._look.clear()
-                now = self.world.settle()
-                while self.world.events:
-                    waiting.put_nowait(self.world.events.popleft())
+                now = self._collect()
                 self._next_look = due = self.world.next_due
                 wait = None if due is None else max(due - now, 0.01)
                 # A clock that is moved by hand sets `_look`; a real one comes by itself.
@@ -374,19 +384,22 @@ class Sandbox(Settings):
                     async with asyncio.timeout(wait):
                         await self._look.wait()
 
-    async def _courier(self, session: aiohttp.ClientSession, waiting: asyncio.Queue[Event]) -> None:
+    async def _courier(self, session: aiohttp.ClientSession) -> None:
         while True:
-            event = await waiting.get()
-            if not self.callbacks_leave_machine and not _is_loopback(_host(event.url)):
-                self.callbacks["withheld"] += 1
-                continue
-            body = orjson.dumps(event_json(self.world, event))
-            delivered = False
-            for attempt in range(_DELIVERIES):
-                await asyncio.sleep(self.callback_retry * attempt)
-                if delivered := await self._post(session, event.url, body):
-                    break
-            self.callbacks["delivered" if delivered else "failed"] += 1
+            event = await self._waiting.get()
+            self.callbacks[await self._deliver(session, event)] += 1
+            self._waiting.task_done()
+
+    async def _deliver(self, session: aiohttp.ClientSession, event: Event) -> str:
+        """Return what became of a callback."""
+        if not self.callbacks_leave_machine and not _is_loopback(_host(event.url)):
+            return "withheld"
+        body = orjson.dumps(event_json(self.world, event))
+        for attempt in range(_DELIVERIES):
+            await asyncio.sleep(self.callback_retry * attempt)
+            if await self._post(session, event.url, body):
+                return "delivered"
+        return "failed"
 
     async def _post(self, session: aiohttp.ClientSession, url: str, body: bytes) -> bool:
         headers = {

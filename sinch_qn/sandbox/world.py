@@ -19,7 +19,8 @@ import attrs
 from sinch_qn.models import CallbackEventType as EventType
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import HostingOrderState as OrderState
-from sinch_qn.sandbox.numbering import Trouble, is_toll_free, region_of
+from sinch_qn.phone import is_toll_free, region_of
+from sinch_qn.sandbox.troubles import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

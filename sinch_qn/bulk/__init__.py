@@ -1,0 +1,1 @@
+"""Bulk voice-challenge runs: ring, collect the codes, verify, until every number is settled."""

@@ -1,0 +1,303 @@
+"""A number's life in a run: one pure table, and the one function that applies it.
+
+    PENDING ──call──▶ CALLING ──called──▶ AWAITING_CODE ──verify──▶ VERIFYING ──▶ VERIFIED
+       ▲                 │  └──lost──▶ UNKNOWN ──verify──▲  ▲ ▲          │  └─▶ BLOCKED, FAILED
+       ├────not made─────┘               │               │  │ └──wrong───┘
+       └────────────recall───────────────┴── EXPIRED ────┘◀─┘ late
+
+Every unsafe write follows one law: its intent is on disk before the request leaves, its outcome
+after the answer, and an intent without an outcome is UNKNOWN and is never repeated by itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from sinch_qn.models import GlobalProcessState
+
+
+class ChallengeState(enum.Enum):
+    """Where a number is in its run."""
+
+    PENDING = "pending"
+    """To be looked up, or to be rung when its turn comes."""
+    CALLING = "calling"
+    """The call was asked for; its answer is not there yet."""
+    AWAITING_CODE = "awaiting_code"
+    """It rang: somebody has a code, or can ask for another call."""
+    VERIFYING = "verifying"
+    """A code was handed in; its answer is not there yet."""
+    VERIFIED = "verified"
+    SKIPPED = "skipped"
+    """Verified before this run, or further: there is nothing to do."""
+    FAILED = "failed"
+    """It cannot be rung, or its codes are used up; a recall may help."""
+    BLOCKED = "blocked"
+    """Sinch takes no more codes for it."""
+    EXPIRED = "expired"
+    """No code came in time; a late one is still tried."""
+    UNKNOWN = "unknown"
+    """The call's answer was lost: the phone may have rung. A code settles it; so does a recall."""
+    INVALID = "invalid"
+    """Not a phone number that can be qualified; it was never sent."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more happens by itself (to UNKNOWN: once its code can come no more)."""
+        return self not in _OPEN
+
+    @property
+    def accepts_code(self) -> bool:
+        """Whether a code is taken in this state; PENDING takes one after a recall."""
+        return self in _ACCEPT_CODE
+
+
+_S = ChallengeState
+_OPEN = {_S.PENDING, _S.CALLING, _S.AWAITING_CODE, _S.VERIFYING}
+_ACCEPT_CODE = {_S.CALLING, _S.AWAITING_CODE, _S.VERIFYING, _S.UNKNOWN, _S.EXPIRED}
+
+
+class Event(enum.Enum):
+    """What can happen to a number."""
+
+    LEARNT = "learnt"  # Sinch was asked: it may be rung, or must wait
+    NOTHING_TO_DO = "nothing to do"  # Sinch was asked: verified already
+    CANNOT = "cannot"  # not eligible, not known, or the call was refused
+    ADD = "add"  # intent: qualify it first
+    NOT_ADDED = "not added"
+    CALL = "call"  # intent
+    CALLED = "called"
+    NOT_CALLED = "not called"  # it surely did not ring
+    LOST = "lost"  # the answer to the call: it may have rung
+    CODE = "code"  # a code came in
+    VERIFY = "verify"  # intent
+    VERIFIED = "verified"
+    WRONG = "wrong"  # the code was refused
+    NOT_VERIFIED = "not verified"  # the code surely did not arrive
+    UNSURE = "unsure"  # the answer to the code was lost: look
+    AGAIN = "again"  # looked: still pending, so the code is good for one more try
+    ASK = "ask"  # looked: still pending, and tried twice
+    BLOCKED = "blocked"
+    LATE = "late"  # no code in time
+    RECALL = "recall"  # a person wants the phone rung again
+    SEEN = "seen"  # Sinch was asked after text-enabling: its state moved on
+    LATER = "later"  # outside its calling hours, or Sinch asked for patience
+
+
+_E = Event
+
+TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
+    _E.LEARNT: {_S.PENDING: _S.PENDING},
+    _E.NOTHING_TO_DO: {_S.PENDING: _S.SKIPPED},
+    _E.CANNOT: {_S.PENDING: _S.FAILED, _S.CALLING: _S.FAILED},
+    _E.ADD: {_S.PENDING: _S.PENDING},
+    _E.NOT_ADDED: {_S.PENDING: _S.PENDING},
+    _E.SEEN: {_S.VERIFIED: _S.VERIFIED, _S.SKIPPED: _S.SKIPPED},
+    _E.LATER: {_S.PENDING: _S.PENDING},
+    _E.CALL: {_S.PENDING: _S.CALLING},
+    _E.CALLED: {_S.CALLING: _S.AWAITING_CODE},
+    _E.NOT_CALLED: {_S.CALLING: _S.PENDING},
+    _E.LOST: {_S.CALLING: _S.UNKNOWN},
+    _E.CODE: {
+        _S.PENDING: _S.PENDING,  # after a recall only: the code was found after all
+        _S.CALLING: _S.CALLING,
+        _S.AWAITING_CODE: _S.AWAITING_CODE,
+        _S.VERIFYING: _S.VERIFYING,
+        _S.UNKNOWN: _S.UNKNOWN,
+        _S.EXPIRED: _S.EXPIRED,
+    },
+    _E.VERIFY: {
+        _S.PENDING: _S.VERIFYING,
+        _S.AWAITING_CODE: _S.VERIFYING,
+        _S.UNKNOWN: _S.VERIFYING,
+        _S.EXPIRED: _S.VERIFYING,
+    },
+    _E.VERIFIED: {_S.VERIFYING: _S.VERIFIED, _S.CALLING: _S.VERIFIED},
+    # Where a code that did not verify leads back to is `_home`; FAILED once all codes are used.
+    _E.WRONG: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.NOT_VERIFIED: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.UNSURE: {_S.VERIFYING: _S.VERIFYING},
+    _E.AGAIN: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.ASK: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.BLOCKED: {_S.PENDING: _S.BLOCKED, _S.CALLING: _S.BLOCKED, _S.VERIFYING: _S.BLOCKED},
+    _E.LATE: {_S.AWAITING_CODE: _S.EXPIRED, _S.UNKNOWN: _S.UNKNOWN},
+    _E.RECALL: {
+        _S.AWAITING_CODE: _S.PENDING,
+        _S.EXPIRED: _S.PENDING,
+        _S.FAILED: _S.PENDING,
+        _S.UNKNOWN: _S.PENDING,
+    },
+}
+
+
+class Todo(enum.IntEnum):
+    """What a run has to do next about a number, once its time has come."""
+
+    NOTHING = 0
+    LEARN = 1
+    RING = 2
+    VERIFY = 3
+    LOOK = 4
+    EXPIRE = 5
+
+
+@attrs.frozen(kw_only=True)
+class Entry:
+    """A number in a journal. Times are wall-clock seconds since the epoch."""
+
+    number: str
+    ref: str | None = None
+    """The caller's own reference: a chat id, a ticket."""
+    line: int | None = None
+    """Where it stands in the input."""
+    state: ChallengeState = ChallengeState.PENDING
+    attempt: int = 0
+    """Calls that may have rung; the current one, while it is called."""
+    codes_used: int = 0
+    """Codes handed in for the current attempt."""
+    codes_waiting: int = 0
+    """Codes in the inbox that were not handed in yet."""
+    called_at: float | None = None
+    """When the current attempt's intent was committed."""
+    settled_at: float | None = None
+    due: float = 0.0
+    """Before this nothing is done about it."""
+    window_end: float | None = None
+    """Until when a code is waited for."""
+    remote: GlobalProcessState | None = None
+    """Its state at Sinch when it was last looked up."""
+    region: str | None = None
+    added: bool = False
+    """It was (perhaps) added to the project by this run."""
+    note: str | None = None
+    """Why it is where it is, for people."""
+    to_ring: bool = True
+    """A call is still to be made: it never was, or a person asked for another."""
+    tries: int = 0
+    """How often the code in hand was handed in."""
+    batch: int | None = None
+    """The text-enabling batch that it went into."""
+
+    @property
+    def todo(self) -> Todo:
+        """What is to be done next, at `due`."""
+        if self.state is ChallengeState.VERIFYING:
+            return Todo.LOOK
+        if self.codes_waiting and self.state in TABLE[Event.VERIFY]:
+            return Todo.VERIFY
+        if self.state is ChallengeState.PENDING:
+            return Todo.RING if self.remote in RINGABLE else Todo.LEARN
+        if self.state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
+            return Todo.NOTHING if self.window_end is None else Todo.EXPIRE
+        return Todo.NOTHING
+
+
+_G = GlobalProcessState
+RINGABLE = frozenset({_G.ELIGIBLE, _G.VERIFICATION_PENDING, _G.VERIFICATION_FAILED})
+DONE_BEFORE = frozenset({_G.VERIFIED, _G.HOSTING_IN_PROGRESS, _G.HOSTING_DONE, _G.HOSTING_FAILED})
+
+NEVER = float("inf")
+"""`due` of what an answer, not the clock, will move on."""
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """One event in one number's life."""
+
+    number: str
+    event: Event
+    at: float
+    """Wall-clock seconds."""
+    attempt: int | None = None
+    """The attempt that this is the outcome of: another one's outcome is refused."""
+    due: float | None = None
+    window: float | None = None
+    """CALLED, LOST: how long a code is waited for, in seconds."""
+    max_codes: int | None = None
+    """WRONG: how many codes one call is worth."""
+    remote: GlobalProcessState | None = None
+    region: str | None = None
+    note: str | None = None
+
+
+def step(entry: Entry, change: Change) -> Entry | None:
+    """Return *entry* after *change*; None if the change is not possible there.
+
+    The codes themselves are in the journal's inbox; here they are only counted.
+    """
+    state = TABLE[change.event].get(entry.state)
+    if state is None or change.attempt not in (None, entry.attempt):
+        return None
+    if change.event is Event.CODE and entry.state is ChallengeState.PENDING and not entry.attempt:
+        return None  # never called: there can be no code
+    if change.event is Event.VERIFY and not entry.codes_waiting:
+        return None
+    after = attrs.evolve(
+        entry,
+        state=state,
+        due=change.due or 0.0,
+        note=change.note,
+        remote=change.remote or entry.remote,
+        region=change.region or entry.region,
+        **_effects(entry, change),
+    )
+    if change.event in _BACK_HOME:
+        after = attrs.evolve(after, state=_home(after, change))
+    if after.todo is Todo.EXPIRE and after.window_end is not None:
+        after = attrs.evolve(after, due=after.window_end)
+    settled = after.state.settled and after.todo is Todo.NOTHING
+    return attrs.evolve(after, settled_at=change.at if settled else None)
+
+
+def _effects(entry: Entry, change: Change) -> dict[str, Any]:  # noqa: C901, PLR0911 - an arm an event
+    """Return what *change* does to the fields that are its own."""
+    waiting, used = entry.codes_waiting, entry.codes_used
+    match change.event:
+        case Event.ADD | Event.NOT_ADDED:
+            return {"added": change.event is Event.ADD}
+        case Event.CALL:
+            return {"attempt": entry.attempt + 1, "codes_used": 0, "called_at": change.at}
+        case Event.NOT_CALLED:
+            return {"attempt": entry.attempt - 1}
+        case Event.CALLED | Event.LOST:
+            since = change.at if entry.called_at is None else entry.called_at
+            return {"to_ring": False, "window_end": since + (change.window or 0.0)}
+        case Event.CODE:
+            return {"codes_waiting": waiting + 1, "note": entry.note} | (
+                {"due": entry.due} if entry.state is ChallengeState.VERIFYING else {}
+            )
+        case Event.VERIFY:
+            taken = {"codes_waiting": waiting - 1, "codes_used": used + 1}
+            return taken | {"tries": entry.tries + 1, "due": NEVER}
+        case Event.NOT_VERIFIED:
+            back = {"codes_waiting": waiting + 1, "codes_used": used - 1}
+            return back | {"tries": entry.tries - 1}
+        case Event.AGAIN:
+            return {"codes_waiting": waiting + 1}
+        case Event.WRONG | Event.ASK | Event.VERIFIED:
+            return {"tries": 0}
+        case Event.LATE:
+            return {"window_end": None}
+        case Event.RECALL:
+            return {"to_ring": True, "remote": None, "window_end": None}
+        case _:
+            return {}
+
+
+_BACK_HOME = frozenset({_E.CANNOT, _E.WRONG, _E.NOT_VERIFIED, _E.AGAIN, _E.ASK})
+
+
+def _home(entry: Entry, change: Change) -> ChallengeState:
+    """Return where a number goes that was refused, or whose code did not verify it."""
+    if change.event is Event.CANNOT:
+        # A code that came while it was called is tried whatever the call's outcome was.
+        return ChallengeState.EXPIRED if entry.codes_waiting else ChallengeState.FAILED
+    if change.event is Event.WRONG and entry.codes_used >= (change.max_codes or 1):
+        return ChallengeState.FAILED
+    if entry.to_ring:
+        return ChallengeState.PENDING
+    return ChallengeState.EXPIRED if entry.window_end is None else ChallengeState.AWAITING_CODE

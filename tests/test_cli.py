@@ -1,0 +1,831 @@
+"""Laws of the command line: what it prints and where, what it asks, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sinch_qn import __version__, errors
+from sinch_qn.cli import as_written, demo, exits, output
+from sinch_qn.cli.commands import cli
+from sinch_qn.cli.qualify import NOBODY_ANSWERED, OUTCOME_UNKNOWN, Job
+from sinch_qn.errors import Outcome
+from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import (
+    HostedNumberDetails,
+    HostingStatus,
+    OsrEligibilityDetails,
+    QualifiedNumber,
+)
+from sinch_qn.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NUMBER, OTHER, CANADIAN, TOLL_FREE = "+12025550134", "+12025550135", "+14165550134", "+18335550134"
+LOST_ANSWER = "+12025559996"
+COMMAND = [sys.executable, "-m", "sinch_qn.cli"]
+PERSON = {"firstName": "Canary", "lastName": "Canary", "email": "canary@example.com"}
+ADDRESS = dict.fromkeys(
+    ["buildingNumber", "street", "city", "state", "postalCode", "country"], "Canary"
+)
+LOA = {"authorisedPerson": PERSON, "address": ADDRESS, "currentVoiceCarrier": "Canary"}
+
+
+@contextmanager
+def running(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """Run *sandbox* on a thread of its own: commands run an event loop of theirs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
+        yield sandbox
+        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """Run a sandbox."""
+    with running(Sandbox()) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def run(sandbox: Sandbox) -> Callable[..., Result]:
+    """Run a command against the sandbox; no expected failure may leave a traceback."""
+
+    def run(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(
+            cli, arguments, env={**sandbox.environment(), **(env or {})}, input=stdin
+        )
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def loa(tmp_path: Path) -> str:
+    """Write a LOA for a direct customer."""
+    path = tmp_path / "loa.json"
+    path.write_text(json.dumps({"directLoaInfo": LOA}))
+    return str(path)
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait until *is_so*, for at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# ── What is printed, and where ──────────────────────────────────────────────────────────────────
+
+
+def test_the_version_and_the_help_are_there(run: Callable[..., Result]) -> None:
+    """`--version` and `--help` answer without credentials, and each command shows examples."""
+    assert run("--version").output == f"sinch-qn, version {__version__}\n"
+    names = set(cli.commands)
+    assert names >= {"list", "get", "add", "delete", "send", "verify", "sandbox", "demo"}
+    assert names >= {"text-enable", "text-enable-toll-free"}
+    for name in names:
+        shown = run(name, "--help")
+        assert shown.exit_code == 0
+        assert f"Examples:\n    sinch-qn {name}" in shown.output
+
+
+def test_pipes_get_one_tab_separated_line_for_each_number(
+    sandbox: Sandbox, run: Callable[..., Result]
+) -> None:
+    """Piped, a listing is tab-separated lines with nothing around them."""
+    sandbox.add([NUMBER, CANADIAN], State.VERIFIED)
+    lines = run("list", "verified").stdout.splitlines()
+    assert [line.split("\t")[:3] for line in lines] == [
+        [NUMBER, "US", "VERIFIED"],
+        [CANADIAN, "CA", "VERIFIED"],
+    ]
+    assert {line.count("\t") for line in lines} == {7}
+
+
+def test_machines_get_the_api_s_own_objects(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """With `--json` each line is one JSON object, with the names and values of the API."""
+    sandbox.add([NUMBER, OTHER], State.VERIFIED)
+    numbers = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
+    assert [number["phoneNumber"] for number in numbers] == [NUMBER, OTHER]
+    assert numbers[0]["globalProcessState"] == "GLOBAL_PROCESS_STATE_VERIFIED"
+    [shown] = run("get", "--json", NUMBER).stdout.splitlines()
+    assert json.loads(shown) == numbers[0]
+
+
+def test_terminals_get_a_table(sandbox: Sandbox) -> None:
+    """On a terminal a listing is a table with headings; columns that say nothing are left out."""
+    sandbox.add([NUMBER], State.VERIFIED)
+    code, shown = at_terminal(sandbox, "list")
+    assert code == 0
+    assert re.search(r"NUMBER +REGION +STATE +.*UPDATED", shown)
+    assert NUMBER in shown
+    assert "HOSTING" not in shown
+    assert "\x1b[32m" in at_terminal(sandbox, "list", raw=True)[1]
+
+
+def test_a_table_shows_every_detail_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statuses are shown by name or as they came, errors in full, and long listings in parts."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(output, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setenv("COLUMNS", "200")
+    number = QualifiedNumber(
+        phone_number=NUMBER,
+        global_process_state=State("GLOBAL_PROCESS_STATE_BRAND_NEW"),
+        osr_eligibility=OsrEligibilityDetails(status=7, error="no \x1b[31mway"),
+        hosted_number=HostedNumberDetails(status=HostingStatus.FAILED, error="[red]not[/red]"),
+    )
+    with output.NumberLines(as_json=False) as lines:
+        for _ in range(3):
+            lines.add_number(number)
+    shown = capsys.readouterr().out
+    assert shown.count(NUMBER) == 3
+    assert shown.count("ELIGIBILITY") == 2
+    assert re.search(r"BRAND_NEW +7 +FAILED +no  ?\[31mway; \[red\]not\[/red\]", shown)
+    assert "\x1b[31m" not in shown
+
+
+def test_the_number_that_will_be_used_is_said(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """A number that is not written as E.164 is shown as it will be used, on standard error."""
+    sandbox.add([NUMBER])
+    result = run("get", "(202) 555-0134")
+    assert result.stdout.startswith(NUMBER)
+    assert result.stderr == f"(202) 555-0134 is {NUMBER}\n"
+    assert run("get", NUMBER).stderr == ""
+
+
+def test_a_listing_is_as_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """States go by any case and with or without their prefix; region, page size and limit hold."""
+    sandbox.add([NUMBER, OTHER, CANADIAN], State.HOSTING_DONE)
+    sandbox.add([TOLL_FREE], State.VERIFIED)
+    for name in ("hosting_done", "Hosting-Done", "GLOBAL_PROCESS_STATE_HOSTING_DONE"):
+        assert run("list", name, "--region", "ca").stdout.startswith(CANADIAN)
+    limited = run("list", "--limit", "2", "--page-size", "1", "--order-by", "createdTime")
+    assert [line.split("\t")[0] for line in limited.stdout.splitlines()] == [TOLL_FREE, NUMBER]
+    assert sandbox.violations == []
+
+
+# ── The job, step by step ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_number_is_added_rung_and_verified(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """`add` says which duty follows, `send` how to go on, and `verify` hands in the code."""
+    added = run("add", NUMBER)
+    assert added.stdout.startswith(f"{NUMBER}\tUS\tEL")
+    assert "orders@sinch.com" in added.stderr
+    assert "sinch-qn send" in added.stderr
+    assert f"sinch-qn verify {NUMBER}" in run("send", "--yes", NUMBER).stderr
+    verified = run("verify", NUMBER, sandbox.code_for(NUMBER) or "")
+    assert verified.exit_code == 0
+    assert verified.stdout.startswith(f"{NUMBER}\tUS\tVERIFIED")
+
+
+def test_the_code_is_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """Without a code `verify` asks, so that none need be in a shell's history; pipes work too."""
+    sandbox.add([NUMBER], State.VERIFICATION_PENDING)
+    result = run("verify", NUMBER, stdin=f" {sandbox.code_for(NUMBER)} \n")
+    assert result.exit_code == 0
+    assert "Code that" not in result.stdout
+    assert "Code that" in result.stderr
+    assert run("verify", NUMBER, stdin="").exit_code == exits.Exit.INTERRUPTED
+
+
+@pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
+def test_a_wrong_code_is_a_failure(wrong_code: Any) -> None:
+    """However Sinch answers a wrong code, `verify` exits with 1, and shows no code."""
+    with running(Sandbox(wrong_code=wrong_code)) as sandbox:
+        sandbox.add([NUMBER], State.VERIFICATION_PENDING)
+        code = f"{(int(sandbox.code_for(NUMBER) or 0) + 1) % 10_000:04}"
+        result = CliRunner().invoke(cli, ["verify", NUMBER, code], env=sandbox.environment())
+    assert result.exit_code == exits.Exit.FAILED
+    assert code not in result.stderr.replace(NUMBER, "")
+
+
+def test_a_number_is_deleted(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """`delete` says what it deleted, and an error names the number that it is about."""
+    sandbox.add([NUMBER])
+    result = run("delete", "--yes", NUMBER, OTHER)
+    assert result.exit_code == exits.Exit.NOT_FOUND
+    assert result.stdout == f"{NUMBER}\tdeleted\n"
+    assert f"error: {OTHER}: HTTP 404 NOT_FOUND" in result.stderr
+
+
+def test_numbers_come_from_a_file_too(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """`--file` adds the numbers of a CSV file to those of the command line, each once."""
+    path = tmp_path / "numbers.csv"
+    path.write_text("name;phone\nAl;(202) 555-0135\nBo;202-555-0134\nAl;2025550135\n")
+    result = run("add", NUMBER, "--file", str(path))
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [NUMBER, OTHER]
+    assert f"{path}:4: 2025550135: duplicate of line 2" in result.stderr
+
+
+def test_a_bad_line_stops_the_file(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """A file with a bad line is refused whole, line and reason said, unless it may be skipped."""
+    path = tmp_path / "numbers.csv"
+    path.write_text("2025550134\n1.20256E+10\n")
+    refused = run("add", "--file", str(path))
+    assert refused.exit_code == exits.Exit.USAGE
+    assert f"{path}:2: 1.20256E+10: a spreadsheet" in refused.stderr
+    assert "1 bad line, and nothing was done" in refused.stderr
+    assert sandbox.calls.total("addQualifiedNumbers") == 0
+    assert run("add", "--file", str(path), "--skip-invalid").exit_code == 0
+    path.write_text("a,b\n2025550134,2025550135\n")
+    assert "Say which with --column" in run("add", "--file", str(path)).stderr
+    path.write_text("\n")
+    assert "no numbers" in run("add", "--file", str(path)).stderr
+
+
+def test_many_numbers_are_added_in_parts(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """A long file is added 500 numbers at a time, as the dashboard does."""
+    path = tmp_path / "numbers.csv"
+    path.write_text(
+        "".join(f"202{exchange}0{n:03}\n" for exchange in (555, 556) for n in range(300))
+    )
+    assert len(run("add", "--file", str(path)).stdout.splitlines()) == 600
+    assert sandbox.calls.total("addQualifiedNumbers") == 2
+
+
+# ── Orders ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_numbers_are_text_enabled(sandbox: Sandbox, run: Callable[..., Result], loa: str) -> None:
+    """`text-enable` places one order, with every field as given."""
+    sandbox.add([NUMBER], State.VERIFIED)
+    result = run(
+        *("text-enable", NUMBER, "--yes", "--service-plan-id", "plan", "--loa", loa, "--json"),
+        *("--campaign-id", "campaign", "--display-name", "ours", "--nnid", "1"),
+        *("--callback-url", "https://example.com/", "--migrate-to-sinch-tmo"),
+        *("--osr-update-time", "2099-01-13T15:30:00+01:00"),
+    )
+    [order] = sandbox.world.orders.values()
+    assert json.loads(result.stdout) == {"hostingOrderId": order.id}
+    assert dict(order.request) == {
+        "regionCode": "US",
+        "numbers": [NUMBER],
+        "servicePlanId": "plan",
+        "campaignId": "campaign",
+        "displayName": "ours",
+        "nnid": "1",
+        "callbackUrl": "https://example.com/",
+        "migrateToSinchTmo": True,
+        "scheduledOsrUpdateTime": "2099-01-13T14:30:00Z",
+        "directLoaInfo": LOA,
+    }
+    assert "warning" not in result.stderr
+    assert "sent by email" in result.stderr
+
+
+def test_a_blanket_loa_is_enough(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """`--blanket-loa` sends the empty object; without a campaign there is a warning."""
+    sandbox.add([CANADIAN], State.VERIFIED)
+    result = run("text-enable", CANADIAN, "--yes", "--service-plan-id", "plan", "--blanket-loa")
+    [order] = sandbox.world.orders.values()
+    assert dict(order.request) == {
+        "regionCode": "CA",
+        "numbers": [CANADIAN],
+        "servicePlanId": "plan",
+        "blanketLoaInfo": {},
+    }
+    assert result.stdout == f"{order.id}\n"
+    assert "warning: no --campaign-id" in result.stderr
+
+
+def test_toll_free_numbers_are_text_enabled(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """`text-enable-toll-free` places its own kind of order, also for resellers; no LOA is shown."""
+    sandbox.add([TOLL_FREE], State.VERIFIED)
+    path = tmp_path / "loa.json"
+    path.write_text(json.dumps({"resellerLoaInfo": {"businessName": "Canary", **LOA}}))
+    result = run(
+        *("text-enable-toll-free", TOLL_FREE, "--yes", "--service-plan-id", "plan"),
+        *("--loa", str(path), "--provisioning-time", "2099-01-13T14:30:00Z"),
+    )
+    [order] = sandbox.world.orders.values()
+    assert order.toll_free
+    assert order.request["resellerLoaInfo"]["businessName"] == "Canary"
+    assert order.request["scheduledZipwhipProvisioningTime"] == "2099-01-13T14:30:00Z"
+    assert result.stdout.startswith(f"{order.id}\t")
+    assert "Canary" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["text-enable", NUMBER], "--service-plan-id"),
+        (["text-enable", NUMBER, "--service-plan-id", "p"], "either --loa FILE or --blanket-loa"),
+        (["text-enable", "--service-plan-id", "p", "--blanket-loa"], "no numbers"),
+        (
+            ["text-enable", NUMBER, CANADIAN, "--service-plan-id", "p", "--blanket-loa"],
+            "an order has one region",
+        ),
+        (
+            ["text-enable", TOLL_FREE, "--service-plan-id", "p", "--blanket-loa"],
+            "`sinch-qn text-enable-toll-free`",
+        ),
+        (
+            ["text-enable-toll-free", NUMBER, "--service-plan-id", "p", "--loa", "LOA"],
+            "`sinch-qn text-enable`",
+        ),
+        (
+            ["text-enable", NUMBER, "--service-plan-id", "p", "--osr-update-time", "2026-01-13"],
+            "has no time zone",
+        ),
+        (
+            ["text-enable", NUMBER, "--service-plan-id", "p", "--osr-update-time", "soon"],
+            "is not a time",
+        ),
+        (["text-enable", NUMBER, "--service-plan-id", "p", "--loa", "nowhere"], "does not exist"),
+        (["list", "verfied"], "is not a state"),
+        (["list", "--region", "FR"], "--region"),
+        (["get", "555-0134"], "no area code"),
+        (["get", "+1 876 555 0134"], "Jamaica (JM)"),
+        (["send"], "NUMBER"),
+        (["dance"], "No such command"),
+        (["verify", NUMBER, "12 34"], "code: expected"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_sent(
+    sandbox: Sandbox, run: Callable[..., Result], loa: str, arguments: list[str], reason: str
+) -> None:
+    """A mistake on the command line exits with 2, says what it is, and sends nothing."""
+    result = run(*(loa if argument == "LOA" else argument for argument in arguments))
+    assert result.exit_code == exits.Exit.USAGE
+    assert reason in result.stderr
+    assert result.stdout == ""
+    assert not any(sandbox.calls.totals().values())
+
+
+def test_an_order_takes_at_most_500(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """More numbers than an order may have are refused here."""
+    path = tmp_path / "numbers.csv"
+    path.write_text("".join(f"202555{number:04}\n" for number in range(501)))
+    plan = ("--service-plan-id", "p", "--blanket-loa")
+    refused = run("text-enable", "--file", str(path), *plan)
+    assert refused.exit_code == exits.Exit.USAGE
+    assert "501 numbers, but one order takes at most 500" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "is not JSON"),
+        ("[]", 'expected {"directLoaInfo": {…}}'),
+        (json.dumps(LOA), 'expected {"directLoaInfo": {…}}'),
+        (json.dumps({"directLoaInfo": LOA, "resellerLoaInfo": LOA}), "or {"),
+        (json.dumps({"directLoaInfo": []}), "directLoaInfo: expected an object"),
+        (
+            json.dumps({"directLoaInfo": {**LOA, "authorisedPerson": {**PERSON, "email": 7}}}),
+            "directLoaInfo.authorisedPerson.email: expected text",
+        ),
+        (
+            json.dumps({"resellerLoaInfo": LOA}),
+            "resellerLoaInfo: without businessName",
+        ),
+        (
+            json.dumps({"directLoaInfo": {**LOA, "address": {**ADDRESS, "zip": "Canary"}}}),
+            "directLoaInfo.address: there is no field zip",
+        ),
+    ],
+)
+def test_a_bad_loa_is_explained_and_not_shown(
+    run: Callable[..., Result], tmp_path: Path, content: str, reason: str
+) -> None:
+    """What is wrong in a LOA file is said by field; nothing personal in it is printed."""
+    path = tmp_path / "loa.json"
+    path.write_text(content)
+    result = run("text-enable", NUMBER, "--service-plan-id", "p", "--loa", str(path))
+    assert result.exit_code == exits.Exit.USAGE
+    assert reason in result.stderr
+    assert "Canary" not in result.output
+    assert "canary" not in result.output
+
+
+# ── Failures ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("error", "command", "code"),
+    [
+        (errors.InvalidRequestError("no"), "send", 2),
+        (errors.AuthenticationError("no", status_code=401), "send", 3),
+        (errors.PermissionDeniedError("no", status_code=403), "list", 3),
+        (errors.NotFoundError("no", status_code=404), "send", 4),
+        (errors.BadRequestError("no", status_code=400), "send", 1),
+        (errors.ConflictError("no", status_code=409), "text-enable-toll-free", 1),
+        (errors.RateLimitError("no", status_code=429), "send", 6),
+        (errors.ConnectError("no"), "send", 6),
+        (errors.TokenError("no"), "text-enable", 6),
+        (errors.DeadlineExceededError("no", outcome=Outcome.NOT_SENT), "send", 6),
+        (errors.DeadlineExceededError("no", outcome=Outcome.UNKNOWN), "send", 5),
+        (errors.TransportError("no"), "verify", 5),
+        (errors.ServerError("no", status_code=500), "text-enable", 5),
+        (errors.ServerError("no", status_code=500), "text-enable-toll-free", 5),
+        (errors.InvalidResponseError("no"), "add", 5),
+        (errors.TransportError("no"), "delete", 5),
+        (errors.TransportError("no"), "get", 6),
+        (errors.ServerError("no", status_code=503), "list", 6),
+        (errors.InvalidResponseError("no"), "list", 1),
+        (errors.PaginationError("no"), "list", 1),
+    ],
+)
+def test_exit_codes_tell_the_kind_of_failure(
+    error: errors.SinchError, command: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script can tell from the exit code what it may do next; what reads is never in doubt."""
+    assert exits.explain(error, command) == code
+    assert ("outcome unknown" in capsys.readouterr().err) is (code == exits.Exit.UNKNOWN)
+
+
+def test_an_unknown_outcome_says_what_may_have_happened(
+    sandbox: Sandbox, run: Callable[..., Result]
+) -> None:
+    """Where the answer to a call was lost, it is said that the phone may be ringing."""
+    sandbox.add([LOST_ANSWER])
+    result = run("send", "--yes", LOST_ANSWER)
+    assert result.exit_code == exits.Exit.UNKNOWN
+    assert "The phone may be ringing" in result.stderr
+    assert sandbox.world.rings(LOST_ANSWER) == 1
+
+
+def test_refused_credentials_are_told(run: Callable[..., Result]) -> None:
+    """A wrong secret exits with 3, and is shown nowhere."""
+    result = run("list", env={"SINCH_KEY_SECRET": "canary"})
+    assert result.exit_code == exits.Exit.AUTHENTICATION
+    assert "canary" not in result.output
+
+
+def test_missing_credentials_are_named(run: Callable[..., Result]) -> None:
+    """Without credentials every variable that is missing is named at once."""
+    result = run("list", env={"SINCH_KEY_ID": "", "SINCH_KEY_SECRET": ""})
+    assert result.exit_code == exits.Exit.USAGE
+    assert "SINCH_KEY_ID, SINCH_KEY_SECRET" in result.stderr
+
+
+def test_no_server_is_no_traceback(run: Callable[..., Result]) -> None:
+    """Where nobody listens nothing was done, and it is said that it may be tried again."""
+    nobody = {"SINCH_BASE_URL": "http://127.0.0.1:9", "SINCH_TOKEN_URL": "http://127.0.0.1:9/"}
+    result = run("send", "--yes", NUMBER, env=nobody)
+    assert result.exit_code == exits.Exit.TRY_AGAIN
+    assert "Nothing was done" in result.stderr
+
+
+def test_an_unreadable_file_is_no_traceback(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the operating system refuses is one line: the file and why."""
+    path = tmp_path / "numbers.csv"
+    path.write_text("2025550134\n")
+    monkeypatch.setattr("pathlib.Path.open", _refuse)
+    result = run("add", "--file", str(path))
+    assert result.exit_code == exits.Exit.USAGE
+    assert result.stderr == "error: numbers.csv: Permission denied\n"
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied", "numbers.csv")
+
+
+# ── Asking ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["send", NUMBER],
+        ["delete", NUMBER],
+        ["text-enable", NUMBER, "--service-plan-id", "p", "--blanket-loa"],
+        ["text-enable-toll-free", TOLL_FREE, "--service-plan-id", "p", "--loa", "LOA"],
+    ],
+)
+def test_without_a_terminal_yes_must_be_given(
+    sandbox: Sandbox, run: Callable[..., Result], loa: str, arguments: list[str]
+) -> None:
+    """What rings, deletes or orders is refused where nobody can be asked, unless `--yes`."""
+    result = run(*(loa if argument == "LOA" else argument for argument in arguments), stdin="y\n")
+    assert result.exit_code == exits.Exit.USAGE
+    assert "repeat it with --yes" in result.stderr
+    assert not any(sandbox.calls.totals().values())
+
+
+def test_at_a_terminal_it_is_asked_first(sandbox: Sandbox) -> None:
+    """A yes goes on; anything else, Ctrl-C included, does nothing and exits with 130."""
+    sandbox.add([NUMBER, OTHER])
+    for refusal in ("n\n", "\n", "\x03", "\x04"):
+        code, shown = at_terminal(sandbox, "delete", "202-555-0134", answer=refusal)
+        assert code == exits.Exit.INTERRUPTED
+        assert f"Delete {NUMBER} from the project? [y/N]" in shown
+        assert "Nothing was done" in shown
+        assert "Traceback" not in shown
+    code, shown = at_terminal(sandbox, "delete", NUMBER, answer="y\n")
+    assert (code, "deleted" in shown) == (0, True)
+    assert sandbox.calls.total("deleteQualifiedNumber") == 1
+
+
+def at_terminal(
+    sandbox: Sandbox, *arguments: str, answer: str = "", raw: bool = False
+) -> tuple[int, str]:
+    """Run a command at a pseudo-terminal; return its exit code and what was on the screen."""
+    master, terminal = pty.openpty()
+    environment = {**os.environ, **sandbox.environment(), "COLUMNS": "120", "TERM": "xterm"}
+    environment.pop("NO_COLOR", None)
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [*COMMAND, *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_control_terminal,  # noqa: PLW1509 - one thread here matters: the child's
+    ) as process:
+        os.close(terminal)
+        shown, to_answer, deadline = b"", bool(answer), time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if to_answer and b"[y/N]" in shown:
+                os.write(master, answer.encode())
+                to_answer = False
+            if not select.select([master], [], [], 1.0)[0]:
+                # Python misses a Ctrl-C just before it reads; a person presses it again.
+                to_answer = answer == "\x03"
+                continue
+            try:
+                piece = os.read(master, 65536)
+            except OSError:  # the terminal's last user has gone
+                break
+            shown += piece
+        os.close(master)
+    text = shown.decode()
+    return process.returncode, text if raw else re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def _control_terminal() -> None:
+    import fcntl  # noqa: PLC0415 - in the child
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+# ── As a process ────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process of its own."""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+    ) as running_process:
+        try:
+            yield running_process
+        finally:
+            running_process.kill()
+
+
+def finish(command: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Return exit code, standard output and standard error of a command that ends."""
+    out, err = command.communicate(timeout=20)
+    assert "Traceback" not in err
+    return command.returncode, out, err
+
+
+def test_the_sandbox_prints_what_leads_to_it(tmp_path: Path) -> None:
+    """`sinch-qn sandbox` prints variables with which the whole job can be done from a shell."""
+    python = shlex.quote(sys.executable)
+    script = f"""
+        set -e
+        eval "$(cat "$0/exports")"
+        qn() {{ {python} -m sinch_qn.cli "$@"; }}
+        qn add '(202) 555-0134'
+        qn send --yes {NUMBER}
+        {python} "$0/heard.py" | qn verify {NUMBER}
+        qn list verified
+    """
+    (tmp_path / "heard.py").write_text(
+        "import json, os, urllib.request\n"
+        f"url = os.environ['SINCH_BASE_URL'] + '/_sandbox/codes/{NUMBER}'\n"
+        "print(json.load(urllib.request.urlopen(url))['code'])\n"
+    )
+    with process("sandbox", "--port", "0", "--hosting-delay", "1", "--sign-by-hand") as server:
+        assert server.stdout is not None
+        exports = [server.stdout.readline() for _ in range(6)]
+        assert all(re.fullmatch(r"export SINCH_[A-Z_]+=\S+\n", line) for line in exports)
+        (tmp_path / "exports").write_text("".join(exports))
+        done = subprocess.run(  # noqa: S603 - our own script
+            ["/bin/sh", "-c", script, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        server.send_signal(signal.SIGINT)
+        code, _, err = finish(server)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split("\t")[:3] == [NUMBER, "US", "VERIFIED"]
+    assert code == 0
+    assert "/_sandbox/codes/+12025550134" in err
+    assert ":signLoa" in err
+
+
+def test_ctrl_c_is_no_traceback() -> None:
+    """Ctrl-C in the middle of a call ends with 130 and says what the call may have done."""
+    with running(Sandbox(latency=30.0)) as sandbox:
+        sandbox.add([NUMBER])
+        environment = {**sandbox.environment(), "SINCH_AUTH": "basic"}
+        with process("send", "--yes", NUMBER, env=environment) as command:
+            eventually(lambda: sandbox.calls.total("sendVoiceChallenge") == 1)
+            command.send_signal(signal.SIGINT)
+            code, _, err = finish(command)
+    assert code == exits.Exit.INTERRUPTED
+    assert "The phone may be ringing" in err
+
+
+def test_a_reader_may_go_away(sandbox: Sandbox) -> None:
+    """`sinch-qn list | head -1` ends quietly."""
+    sandbox.add(f"+12{area:02}555{number:04}" for area in range(1, 6) for number in range(2000))
+    with process("list", env=sandbox.environment()) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline().startswith("+1")
+        command.stdout.close()
+        _, err = command.communicate(timeout=20)
+    assert err == ""
+
+
+def test_without_the_extra_one_line_says_what_to_install() -> None:
+    """Where click, rich or phonenumbers are missing, the command says how to get them."""
+    script = (
+        "import sys; sys.modules['rich'] = None; from sinch_qn.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == exits.Exit.USAGE
+    assert done.stderr == "sinch-qn needs an extra: pip install 'sinch-qn[cli]'\n"
+
+
+def test_help_loads_little() -> None:
+    """`--help` loads neither aiohttp nor rich nor phonenumbers, so that it is quick."""
+    script = (
+        "import sys; from sinch_qn.cli.commands import cli;"
+        " cli.main(['list', '--help'], standalone_mode=False);"
+        " print({'aiohttp', 'rich', 'phonenumbers', 'cattrs'} & {*sys.modules})"
+    )
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("set()\n")
+
+
+# ── The whole job ───────────────────────────────────────────────────────────────────────────────
+
+CUSTOMERS = """Name;Phone
+Good;(202) 555-0134
+Toll-free;833-555-0134
+Canadian;+1 416-555-0134
+Typo;202-555-013
+Again;2025550134
+Not eligible;202-555-9990
+Nobody there;202-555-9992
+First call missed;202-555-9993
+Mishears;202-555-9994
+Blocked;202-555-9995
+Lost answer;202-555-9996
+Hosting fails;202-555-9997
+"""
+
+
+def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line of the demo's file ends in exactly one outcome, and the command with 0."""
+    monkeypatch.setattr(demo, "_SLOWEST_ANSWER", demo._FASTEST_ANSWER)
+    path = tmp_path / "customers.csv"
+    path.write_text(CUSTOMERS)
+    result = CliRunner().invoke(cli, ["demo", str(path), "--json"])
+    assert result.exit_code == 0, result.output
+    outcomes = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {each["outcome"]: each["count"] for each in outcomes} == {
+        "HOSTING_DONE": 5,
+        "NOT_ELIGIBLE": 1,
+        "VERIFICATION_BLOCKED": 2,
+        "HOSTING_FAILED": 1,
+        NOBODY_ANSWERED: 1,
+        "invalid": 1,
+        "duplicate": 1,
+    }
+    assert "line 5: 202-555-013: too short" in result.stderr
+    assert "line 6: 2025550134: duplicate of line 2" in result.stderr
+
+
+def test_the_demo_shows_its_progress_live(tmp_path: Path) -> None:
+    """At a terminal the demo shows bars while it works, and then a table."""
+    path = tmp_path / "customers.csv"
+    path.write_text(f"{NUMBER}\n")
+    code, shown = at_terminal(Sandbox(port=1), "demo", str(path))
+    assert code == 0
+    assert re.search(r"Verified +━+ 1/1", shown)
+    assert re.search(r"OUTCOME +NUMBERS", shown)
+
+
+async def outcomes_of(
+    sandbox: Sandbox, *numbers: str, client: Any = None, heard: str | None = None, **options: Any
+) -> dict[str, str]:
+    """Return what becomes of *numbers* in the whole job; *heard* is what people say they heard."""
+    async with sandbox:
+
+        async def hear(phone_number: str) -> str | None:
+            return heard or sandbox.code_for(phone_number)
+
+        job = Job(
+            client=client or sandbox.client(),
+            hear=hear,
+            service_plan_id="plan",
+            campaign_id=None,
+            loa=demo._LOA,
+            linger=0.01,
+            **options,
+        )
+        await job.run([as_written.read(number) for number in numbers])
+        return job.outcomes
+
+
+async def test_a_wrong_code_is_heard_again() -> None:
+    """A wrong code, also one that gets a 400, means another call, until it is given up."""
+    sandbox = Sandbox(wrong_code="rejected", max_attempts=9)
+    assert await outcomes_of(sandbox, NUMBER, heard="x") == {NUMBER: "VERIFICATION_FAILED"}
+    assert sandbox.world.rings(NUMBER) == 3
+
+
+async def test_a_call_that_may_have_rung_is_not_repeated() -> None:
+    """Where a call's answer was lost its code still counts, but the phone is not rung again."""
+    sandbox = Sandbox()
+    assert await outcomes_of(sandbox, LOST_ANSWER) == {LOST_ANSWER: "HOSTING_DONE"}
+    assert sandbox.world.rings(LOST_ANSWER) == 1
+    sandbox = Sandbox(answer_delay=60)
+    assert await outcomes_of(sandbox, LOST_ANSWER) == {LOST_ANSWER: OUTCOME_UNKNOWN}
+    assert sandbox.world.rings(LOST_ANSWER) == 1
+
+
+async def test_what_takes_too_long_is_said() -> None:
+    """A number that is not ready in time has that as its outcome."""
+    sandbox = Sandbox(loa_delay=None)
+    assert await outcomes_of(sandbox, NUMBER, patience=0.3) == {NUMBER: "not HOSTING_DONE in time"}
+
+
+async def test_a_refused_order_is_the_outcome_of_its_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An order that fails is told for each of its numbers, and stops no other order."""
+    refused = errors.ConflictError("no", status_code=409, status="ALREADY_EXISTS")
+    monkeypatch.setattr(
+        "sinch_qn.QualifiedNumbersClient.text_enable_numbers", AsyncMock(side_effect=refused)
+    )
+    assert await outcomes_of(Sandbox(), NUMBER, TOLL_FREE) == {
+        NUMBER: "order: refused: ALREADY_EXISTS",
+        TOLL_FREE: "HOSTING_DONE",
+    }
+
+
+async def test_an_error_of_one_number_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a number meets is its own outcome."""
+    get = "sinch_qn.QualifiedNumbersClient.wait_for_state"
+    monkeypatch.setattr(get, AsyncMock(side_effect=errors.ConnectError("no")))
+    assert await outcomes_of(Sandbox(), NUMBER) == {NUMBER: "failed: ConnectError"}

@@ -1,0 +1,233 @@
+"""Spec ≡ operation table ≡ facade ≡ sandbox: a ninth endpoint is in all of them or in none."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+import yaml
+
+from sinch_qn import BasicAuth, QualifiedNumbersClient, models
+from sinch_qn._operations import OPERATIONS, Operation
+from sinch_qn._wire import Request, Response, decode
+from sinch_qn.auth import TOKEN_URL
+from sinch_qn.client import BASE_URL
+from sinch_qn.models import GlobalProcessState
+from sinch_qn.sandbox import Sandbox
+from sinch_qn.sandbox.answers import HANDLERS
+
+ROOT = Path(__file__).parents[1]
+SPEC: dict[str, Any] = yaml.safe_load((ROOT / "openapi/qualified-numbers.yaml").read_text())
+PROJECT_PATH = "/v1/projects/{projectId}"
+PHONE = "+12025550134"
+
+BUILT_ON = {"list_numbers": "list_number_pages", "wait_for_state": "get_number"}
+"""Methods that are no operation of their own, and the method that does their work."""
+
+
+@attrs.frozen
+class Described:
+    """An operation as the spec has it."""
+
+    id: str
+    method: str
+    path: str
+    replay: str
+    answer: str | None
+    """The component that a 200's body is; None if it is empty."""
+
+
+def described() -> list[Described]:
+    """Return the operations of the spec."""
+    return [
+        Described(
+            operation["operationId"],
+            method.upper(),
+            path,
+            operation["x-replay"],
+            answer_of(operation),
+        )
+        for path, item in SPEC["paths"].items()
+        for method, operation in item.items()
+        if method in {"get", "put", "post", "delete", "patch", "head", "options"}
+    ]
+
+
+def answer_of(operation: dict[str, Any]) -> str | None:
+    """Return the name of the component that *operation*'s 200 has as its body."""
+    ok = operation["responses"]["200"]
+    if "$ref" in ok:
+        ok = SPEC["components"]["responses"][ok["$ref"].rpartition("/")[2]]
+    content = ok.get("content")
+    if content is None:
+        return None
+    return str(content["application/json"]["schema"]["$ref"]).rpartition("/")[2]
+
+
+def facade_methods() -> dict[str, Callable[..., Any]]:
+    """Return the client's public methods that ask the API something."""
+    return {
+        name: method
+        for name, method in vars(QualifiedNumbersClient).items()
+        if not name.startswith("_")
+        and (inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method))
+        and name != "close"
+    }
+
+
+def test_operation_table_is_the_spec() -> None:
+    """Each row has the spec's method, path, replay rule and answer; neither has one more."""
+    table = [
+        Described(
+            row.id,
+            row.method,
+            PROJECT_PATH + row.path,
+            row.replay.value,
+            None if row.answer is type(None) else row.answer.__name__,
+        )
+        for row in OPERATIONS
+    ]
+    assert sorted(table, key=lambda row: row.id) == sorted(described(), key=lambda row: row.id)
+    assert len({row.id for row in OPERATIONS}) == len(OPERATIONS) == 8
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_required_field_is_one_of_the_answer(operation: Operation[Any]) -> None:
+    """The field without which a 200 is no answer is a field of that answer."""
+    if operation.required is not None:
+        assert operation.required in {f.metadata["wire"] for f in attrs.fields(operation.answer)}
+
+
+def test_sandbox_serves_the_operation_table() -> None:
+    """The sandbox mounts each operation and no other, and has one handler for each."""
+    assert Sandbox().mounted == {(row.method, PROJECT_PATH + row.path) for row in OPERATIONS}
+    assert set(HANDLERS) == {row.id for row in OPERATIONS}
+
+
+def test_sandbox_counts_each_operation() -> None:
+    """What was asked can be told for each operation, and for the token endpoint."""
+    assert set(Sandbox().calls.totals()) == {row.id for row in OPERATIONS} | {"token"}
+
+
+def arguments(method: Callable[..., Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return what *method* can be called with: a fit value for each argument that it needs."""
+    loa = {
+        "authorisedPerson": {"firstName": "J", "lastName": "D", "email": "j@example.com"},
+        "address": dict.fromkeys(
+            ("buildingNumber", "street", "city", "state", "postalCode", "country"), "x"
+        ),
+        "currentVoiceCarrier": "x",
+    }
+    body = {"regionCode": "US", "numbers": [PHONE], "servicePlanId": "p", "directLoaInfo": loa}
+    state = GlobalProcessState.VERIFIED
+    values = {
+        "phone_number": PHONE,
+        "phone_numbers": [PHONE],
+        "code": "0123",
+        "state": state,
+        "states": state,
+        "timeout": 5.0,
+    }
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for name, parameter in inspect.signature(method).parameters.items():
+        if name == "self" or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if name == "request":
+            positional.append(
+                decode(body, getattr(models, inspect.signature(method).parameters[name].annotation))
+            )
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.default is parameter.empty:
+                keywords[name] = values[name]
+        else:
+            positional.append(values[name])
+    return positional, keywords
+
+
+async def operations_of(name: str) -> set[str]:
+    """Return the ids of the operations that the client's method *name* sends."""
+    sent: list[Request] = []
+
+    async def send(request: Request, *_: object) -> Response:
+        sent.append(request)
+        state = GlobalProcessState.VERIFIED.value
+        answer = {"phoneNumber": PHONE, "hostingOrderId": "1", "globalProcessState": state}
+        return Response(200, {}, orjson.dumps(answer | {"qualifiedNumbers": []}))
+
+    async with QualifiedNumbersClient("project", BasicAuth("key", "secret")) as client:
+        client._pipeline._transport.send = send  # type: ignore[method-assign, assignment]
+        method = getattr(client, name)
+        positional, keywords = arguments(method)
+        result = method(*positional, **keywords)
+        if isinstance(result, AsyncIterator):
+            async for _ in result:
+                pass
+        else:
+            await result
+    return {operation_of(request) for request in sent}
+
+
+def operation_of(request: Request) -> str:
+    """Return the id of the row that *request* was built from."""
+    path = request.url.partition("?")[0].removeprefix(
+        "https://imported.numbers.api.sinch.com/v1/projects/project"
+    )
+    fitting = [
+        row.id
+        for row in OPERATIONS
+        if row.method == request.method
+        and re.fullmatch(re.escape(row.path).replace(r"\{phoneNumber\}", r"\+[0-9]+"), path)
+    ]
+    assert len(fitting) == 1, (request.method, path)
+    return fitting[0]
+
+
+async def test_each_operation_is_one_method_of_the_facade() -> None:
+    """Every operation is sent by exactly one method; the others are built on such a method."""
+    sent = {name: await operations_of(name) for name in facade_methods()}
+    assert all(len(ids) == 1 for ids in sent.values()), sent
+    own = [next(iter(ids)) for name, ids in sent.items() if name not in BUILT_ON]
+    assert sorted(own) == sorted(row.id for row in OPERATIONS)
+    for name, base in BUILT_ON.items():
+        assert sent[name] == sent[base], name
+
+
+def test_each_method_names_its_operation() -> None:
+    """The docstring of a method ends its first part with the operationId that it stands for."""
+    for name, method in facade_methods().items():
+        if name in {"wait_for_state"}:
+            continue
+        named = re.findall(r"\((\w+)\)", inspect.getdoc(method) or "")
+        assert named, name
+        assert named[-1] in {row.id for row in OPERATIONS}, name
+
+
+async def test_a_listing_asks_for_the_specs_ten_states() -> None:
+    """Without states a listing walks the spec's enum in its order, all but UNSPECIFIED."""
+    asked: list[str] = []
+
+    async def send(request: Request, *_: object) -> Response:
+        asked.append(request.url.partition("states=")[2])
+        return Response(200, {}, b"{}")
+
+    async with QualifiedNumbersClient("project", BasicAuth("key", "secret")) as client:
+        client._pipeline._transport.send = send  # type: ignore[method-assign, assignment]
+        assert [number async for number in client.list_numbers()] == []
+    states = SPEC["components"]["schemas"]["GlobalProcessState"]["enum"]
+    assert len(asked) == 10
+    assert sorted(asked) == sorted(set(states) - {"GLOBAL_PROCESS_STATE_UNSPECIFIED"})
+    assert [state.value for state in GlobalProcessState] == states
+
+
+def test_addresses_are_the_specs() -> None:
+    """The client's default addresses are the server and the token endpoint of the spec."""
+    assert [server["url"] for server in SPEC["servers"]] == [BASE_URL]
+    flows = SPEC["components"]["securitySchemes"]["OAuth2.0"]["flows"]
+    assert flows["clientCredentials"]["tokenUrl"] == TOKEN_URL

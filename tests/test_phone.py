@@ -1,0 +1,92 @@
+"""Phone numbers: E.164 or refused; whole in a request, masked in a log."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sinch_qn.errors import InvalidRequestError, Outcome
+from sinch_qn.phone import check_e164, mask
+
+
+@pytest.mark.parametrize("number", ["+12025550134", "+1234567", "+123456789012345", "+33123456789"])
+def test_e164_is_returned_as_it_is(number: str) -> None:
+    """A '+', no leading zero, 7 to 15 digits: nothing is changed."""
+    assert check_e164(number) == number
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "",
+        "+",
+        "12025550134",
+        "0012025550134",
+        "+02025550134",
+        "+123456",
+        "+1234567890123456",
+        "+1 202 555 0134",
+        "+1-202-555-0134",
+        "(202) 555-0134",
+        " +12025550134",
+        "+12025550134 ",
+        "+12025550134\n",
+        "\n+12025550134",
+        "+12025550134\x00",
+        "+12025550134/..",
+        "+12025550134:sendVoiceChallenge",
+        "%2B12025550134",
+        "+1202555013\uff14",
+        "+\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668",
+        "\uff0b12025550134",
+        "+1202555013\u00b2",
+        "tel:+12025550134",
+    ],
+)
+def test_anything_else_is_refused(number: str) -> None:
+    """What is not E.164 to the letter is refused, and nothing is repaired."""
+    with pytest.raises(InvalidRequestError, match=r"phone_number: .* is not an E\.164") as caught:
+        check_e164(number)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("value", [None, 12025550134, 1.5, True, b"+12025550134", ["+12025550134"]])
+def test_what_is_no_string_is_no_number(value: object) -> None:
+    """A number that is not a string is refused with its type."""
+    with pytest.raises(InvalidRequestError, match=f"numbers: .*not {type(value).__name__}$"):
+        check_e164(value, "numbers")
+
+
+def test_message_stays_short() -> None:
+    """Ten megabytes are refused in a line."""
+    with pytest.raises(InvalidRequestError) as caught:
+        check_e164("+1" + "2" * 10_000_000)
+    assert len(str(caught.value)) < 200
+    assert "10000002 characters" in str(caught.value)
+
+
+@given(text=st.text() | st.from_regex(r"\+[0-9]{6,16}", fullmatch=True))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_only_ascii_e164_passes(text: str) -> None:
+    """Whatever passes is '+' and ASCII digits, so it cannot leave its place in a path."""
+    try:
+        passed = check_e164(text)
+    except InvalidRequestError:
+        return
+    assert passed == text
+    assert re.fullmatch(r"\+[1-9][0-9]{6,14}", passed)
+    assert passed.isascii()
+
+
+@pytest.mark.parametrize(
+    ("number", "masked"),
+    [("+12025550134", "+1202•••0134"), ("+123456789012345", "+1234•••2345")],
+)
+def test_masked_number_tells_no_one_whose_it_is(number: str, masked: str) -> None:
+    """A masked number keeps its first and last four digits; the digits between are gone."""
+    assert mask(number) == masked
+    assert number[5:-4] not in masked

@@ -1,0 +1,838 @@
+"""One call: what is repeated and what is not, one deadline, one renewal of a refused token."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+import pytest
+
+from sinch_qn import RateLimit, errors
+from sinch_qn._operations import (
+    ADD_NUMBERS,
+    DELETE_NUMBER,
+    GET_NUMBER,
+    LIST_NUMBERS,
+    OPERATIONS,
+    SEND_VOICE_CHALLENGE,
+    TEXT_ENABLE_NUMBERS,
+    TEXT_ENABLE_TOLL_FREE_NUMBERS,
+    VERIFY_VOICE_CHALLENGE,
+    Operation,
+    Replay,
+)
+from sinch_qn._pipeline import Pipeline
+from sinch_qn._transport import Progress, Transport
+from sinch_qn._wire import Request, Response
+from sinch_qn.auth import Auth, BasicAuth, OAuth2, Send
+from sinch_qn.errors import (
+    AuthenticationError,
+    ConnectError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    InvalidResponseError,
+    NotFoundError,
+    Outcome,
+    RateLimitError,
+    ServerError,
+    SinchError,
+    TokenError,
+    TransportError,
+)
+from sinch_qn.models import AddNumbersRequest, QualifiedNumber
+from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, RetryRule
+from tests.conftest import virtual_clock
+
+ROOT = "https://api.example/v1/projects/p"
+TOKEN_URL = "https://auth.example/token"
+NUMBER = "+12025550134"
+
+BODIES: dict[str, Any] = {
+    LIST_NUMBERS.id: {"qualifiedNumbers": []},
+    GET_NUMBER.id: {"phoneNumber": NUMBER},
+    ADD_NUMBERS.id: {"qualifiedNumbers": []},
+    TEXT_ENABLE_NUMBERS.id: {"hostingOrderId": "order-1"},
+    TEXT_ENABLE_TOLL_FREE_NUMBERS.id: {"hostingOrderId": "order-1"},
+    SEND_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
+    VERIFY_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
+}
+SAFE = [operation for operation in OPERATIONS if operation.replay is Replay.SAFE]
+NEVER = [operation for operation in OPERATIONS if operation.replay is Replay.NEVER]
+
+
+def answer(status: int = 200, body: object = None, **headers: str) -> Response:
+    """Return an answer; `retry_after=` stands for the header `Retry-After`."""
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+    return Response(status, named, b"" if body is None else orjson.dumps(body))
+
+
+def success(operation: Operation[Any]) -> Response:
+    """Return a good answer to *operation*."""
+    return answer(200, BODIES.get(operation.id))
+
+
+OK = success(GET_NUMBER)
+
+Step = Response | SinchError | Callable[[Progress], Awaitable[Response]]
+
+
+class ScriptedTransport(Transport):
+    """Takes one step of its script for each request; the last step goes on for ever."""
+
+    def __init__(self, *steps: Step) -> None:
+        super().__init__()
+        self.steps = steps
+        self.sent: list[Request] = []
+        self.times: list[float] = []
+        self.closed = False
+
+    async def send(self, request: Request, progress: Progress | None = None) -> Response:
+        """Record the request and do as the script says."""
+        self.times.append(asyncio.get_running_loop().time())
+        self.sent.append(request)
+        step = self.steps[min(len(self.sent), len(self.steps)) - 1]
+        if isinstance(step, Response):
+            return step
+        if isinstance(step, SinchError):
+            raise copy.copy(step)
+        return await step(progress or Progress())
+
+    async def close(self) -> None:
+        """Record it."""
+        self.closed = True
+
+
+class Tokens:
+    """Hands out `Bearer 1`, `Bearer 2` … : each until it is renewed."""
+
+    def __init__(self, *, delay: float = 0.0) -> None:
+        self.number = 1
+        self.delay = delay
+        self.closed = False
+
+    async def authorize(self, send: Send) -> str:
+        """Return the current header."""
+        await asyncio.sleep(self.delay)
+        return f"Bearer {self.number}"
+
+    def renew(self, authorization: str) -> bool:
+        """Move on to the next, by value."""
+        if authorization == f"Bearer {self.number}":
+            self.number += 1
+        return True
+
+    async def close(self) -> None:
+        """Record it."""
+        self.closed = True
+
+
+def pipeline(
+    transport: Transport,
+    *,
+    auth: Auth | None = None,
+    timeout: float = 600.0,
+    retry: RetryRule | None = None,
+    rate_limit: RateLimit | None = None,
+    quota: RetryQuota | None = None,
+) -> Pipeline:
+    """Return a pipeline over *transport*."""
+    return Pipeline(
+        root=ROOT,
+        auth=auth or BasicAuth("key", "secret"),
+        transport=transport,
+        timeout=timeout,
+        retry=retry or RetryPolicy(),
+        rate_limit=rate_limit,
+        quota=quota,
+    )
+
+
+async def call(
+    to: Pipeline,
+    operation: Operation[Any],
+    *,
+    timeout: float | None = None,
+    retry: RetryRule | None = None,
+) -> Any:
+    """Carry out any of the eight operations."""
+    if operation is LIST_NUMBERS:
+        return await to.call_raw(operation, query={"states": "x"}, timeout=timeout, retry=retry)
+    return await to.call(
+        operation,
+        phone_number=NUMBER if "{phoneNumber}" in operation.path else None,
+        timeout=timeout,
+        retry=retry,
+    )
+
+
+async def failing(to: Pipeline, operation: Operation[Any], **options: Any) -> SinchError:
+    """Return the error that the call raises."""
+    with pytest.raises(SinchError) as caught:
+        await call(to, operation, **options)
+    return caught.value
+
+
+async def hang(progress: Progress) -> Response:
+    """Take the request and never answer."""
+    progress.connected = True
+    progress.waiting_for = "the answer"
+    return await asyncio.get_running_loop().create_future()
+
+
+async def never_connect(progress: Progress) -> Response:
+    """Never get a place in the pool."""
+    progress.waiting_for = "a free connection"
+    return await asyncio.get_running_loop().create_future()
+
+
+# ---- replay rules ------------------------------------------------------------------------------
+
+
+class Fault(NamedTuple):
+    """One kind of failure, and what the design's table says of it."""
+
+    step: Step
+    error: type[SinchError]
+    outcome: Outcome
+    safe_tries: int
+    never_tries: int
+
+
+FAULTS = {
+    "refused": Fault(ConnectError("refused"), ConnectError, Outcome.NOT_SENT, 4, 4),
+    "broken": Fault(TransportError("reset"), TransportError, Outcome.UNKNOWN, 4, 1),
+    "not HTTP": Fault(InvalidResponseError("?"), InvalidResponseError, Outcome.UNKNOWN, 1, 1),
+    "redirect": Fault(answer(302), InvalidResponseError, Outcome.UNKNOWN, 1, 1),
+    "not JSON": Fault(
+        Response(200, {}, b"<html>"), InvalidResponseError, Outcome.UNKNOWN, 1, 1
+    ),
+    "error in a 200": Fault(
+        answer(200, {"error": {"message": "no"}}), InvalidResponseError, Outcome.UNKNOWN, 1, 1
+    ),
+    "400": Fault(answer(400), errors.BadRequestError, Outcome.REJECTED, 1, 1),
+    "401": Fault(answer(401), AuthenticationError, Outcome.REJECTED, 1, 1),
+    "403": Fault(answer(403), errors.PermissionDeniedError, Outcome.REJECTED, 1, 1),
+    "404": Fault(answer(404), NotFoundError, Outcome.REJECTED, 1, 1),
+    "408": Fault(answer(408), errors.StatusError, Outcome.UNKNOWN, 4, 1),
+    "409": Fault(answer(409), errors.ConflictError, Outcome.REJECTED, 1, 1),
+    "418": Fault(answer(418), errors.StatusError, Outcome.REJECTED, 1, 1),
+    "429": Fault(answer(429), RateLimitError, Outcome.REJECTED, 4, 4),
+    "429, wait": Fault(answer(429, retry_after="7"), RateLimitError, Outcome.REJECTED, 4, 4),
+    "500": Fault(answer(500), ServerError, Outcome.UNKNOWN, 4, 1),
+    "503": Fault(answer(503, retry_after="7"), ServerError, Outcome.UNKNOWN, 4, 1),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@virtual_clock
+async def test_replay_rules(operation: Operation[Any], kind: str) -> None:
+    """How often an operation is tried depends on its own rule and on the failure's outcome."""
+    fault = FAULTS[kind]
+    transport = ScriptedTransport(fault.step)
+    error = await failing(pipeline(transport), operation)
+    tries = fault.safe_tries if operation.replay is Replay.SAFE else fault.never_tries
+    assert type(error) is fault.error
+    assert error.outcome is fault.outcome
+    assert len(transport.sent) == tries
+    assert error.attempts == tries
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("operation", NEVER, ids=lambda operation: str(operation.id))
+@virtual_clock
+async def test_no_policy_repeats_a_call(operation: Operation[Any], kind: str) -> None:
+    """A retry rule of the user's own cannot repeat what may have happened, or was refused."""
+    fault = FAULTS[kind]
+    shown: list[Failure] = []
+
+    def stubborn(failure: Failure) -> float | None:
+        shown.append(failure)
+        return 0.0 if len(shown) < 9 else None
+
+    transport = ScriptedTransport(fault.step)
+    await failing(pipeline(transport, retry=stubborn), operation)
+    assert len(transport.sent) == (9 if fault.never_tries > 1 else 1)
+    assert len(shown) == (9 if fault.never_tries > 1 else 0)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("step", [ConnectError("refused"), answer(429)], ids=["refused", "429"])
+@virtual_clock
+async def test_what_surely_did_not_happen_is_repeated(
+    operation: Operation[Any], step: Step
+) -> None:
+    """After a failure that surely had no effect each operation is tried again, and can succeed."""
+    transport = ScriptedTransport(step, step, step, success(operation))
+    await call(pipeline(transport), operation)
+    assert len(transport.sent) == 4
+
+
+@pytest.mark.parametrize("kind", ["refused", "broken", "429", "503"])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@virtual_clock
+async def test_one_shot(operation: Operation[Any], kind: str) -> None:
+    """`RetryPolicy(max_attempts=1)` sends once, whatever happens."""
+    transport = ScriptedTransport(FAULTS[kind].step)
+    error = await failing(pipeline(transport), operation, retry=RetryPolicy(max_attempts=1))
+    assert len(transport.sent) == error.attempts == 1
+
+
+@virtual_clock
+async def test_a_rule_sees_each_failure() -> None:
+    """A rule is shown the operation, the error, the attempt's number and the time that is left."""
+    seen: list[Failure] = []
+
+    def rule(failure: Failure) -> float | None:
+        seen.append(failure)
+        return 10.0 if len(seen) < 3 else None
+
+    transport = ScriptedTransport(answer(503))
+    error = await failing(pipeline(transport), GET_NUMBER, retry=rule, timeout=100.0)
+    assert [failure.attempt for failure in seen] == [1, 2, 3]
+    assert [failure.remaining for failure in seen] == [100.0, 90.0, 80.0]
+    assert {failure.operation.id for failure in seen} == {GET_NUMBER.id}
+    assert seen[-1].error is error
+    assert transport.times == [0.0, 10.0, 20.0]
+
+
+@virtual_clock
+async def test_the_calls_own_rule_wins() -> None:
+    """A `retry=` given to a call stands in for the client's."""
+    transport = ScriptedTransport(answer(503))
+    await failing(pipeline(transport, retry=RetryPolicy(max_attempts=7)), GET_NUMBER)
+    assert len(transport.sent) == 7
+
+
+# ---- deleting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["broken", "500", "408"])
+@virtual_clock
+async def test_delete_whose_answer_was_lost(lost: str) -> None:
+    """A 404 to a DELETE that is repeated because its first answer was lost is success."""
+    transport = ScriptedTransport(FAULTS[lost].step, answer(404))
+    assert await call(pipeline(transport), DELETE_NUMBER) is None  # type: ignore[func-returns-value]
+    assert len(transport.sent) == 2
+
+
+@pytest.mark.parametrize("harmless", ["refused", "429"])
+@virtual_clock
+async def test_delete_of_what_never_was(harmless: str) -> None:
+    """A 404 is an error if no earlier attempt can have deleted the number."""
+    transport = ScriptedTransport(FAULTS[harmless].step, answer(404))
+    error = await failing(pipeline(transport), DELETE_NUMBER)
+    assert isinstance(error, NotFoundError)
+    assert error.outcome is Outcome.REJECTED
+
+
+@virtual_clock
+async def test_a_lost_answer_excuses_no_other_404() -> None:
+    """A 404 to a repeated GET is an error: only a DELETE can have made it so."""
+    error = await failing(pipeline(ScriptedTransport(answer(500), answer(404))), GET_NUMBER)
+    assert isinstance(error, NotFoundError)
+
+
+@pytest.mark.parametrize("last", ["refused", "429", "403"])
+@virtual_clock
+async def test_delete_remembers_what_may_have_happened(last: str) -> None:
+    """A DELETE whose first answer was lost stays UNKNOWN, however surely its last try failed."""
+    transport = ScriptedTransport(TransportError("reset"), FAULTS[last].step)
+    error = await failing(pipeline(transport), DELETE_NUMBER)
+    assert type(error) is FAULTS[last].error
+    assert error.outcome is Outcome.UNKNOWN
+
+
+# ---- a refused token ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attempts", [1, 4])
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@virtual_clock
+async def test_a_refused_token_is_renewed_once(operation: Operation[Any], attempts: int) -> None:
+    """Any 401 is tried again with a fresh token, at once, even by a one-shot call."""
+    transport = ScriptedTransport(answer(401), success(operation))
+    to = pipeline(transport, auth=Tokens(), retry=RetryPolicy(max_attempts=attempts))
+    await call(to, operation)
+    sent = [request.headers["Authorization"] for request in transport.sent]
+    assert sent == ["Bearer 1", "Bearer 2"]
+    assert transport.times == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@virtual_clock
+async def test_a_second_refusal_is_final(operation: Operation[Any]) -> None:
+    """A 401 to the fresh token too is an AuthenticationError, REJECTED, after two requests."""
+    transport = ScriptedTransport(answer(401))
+    error = await failing(pipeline(transport, auth=Tokens()), operation)
+    assert type(error) is AuthenticationError
+    assert error.outcome is Outcome.REJECTED
+    assert error.status_code == 401
+    assert len(transport.sent) == error.attempts == 2
+
+
+@virtual_clock
+async def test_a_renewal_is_no_retry() -> None:
+    """The renewal counts neither against the policy's attempts nor against the quota."""
+    quota = RetryQuota()
+    transport = ScriptedTransport(answer(401), answer(503), answer(503), OK)
+    to = pipeline(transport, auth=Tokens(), retry=RetryPolicy(max_attempts=3), quota=quota)
+    await call(to, GET_NUMBER)
+    assert len(transport.sent) == 4
+    one_shot = ScriptedTransport(answer(401), answer(503))
+    to = pipeline(one_shot, auth=Tokens(), retry=RetryPolicy(max_attempts=1))
+    assert isinstance(await failing(to, GET_NUMBER), ServerError)
+    assert len(one_shot.sent) == 2
+
+
+@virtual_clock
+async def test_basic_credentials_are_not_renewed() -> None:
+    """A 401 to HTTP Basic is final: the same key again would be refused again."""
+    transport = ScriptedTransport(answer(401))
+    await failing(pipeline(transport), GET_NUMBER)
+    assert len(transport.sent) == 1
+
+
+class Api(Transport):
+    """A token endpoint and an API; each answers with what its list says, the last for ever."""
+
+    def __init__(self, *, tokens: list[Step], calls: list[Step]) -> None:
+        super().__init__()
+        self.tokens = ScriptedTransport(*tokens)
+        self.calls = ScriptedTransport(*calls)
+
+    async def send(self, request: Request, progress: Progress | None = None) -> Response:
+        """Pass the request on to the right one."""
+        to = self.tokens if request.url == TOKEN_URL else self.calls
+        return await to.send(request, progress)
+
+
+def oauth2() -> OAuth2:
+    """Return OAuth2 on the loop's clock."""
+    monotonic = asyncio.get_running_loop().time
+    return OAuth2("key", "secret", token_url=TOKEN_URL, monotonic=monotonic)
+
+
+def token(value: str = "t", expires_in: float = 3600) -> Response:
+    """Return a token endpoint's answer."""
+    return answer(200, {"access_token": value, "expires_in": expires_in})
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@virtual_clock
+async def test_refused_credentials_are_final(status: int) -> None:
+    """Credentials that the token endpoint refuses: NOT_SENT, and the endpoint is asked once."""
+    api = Api(tokens=[answer(status)], calls=[OK])
+    error = await failing(pipeline(api, auth=oauth2()), GET_NUMBER)
+    assert type(error) is AuthenticationError
+    assert error.outcome is Outcome.NOT_SENT
+    assert error.attempts == 1
+    assert (len(api.tokens.sent), len(api.calls.sent)) == (1, 0)
+
+
+@virtual_clock
+async def test_a_token_endpoint_in_trouble_is_retried() -> None:
+    """No call is lost to a token endpoint that fails and recovers, whichever operation it is."""
+    api = Api(
+        tokens=[answer(503), ConnectError("refused"), token()], calls=[success(SEND_VOICE_CHALLENGE)]
+    )
+    retry = RetryPolicy(random=lambda: 1.0, base_delay=2.0)
+    await call(pipeline(api, auth=oauth2(), retry=retry), SEND_VOICE_CHALLENGE)
+    assert (len(api.tokens.sent), len(api.calls.sent)) == (3, 1)
+
+
+@virtual_clock
+async def test_a_failing_token_endpoint_is_not_hammered() -> None:
+    """A thousand calls ask a failing token endpoint no more than once a second together."""
+    api = Api(tokens=[answer(500)], calls=[OK])
+    to = pipeline(api, auth=oauth2())
+    failures = await asyncio.gather(*(failing(to, SEND_VOICE_CHALLENGE) for _ in range(1000)))
+    assert {type(failure) for failure in failures} == {TokenError}
+    assert {failure.outcome for failure in failures} == {Outcome.NOT_SENT}
+    gaps = [b - a for a, b in zip(api.tokens.times, api.tokens.times[1:], strict=False)]
+    assert min(gaps) >= 1.0
+    assert len(api.tokens.sent) <= 6  # the waits' bounds are 0.5, 1 and 2 s
+    assert api.calls.sent == []
+
+
+# ---- the deadline ------------------------------------------------------------------------------
+
+
+@virtual_clock
+async def test_deadline_while_waiting_for_the_answer() -> None:
+    """A deadline that passes after the request may have left is UNKNOWN."""
+    loop = asyncio.get_running_loop()
+    error = await failing(pipeline(ScriptedTransport(hang)), SEND_VOICE_CHALLENGE, timeout=3.0)
+    assert type(error) is DeadlineExceededError
+    assert error.outcome is Outcome.UNKNOWN
+    assert error.attempts == 1
+    assert "the answer" in str(error)
+    assert loop.time() == 3.0
+
+
+@virtual_clock
+async def test_deadline_while_waiting_for_a_token() -> None:
+    """The deadline covers the token; nothing was sent."""
+    transport = ScriptedTransport(OK)
+    to = pipeline(transport, auth=Tokens(delay=1e6), timeout=5.0)
+    error = await failing(to, SEND_VOICE_CHALLENGE)
+    assert type(error) is DeadlineExceededError
+    assert error.outcome is Outcome.NOT_SENT
+    assert "access token" in str(error)
+    assert asyncio.get_running_loop().time() == 5.0
+    assert transport.sent == []
+
+
+@virtual_clock
+async def test_deadline_while_waiting_for_the_rate_limit() -> None:
+    """The deadline covers the rate limit; nothing was sent."""
+    transport = ScriptedTransport(OK)
+    to = pipeline(transport, rate_limit=RateLimit(0.01))
+    await call(to, GET_NUMBER)
+    error = await failing(to, SEND_VOICE_CHALLENGE, timeout=5.0)
+    assert type(error) is DeadlineExceededError
+    assert error.outcome is Outcome.NOT_SENT
+    assert "rate limit" in str(error)
+    assert asyncio.get_running_loop().time() == 5.0
+    assert len(transport.sent) == 1
+
+
+@virtual_clock
+async def test_deadline_while_waiting_for_a_connection() -> None:
+    """No connection free in time is a ConnectError: nothing was sent."""
+    to = pipeline(ScriptedTransport(never_connect))
+    error = await failing(to, SEND_VOICE_CHALLENGE, timeout=5.0)
+    assert type(error) is ConnectError
+    assert error.outcome is Outcome.NOT_SENT
+    assert "a free connection" in str(error)
+
+
+@virtual_clock
+async def test_deadline_after_a_lost_attempt() -> None:
+    """Once an attempt may have happened the deadline is UNKNOWN, wherever it falls."""
+    transport = ScriptedTransport(TransportError("reset"), never_connect)
+    error = await failing(pipeline(transport), DELETE_NUMBER, timeout=50.0)
+    assert type(error) is DeadlineExceededError
+    assert error.outcome is Outcome.UNKNOWN
+    assert error.attempts == 2
+
+
+@virtual_clock
+async def test_deadline_after_a_rejected_attempt() -> None:
+    """What an earlier attempt's connection did says nothing of the one that was cut off."""
+
+    async def reject(progress: Progress) -> Response:
+        progress.connected = True
+        return answer(429)
+
+    to = pipeline(
+        ScriptedTransport(reject, OK), rate_limit=RateLimit(0.001), retry=lambda _: 1.0
+    )
+    error = await failing(to, SEND_VOICE_CHALLENGE, timeout=50.0)
+    assert type(error) is DeadlineExceededError
+    assert error.outcome is Outcome.NOT_SENT
+
+
+@virtual_clock
+async def test_one_deadline_covers_everything() -> None:
+    """Limiter, token, attempts and waits share one deadline: none of them starts it anew."""
+
+    async def slow(_: Progress) -> Response:
+        await asyncio.sleep(3.0)
+        return answer(503)
+
+    to = pipeline(
+        ScriptedTransport(slow),
+        auth=Tokens(delay=2.0),
+        rate_limit=RateLimit(0.1),
+        retry=lambda _: 1.0,
+    )
+    # 0: token, 2: sent, 5: 503, 6: limiter, 10: token, 12: sent, 15: 503, 16: limiter, 20: token
+    error = await failing(to, GET_NUMBER, timeout=21.0)
+    assert asyncio.get_running_loop().time() == 21.0
+    assert isinstance(error, DeadlineExceededError)
+    assert error.attempts == 3
+    assert "access token" in str(error)
+
+
+@virtual_clock
+async def test_no_wait_reaches_beyond_the_deadline() -> None:
+    """A wait that would end after the deadline is not begun: the failure is raised at once."""
+    transport = ScriptedTransport(answer(503))
+    error = await failing(pipeline(transport), GET_NUMBER, timeout=9.0, retry=lambda _: 10.0)
+    assert isinstance(error, ServerError)
+    assert asyncio.get_running_loop().time() == 0.0
+    assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "1"])
+@virtual_clock
+async def test_senseless_deadlines(timeout: Any) -> None:
+    """A timeout that is no number of seconds above zero is refused before anything is sent."""
+    transport = ScriptedTransport(OK)
+    error = await failing(pipeline(transport), GET_NUMBER, timeout=timeout)
+    assert isinstance(error, InvalidRequestError)
+    assert transport.sent == []
+
+
+@virtual_clock
+async def test_a_slow_token_outlives_an_impatient_call() -> None:
+    """A call that gives up waiting for a token leaves it to those who come after."""
+
+    async def slow_token(_: Progress) -> Response:
+        await asyncio.sleep(10.0)
+        return token()
+
+    api = Api(tokens=[slow_token], calls=[OK])
+    to = pipeline(api, auth=oauth2())
+    error = await failing(to, GET_NUMBER, timeout=4.0)
+    assert isinstance(error, DeadlineExceededError)
+    await call(to, GET_NUMBER)
+    assert asyncio.get_running_loop().time() == 10.0
+    assert len(api.tokens.sent) == 1
+
+
+# ---- Retry-After, jitter, quota ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry_after": "120"},
+        # 9 years off this machine's clock: only the difference counts
+        {
+            "retry_after": "Wed, 21 Oct 2015 07:30:00 GMT",
+            "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        },
+    ],
+    ids=["seconds", "date"],
+)
+@pytest.mark.parametrize("status", [429, 503])
+@virtual_clock
+async def test_retry_after_is_honoured(status: int, headers: Mapping[str, str]) -> None:
+    """The next attempt comes when the server said, by its own clock, and not before."""
+    transport = ScriptedTransport(answer(status, **headers), OK)
+    await call(pipeline(transport), GET_NUMBER)
+    assert transport.times == [0.0, 120.0]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry_after": "120"},
+        {
+            "retry_after": "Wed, 21 Oct 2015 07:30:00 GMT",
+            "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        },
+    ],
+    ids=["seconds", "date"],
+)
+@virtual_clock
+async def test_retry_after_beyond_the_deadline(headers: Mapping[str, str]) -> None:
+    """A Retry-After longer than what remains raises at once, and says until when."""
+    transport = ScriptedTransport(answer(429, **headers))
+    error = await failing(pipeline(transport), SEND_VOICE_CHALLENGE, timeout=119.0)
+    assert isinstance(error, RateLimitError)
+    assert asyncio.get_running_loop().time() == 0.0
+    assert error.retry_after == 120.0
+    assert error.retry_at is not None
+    assert error.retry_at.utcoffset() is not None
+    assert len(transport.sent) == 1
+
+
+@virtual_clock
+async def test_full_jitter() -> None:
+    """Without Retry-After the waits are between 0 and a bound that doubles up to a maximum."""
+    for jitter, waits in ((0.0, [0, 0, 0, 0]), (1.0, [1, 2, 4, 5]), (0.5, [0.5, 1, 2, 2.5])):
+        transport = ScriptedTransport(answer(503))
+
+        def fraction(value: float = jitter) -> float:
+            return value
+
+        retry = RetryPolicy(max_attempts=5, base_delay=1.0, max_delay=5.0, random=fraction)
+        await failing(pipeline(transport, retry=retry), GET_NUMBER)
+        gaps = [b - a for a, b in zip(transport.times, transport.times[1:], strict=False)]
+        assert gaps == waits
+
+
+@virtual_clock
+async def test_an_outage_is_not_multiplied() -> None:
+    """When the client's retry quota is used up calls fail at their first error."""
+    transport = ScriptedTransport(answer(503))
+    to = pipeline(transport, quota=RetryQuota(capacity=20.0))
+    for _ in range(50):
+        await failing(to, GET_NUMBER)
+    assert len(transport.sent) == 50 + 4
+    transport.steps = (OK,)
+    for _ in range(5):
+        await call(to, GET_NUMBER)  # each gives back 1 of the 5 that a retry costs
+    transport.steps = (answer(503),)
+    transport.sent.clear()
+    await failing(to, GET_NUMBER)
+    assert len(transport.sent) == 2
+
+
+@virtual_clock
+async def test_success_gives_back_what_its_retries_cost() -> None:
+    """Retries that helped cost nothing in the end."""
+    transport = ScriptedTransport(OK)
+    to = pipeline(transport, quota=RetryQuota(capacity=10.0))
+    for _ in range(20):
+        transport.steps = (answer(503), answer(503), OK)
+        transport.sent.clear()
+        await call(to, GET_NUMBER)
+
+
+# ---- what is sent ------------------------------------------------------------------------------
+
+
+@virtual_clock
+async def test_the_request() -> None:
+    """A request's address, headers and body are made from the operation's row and nothing else."""
+    transport = ScriptedTransport(success(ADD_NUMBERS))
+    to = pipeline(transport)
+    await to.call(ADD_NUMBERS, body=AddNumbersRequest(phone_numbers=[NUMBER]))
+    (request,) = transport.sent
+    assert (request.method, request.url) == ("POST", ROOT + "/qualifiedNumbers:addNumbers")
+    assert request.body == b'{"phoneNumbers":["+12025550134"]}'
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert request.headers["User-Agent"].startswith("sinch-qn/")
+    transport.steps = (success(LIST_NUMBERS),)
+    await to.call_raw(LIST_NUMBERS, query={"states": "a b&c", "pageToken": "=+/"})
+    request = transport.sent[-1]
+    assert request.body is None
+    assert "Content-Type" not in request.headers
+    assert parse_qs(urlsplit(request.url).query) == {"states": ["a b&c"], "pageToken": ["=+/"]}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@virtual_clock
+async def test_what_cannot_be_repeated_goes_out_on_a_fresh_connection(
+    operation: Operation[Any],
+) -> None:
+    """A connection that may be stale is never used for what must not be lost."""
+    transport = ScriptedTransport(success(operation))
+    await call(pipeline(transport), operation)
+    assert transport.sent[0].fresh_connection is (operation.replay is Replay.NEVER)
+
+
+@pytest.mark.parametrize(
+    "number", ["", "12025550134", "+1202555013a", "+1/../../x", "+12025550134\r\nHost: x", None, 7]
+)
+@virtual_clock
+async def test_nothing_but_a_number_becomes_part_of_a_path(number: Any) -> None:
+    """What is not an E.164 number is refused before anything is sent."""
+    transport = ScriptedTransport(OK)
+    with pytest.raises(InvalidRequestError) as caught:
+        await pipeline(transport).call(GET_NUMBER, phone_number=number)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert transport.sent == []
+
+
+@virtual_clock
+async def test_the_answer_is_a_model() -> None:
+    """A call returns its answer as the operation's model."""
+    number = await pipeline(ScriptedTransport(OK)).call(GET_NUMBER, phone_number=NUMBER)
+    assert number == QualifiedNumber(phone_number=NUMBER)
+
+
+@virtual_clock
+async def test_a_rate_limit_counts_attempts() -> None:
+    """Retries take their turn at the rate limit like any other request."""
+    transport = ScriptedTransport(answer(503))
+    await failing(pipeline(transport, rate_limit=RateLimit(0.5), retry=RetryPolicy()), GET_NUMBER)
+    gaps = [b - a for a, b in zip(transport.times, transport.times[1:], strict=False)]
+    assert min(gaps) == pytest.approx(2.0)
+
+
+# ---- its life ----------------------------------------------------------------------------------
+
+
+def test_a_second_event_loop_is_refused() -> None:
+    """A client belongs to the event loop of its first call."""
+    to = pipeline(ScriptedTransport(OK))
+    asyncio.run(call(to, GET_NUMBER))
+    with pytest.raises(RuntimeError, match="one client for each event loop"):
+        asyncio.run(call(to, GET_NUMBER))
+
+
+@virtual_clock
+async def test_close_reaches_every_part() -> None:
+    """Closing closes the tokens and the transport."""
+    transport, auth = ScriptedTransport(OK), Tokens()
+    await pipeline(transport, auth=auth).close()
+    assert transport.closed
+    assert auth.closed
+
+
+@virtual_clock
+async def test_cancelled_anywhere() -> None:
+    """Cancelled at any await, a call ends with CancelledError and leaves no task behind."""
+    finished = False
+    cancelled = 0
+    k = 0
+    while not finished:
+        api = Api(
+            tokens=[answer(503), token("a"), token("b")],
+            calls=[answer(401), answer(503), success(GET_NUMBER)],
+        )
+        to = pipeline(api, auth=oauth2(), retry=lambda _: 1.5, rate_limit=RateLimit(1.0))
+        task = asyncio.create_task(call(to, GET_NUMBER))
+        for _ in range(k):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            cancelled += 1
+        else:
+            finished = True
+        await to.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        k += 1
+    assert cancelled > 10
+
+
+@virtual_clock
+async def test_the_log_names_operations_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Each attempt is logged by its template and status: no number, token or code."""
+    caplog.set_level(logging.DEBUG)
+    to = pipeline(ScriptedTransport(answer(503), OK), retry=lambda _: 2.0)
+    await call(to, GET_NUMBER)
+    assert [record.getMessage() for record in caplog.records if record.name == "sinch_qn"] == [
+        "GET /qualifiedNumbers/{phoneNumber} -> 503 in 0 ms",
+        "getQualifiedNumber failed (ServerError): again in 2.0 s",
+        "GET /qualifiedNumbers/{phoneNumber} -> 200 in 0 ms",
+    ]
+
+
+@virtual_clock
+async def test_calls_do_not_disturb_each_other() -> None:
+    """Under a mix of faults each of many calls still gets its own number's answer."""
+    chance = random.Random(7)
+
+    class Chaos(Transport):
+        async def send(self, request: Request, progress: Progress | None = None) -> Response:
+            await asyncio.sleep(chance.random())
+            kind = chance.choice(["ok", "ok", "429", "503", "refused"])
+            if kind == "ok":
+                return answer(200, {"phoneNumber": request.url.rsplit("/", 1)[1]})
+            step = FAULTS[kind].step
+            if isinstance(step, SinchError):
+                raise copy.copy(step)
+            assert isinstance(step, Response)
+            return step
+
+    to = pipeline(Chaos(), retry=RetryPolicy(max_attempts=30), quota=RetryQuota(capacity=1e9))
+    numbers = [f"+1202555{i:04}" for i in range(300)]
+    answers = await asyncio.gather(*(to.call(GET_NUMBER, phone_number=n) for n in numbers))
+    assert [number.phone_number for number in answers] == numbers

@@ -1,0 +1,70 @@
+"""The fixtures, as a user's own tests would have them: in a pytest of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+USER_TESTS = """
+    import pytest
+
+    NUMBER = "+12025550134"
+
+    {marker}
+    async def test_a_call(sinch_sandbox, sinch_client):
+        sinch_sandbox.add([NUMBER])
+        await sinch_client.send_voice_challenge(NUMBER)
+        code = sinch_sandbox.code_for(NUMBER)
+        number = await sinch_client.verify_voice_challenge(NUMBER, code)
+        assert number.global_process_state.name == "VERIFIED"
+        assert sinch_sandbox.calls.count("sendVoiceChallenge", NUMBER) == 1
+
+    {marker}
+    async def test_another_has_a_sandbox_of_its_own(sinch_sandbox):
+        assert sinch_sandbox.calls.total("sendVoiceChallenge") == 0
+"""
+
+
+def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """Run pytest on a user's tests, with the plugin loaded once whether it is installed or not."""
+    plugin = ("-p", "no:sinch_qn", "-p", "sinch_qn.pytest_plugin")
+    return pytester.runpytest_subprocess(*plugin, "-W", "error", *options)
+
+
+@pytest.mark.parametrize(("mode", "marker"), [("auto", ""), ("strict", "@pytest.mark.asyncio")])
+def test_the_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str, marker: str) -> None:
+    """A user's test gets a fresh sandbox and a client of it, whatever pytest-asyncio's mode."""
+    pytester.makepyfile(USER_TESTS.format(marker=marker))
+    scope = ("-o", "asyncio_default_fixture_loop_scope=function")
+    run(pytester, "-o", f"asyncio_mode={mode}", *scope).assert_outcomes(passed=2)
+
+
+def test_without_pytest_asyncio_other_tests_go_on(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pytest-asyncio is missing only those who ask for the fixtures notice."""
+    pytester.makepyfile(pytest_asyncio="raise ImportError('not installed')")
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
+    pytester.makepyfile(
+        """
+        def test_plain(): pass
+        def test_with_a_sandbox(sinch_sandbox): pass
+        """
+    )
+    result = run(pytester, "-p", "no:asyncio")
+    outcomes = result.parseoutcomes()
+    assert outcomes.pop("passed") == 1
+    assert sum(outcomes.values()) == 1
+    result.stdout.fnmatch_lines(["*async fixture*sinch_sandbox*"])
+
+
+def test_the_plugin_loads_nothing_until_it_is_used() -> None:
+    """Every pytest run imports the plugin: it brings neither the client nor aiohttp with it."""
+    program = (
+        "import sys, sinch_qn.pytest_plugin\n"
+        "heavy = {'aiohttp', 'attrs', 'cattrs', 'jsonschema_rs', 'orjson', 'sinch_qn.client'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own program

@@ -1,0 +1,720 @@
+"""Requests are written strictly and answers read tolerantly, whatever bytes come."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import pickle
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sinch_qn import _wire, errors, models
+from sinch_qn._operations import (
+    ADD_NUMBERS,
+    DELETE_NUMBER,
+    GET_NUMBER,
+    LIST_NUMBERS,
+    OPERATIONS,
+    SEND_VOICE_CHALLENGE,
+    TEXT_ENABLE_NUMBERS,
+    TEXT_ENABLE_TOLL_FREE_NUMBERS,
+    Operation,
+)
+from sinch_qn._wire import Request, Response, decode, encode, read_model, status_error
+from sinch_qn.auth import BasicAuth
+from sinch_qn.client import QualifiedNumbersClient
+from sinch_qn.errors import (
+    InvalidRequestError,
+    InvalidResponseError,
+    Outcome,
+    SinchError,
+    StatusError,
+)
+from sinch_qn.models import (
+    AddNumbersResponse,
+    BlanketLoaInfo,
+    GlobalProcessState,
+    HostedNumberDetails,
+    HostingOrder,
+    HostingStatus,
+    ListQualifiedNumbersResponse,
+    LoaType,
+    OperationStatus,
+    OsrEligibilityDetails,
+    QualifiedNumber,
+    TextEnableInfo,
+    TextEnableNumbersRequest,
+)
+from sinch_qn.retry import RetryPolicy
+
+REFERENCE = Path(__file__).parent / "fixtures/reference"
+SAMPLES = sorted(REFERENCE.glob("*.json"))
+NO_FIELDS_OF_THE_SCHEMA = {
+    "textEnableTollFreeNumbers.TextEnableTollFreeNumbersRequest": {
+        "directLoaInfo": ("scheduledZipwhipProvisioningTime", "migrateToSinchTmo")
+    }
+}
+"""What published samples have where their schema has no such field (see test_openapi.py)."""
+
+PHONE = "+12025550134"
+CANARY = "canary-value-that-no-message-may-show"
+
+
+def answer(body: object, status: int = 200, **headers: str) -> Response:
+    """Return an answer with *body* as JSON, or as it is if it is bytes."""
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    return Response(status, {k.replace("_", "-"): v for k, v in headers.items()}, raw)
+
+
+def test_the_aliased_block_is_the_only_alias() -> None:
+    """A field with a second wire name is read under either; a new one must be tested here."""
+    aliased = {
+        (name, wire)
+        for name, model in vars(models).items()
+        if attrs.has(model)
+        for field in attrs.fields(model)
+        for wire in field.metadata.get("wire_aliases", ())
+    }
+    assert aliased == {("HostingOrder", "textEnableInfo")}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in SAMPLES if hasattr(models, p.stem.partition(".")[2])],
+    ids=lambda path: path.stem,
+)
+def test_reference_sample_is_read_and_written_back_the_same(path: Path) -> None:
+    """Each sample of the reference survives reading and writing, but for what is no field."""
+    sample = json.loads(path.read_text())
+    expected = copy.deepcopy(sample)
+    for holder, fields in NO_FIELDS_OF_THE_SCHEMA.get(path.stem, {}).items():
+        for field in fields:
+            del expected[holder][field]
+    model = decode(sample, getattr(models, path.stem.partition(".")[2]))
+    assert encode(model) == expected
+    assert orjson.loads(orjson.dumps(encode(model))) == expected
+    assert pickle.loads(pickle.dumps(model)) == model == copy.deepcopy(model)  # noqa: S301
+
+
+# ---- reading models ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["textEnableInfo", "hostingOrderInfo"])
+def test_loa_block_is_read_from_either_name(name: str) -> None:
+    """A hosting order's LOA block is `hosting_order_info`, whichever name it came under."""
+    order = decode({name: {"nnid": "104029", "loaType": "Direct"}}, HostingOrder)
+    assert order.hosting_order_info == TextEnableInfo(nnid="104029", loa_type=LoaType.DIRECT)
+
+
+def test_loa_block_under_both_names_is_read_once() -> None:
+    """Of two LOA blocks the one under the documented example's name counts; null is none."""
+    both = {"textEnableInfo": {"nnid": "1"}, "hostingOrderInfo": {"nnid": "2"}}
+    assert decode(both, HostingOrder).hosting_order_info == TextEnableInfo(nnid="2")
+    null = {"textEnableInfo": {"nnid": "1"}, "hostingOrderInfo": None}
+    assert decode(null, HostingOrder).hosting_order_info == TextEnableInfo(nnid="1")
+    assert null["hostingOrderInfo"] is None, "what was read is left as it came"
+
+
+def test_an_incomplete_person_or_address_does_not_lose_the_order() -> None:
+    """An order that was placed is read even if the letter that it echoes is incomplete."""
+    echo = {"authorisedPerson": {"firstName": "Jane"}, "address": {}, "nnid": "7"}
+    order = decode({"hostingOrderId": "1", "hostingOrderInfo": echo}, HostingOrder)
+    assert order == HostingOrder(hosting_order_id="1", hosting_order_info=TextEnableInfo(nnid="7"))
+
+
+def test_what_a_required_field_lacks_is_refused_at_the_top() -> None:
+    """An object without a required field is no such object."""
+    with pytest.raises(InvalidResponseError, match="TextEnableNumbersRequest: a required field"):
+        decode({"regionCode": "US"}, TextEnableNumbersRequest)
+
+
+@pytest.mark.parametrize("status", ["DONE", "STATE_UNSPECIFIED", "BRAND_NEW", "", 0, 3, -1, 10**18])
+def test_status_keeps_what_came(status: str | int) -> None:
+    """A status that may be an integer or a string stays what it was, seen before or not."""
+    read = decode({"status": status}, OsrEligibilityDetails).status
+    assert read == status
+    assert type(read) is (OperationStatus if isinstance(status, str) else int)
+    assert encode(OsrEligibilityDetails(status=read)) == {"status": status}
+
+
+@pytest.mark.parametrize(
+    ("came", "status"),
+    [
+        (1, HostingStatus.HOSTED),
+        ("1", HostingStatus.HOSTED),
+        ("HOSTED", HostingStatus.HOSTED),
+        ("HOSTING_STATUS_FAILED", HostingStatus.FAILED),
+        (17, HostingStatus(17)),
+        ("NOBODY_KNOWS", None),
+    ],
+)
+def test_hosting_status_is_read_by_number_digits_or_name(
+    came: int | str, status: HostingStatus | None
+) -> None:
+    """A hosting status is found however it is written; a name without a number is left out."""
+    assert decode({"status": came}, HostedNumberDetails).status == status
+
+
+def test_unknown_enum_value_survives_and_prints_as_itself() -> None:
+    """A state that this library has never heard of is kept, printed, copied and written back."""
+    state = "GLOBAL_PROCESS_STATE_ON_THE_MOON"
+    number = decode({"globalProcessState": state}, QualifiedNumber)
+    assert str(number.global_process_state) == state
+    assert isinstance(number.global_process_state, GlobalProcessState)
+    assert not number.global_process_state.is_known
+    assert encode(number) == {"globalProcessState": state}
+    assert pickle.loads(pickle.dumps(number)) == number == copy.deepcopy(number)  # noqa: S301
+    assert encode(decode({"status": 99}, HostedNumberDetails)) == {"status": 99}
+
+
+def test_unknown_fields_are_ignored_and_nulls_are_absent() -> None:
+    """A field that nobody knows changes nothing, and null is as good as no field."""
+    fields = ("projectId", "osrEligibility", "hostedNumber", "createdTime", "globalProcessState")
+    nulls = dict.fromkeys(fields)
+    body = {"phoneNumber": PHONE, "brandNew": {"deep": [1]}, **nulls}
+    assert decode(body, QualifiedNumber) == QualifiedNumber(phone_number=PHONE)
+    assert decode({"qualifiedNumbers": None}, AddNumbersResponse) == AddNumbersResponse()
+    assert decode({"status": None}, OsrEligibilityDetails) == OsrEligibilityDetails()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2019-08-24T14:15:22Z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24t14:15:22z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24T14:15:22", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24 14:15:22Z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24T16:15:22+02:00", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        *(
+            (
+                f"2019-08-24T14:15:22.{'123456789'[:digits]}Z",
+                datetime(2019, 8, 24, 14, 15, 22, int("123456789"[:digits].ljust(6, "0")[:6]), UTC),
+            )
+            for digits in range(1, 10)
+        ),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times_are_read_in_every_form(text: str | None, expected: datetime | None) -> None:
+    """RFC 3339, 0 to 9 fraction digits, either case; no zone is UTC, and an empty string none."""
+    read = decode({"createdTime": text}, QualifiedNumber).created_time
+    assert read == expected
+    assert read is None or read.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [
+        (QualifiedNumber, {"phoneNumber": 12025550134}, "phone_number"),
+        (QualifiedNumber, {"phoneNumber": [CANARY]}, "phone_number"),
+        (QualifiedNumber, {"globalProcessState": 5}, "global_process_state"),
+        (QualifiedNumber, {"osrEligibility": CANARY}, "osr_eligibility"),
+        (QualifiedNumber, {"osrEligibility": [CANARY]}, "osr_eligibility"),
+        (QualifiedNumber, {"osrEligibility": {"status": True}}, "osr_eligibility.status"),
+        (QualifiedNumber, {"osrEligibility": {"status": [CANARY]}}, "osr_eligibility.status"),
+        (QualifiedNumber, {"osrEligibility": {"status": 1.5}}, "osr_eligibility.status"),
+        (QualifiedNumber, {"hostedNumber": {"status": True}}, "hosted_number.status"),
+        (QualifiedNumber, {"hostedNumber": {"status": {CANARY: CANARY}}}, "hosted_number.status"),
+        (QualifiedNumber, {"createdTime": CANARY}, "created_time"),
+        (QualifiedNumber, {"createdTime": 1566656122}, "created_time"),
+        (QualifiedNumber, {"createdTime": "2019-13-24T14:15:22Z"}, "created_time"),
+        (HostingOrder, {"migrateToSinchTmo": CANARY}, "migrate_to_sinch_tmo"),
+        (HostingOrder, {"migrateToSinchTmo": 1}, "migrate_to_sinch_tmo"),
+        (HostingOrder, {"textEnableInfo": {"loaType": [CANARY]}}, "hosting_order_info.loa_type"),
+        (ListQualifiedNumbersResponse, {"totalSize": 1.5}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": True}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": CANARY}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": "9" * 5000}, "total_size"),
+        (AddNumbersResponse, {"qualifiedNumbers": CANARY}, "qualified_numbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": {CANARY: {}}}, "qualified_numbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": {}}, "qualified_numbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": [{}, {}, CANARY]}, r"qualified_numbers\[2\]"),
+        (
+            AddNumbersResponse,
+            {"qualifiedNumbers": [{}, {"createdTime": CANARY}]},
+            r"qualified_numbers\[1\].created_time",
+        ),
+    ],
+)
+def test_wrong_type_names_the_field_but_never_the_value(
+    model: type[Any], body: object, field: str
+) -> None:
+    """A value of the wrong type is an InvalidResponseError that names where it was, not what."""
+    with pytest.raises(
+        InvalidResponseError, match=rf"{model.__name__}: .*\$\.{field}\b|{field}$"
+    ) as e:
+        decode(body, model)
+    assert CANARY not in f"{e.value!r} {e.value} {e.value.__cause__} {e.value.__context__}"
+    assert e.value.outcome is Outcome.UNKNOWN
+
+
+def test_a_list_of_millions_of_wrong_items_is_one_error() -> None:
+    """A list is read up to its first wrong item, so that a hostile one cannot fill the memory."""
+    for hostile in ([1] * 1_000_000, "x" * 1_000_000):
+        with pytest.raises(InvalidResponseError) as caught:
+            decode({"qualifiedNumbers": hostile}, AddNumbersResponse)
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("digits", ["0", "12"])
+def test_whole_numbers_may_travel_as_digits(digits: str) -> None:
+    """A 64-bit integer may come as a string of digits."""
+    assert decode({"totalSize": digits}, ListQualifiedNumbersResponse).total_size == int(digits)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 1, True])
+def test_a_model_is_read_from_an_object_only(value: object) -> None:
+    """What is no JSON object is no model."""
+    with pytest.raises(InvalidResponseError, match="expected a QualifiedNumber object"):
+        decode(value, QualifiedNumber)
+
+
+# ---- writing -----------------------------------------------------------------------------------
+
+
+class Zoneless(tzinfo):
+    """A time zone that does not know its offset: Python calls such a time naive as well."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        return None
+
+    def dst(self, _: datetime | None) -> None:
+        return None
+
+    def tzname(self, _: datetime | None) -> None:
+        return None
+
+
+def order_at(when: datetime) -> TextEnableNumbersRequest:
+    """Return an order that is scheduled for *when*."""
+    return TextEnableNumbersRequest(
+        region_code="US",
+        numbers=[PHONE],
+        service_plan_id="plan",
+        blanket_loa_info=BlanketLoaInfo(),
+        scheduled_osr_update_time=when,
+    )
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        datetime(2023, 1, 13, 14, 34, 40),  # noqa: DTZ001 - naive on purpose
+        datetime(2023, 1, 13, 14, 34, 40, tzinfo=Zoneless()),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+    ],
+)
+def test_time_that_nobody_could_place_is_refused(when: datetime) -> None:
+    """A naive time, or one that is none in UTC, is refused on writing."""
+    with pytest.raises(InvalidRequestError, match="a time"):
+        encode(order_at(when))
+
+
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        (datetime(2023, 1, 13, 14, 34, 40, tzinfo=UTC), "2023-01-13T14:34:40Z"),
+        (datetime(2023, 1, 13, 14, 34, 40, 968000, UTC), "2023-01-13T14:34:40.968Z"),
+        (datetime(2023, 1, 13, 14, 34, 40, 968001, UTC), "2023-01-13T14:34:40.968001Z"),
+        (
+            datetime(2023, 1, 13, 14, 34, 40, 1000, timezone(timedelta(hours=2))),
+            "2023-01-13T12:34:40.001Z",
+        ),
+    ],
+)
+def test_written_time_is_utc_and_ends_with_z(when: datetime, text: str) -> None:
+    """A time is written in UTC with `Z`, its milliseconds kept."""
+    assert encode(order_at(when))["scheduledOsrUpdateTime"] == text
+
+
+def test_nothing_unset_is_sent() -> None:
+    """What is None is left out, and a blanket LOA is an empty object."""
+    written = encode(order_at(datetime(2023, 1, 13, tzinfo=UTC)))
+    assert written == {
+        "regionCode": "US",
+        "numbers": [PHONE],
+        "servicePlanId": "plan",
+        "blanketLoaInfo": {},
+        "scheduledOsrUpdateTime": "2023-01-13T00:00:00Z",
+    }
+
+
+@given(when=st.datetimes(timezones=st.just(UTC)))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_written_time_is_read_back_the_same(when: datetime) -> None:
+    """What is written as a time is read as the same moment."""
+    text = _wire.write_datetime(when)
+    assert text.endswith("Z")
+    assert decode({"createdTime": text}, QualifiedNumber).created_time == when
+
+
+def test_requests_and_answers_hide_their_contents() -> None:
+    """Headers carry tokens and bodies carry codes: neither is in a repr."""
+    shown = repr(Request("POST", "https://example.com", {"Authorization": CANARY}, CANARY.encode()))
+    assert CANARY not in shown
+    assert CANARY not in repr(Response(200, {"X": CANARY}, CANARY.encode()))
+
+
+# ---- error bodies ------------------------------------------------------------------------------
+
+VIOLATIONS = [{"type": "BadRequest", "fieldViolations": [{"field": "f", "description": "bad"}]}]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "status", "message", "details"),
+    [
+        (
+            {"code": "404", "message": "gone", "status": "NOT_FOUND", "details": VIOLATIONS},
+            "404",
+            "NOT_FOUND",
+            "gone",
+            VIOLATIONS,
+        ),
+        (
+            {
+                "error": {
+                    "code": 404,
+                    "message": "gone",
+                    "status": "NOT_FOUND",
+                    "details": VIOLATIONS,
+                }
+            },
+            "404",
+            "NOT_FOUND",
+            "gone",
+            VIOLATIONS,
+        ),
+        ({"error": "x_y", "error_description": "no such"}, None, "x_y", "no such", []),
+        ({"error": "x_y"}, None, "x_y", "x_y", []),
+        ({"error": "x_y", "error_description": 5}, None, "x_y", "Not Found", []),
+        ({"message": "gone"}, None, None, "gone", []),
+        ({"error": None, "code": 5}, "5", None, "Not Found", []),
+        ({"error": [], "message": ["gone"]}, None, None, "Not Found", []),
+        ({"code": True, "message": None, "status": 7}, None, None, "Not Found", []),
+        ({"code": 1.5, "details": {"a": 1}}, None, None, "Not Found", []),
+        ({"code": "", "details": ["a", None, {"b": 2}]}, None, None, "Not Found", [{"b": 2}]),
+        ({"other": 1}, None, None, "Not Found", []),
+        ({}, None, None, "Not Found", []),
+        ([1], None, None, "Not Found", []),
+        (None, None, None, "Not Found", []),
+        ("gone", None, None, "Not Found", []),
+        (b"", None, None, "Not Found", []),
+        (b"<html><h1>404</h1></html>", None, None, "Not Found", []),
+        (b'{"code": "404", "mess', None, None, "Not Found", []),
+        (b"\xff\xfe\x00", None, None, "Not Found", []),
+    ],
+)
+def test_error_body_is_read_in_every_shape(
+    body: object, code: str | None, status: str | None, message: str, details: list[Any]
+) -> None:
+    """Flat, wrapped, OAuth2's, or no error at all: the status alone makes the error."""
+    error = status_error(answer(body, 404))
+    assert type(error) is errors.NotFoundError
+    assert (error.code, error.status, error.message) == (code, status, message)
+    assert error.details == details
+    assert (error.status_code, error.outcome) == (404, Outcome.REJECTED)
+    assert (error.retry_after, error.retry_at) == (None, None)
+
+
+def test_error_text_is_one_printable_line() -> None:
+    """What a server says cannot forge a log line, colour a terminal, or fill either."""
+    hostile = "\x1b[31mred\r\nforged: line\x00" + "x" * 2_000
+    body = {
+        "message": hostile,
+        "status": hostile,
+        "code": hostile,
+        "details": [{"fieldViolations": [{"field": hostile, "description": hostile}] * 1_000}],
+    }
+    error = status_error(answer(body, 400))
+    text = str(error)
+    assert text.isprintable()
+    assert len(text) < 10_000
+    assert (error.code or "").isprintable()
+
+
+@pytest.mark.parametrize("depth", [300, 600, 1000])
+def test_deeply_nested_details_do_not_break_the_error(depth: int) -> None:
+    """An error stays printable, picklable and copyable however deep its details nest."""
+    nest = b'[{"fieldViolations":[{"field":' + b"[" * depth + b"]" * depth + b"}]}]"
+    error = status_error(answer(b'{"code":"400","message":"m","details":' + nest + b"}", 400))
+    assert str(error) == "HTTP 400: m"
+    assert pickle.loads(pickle.dumps(error)).code == copy.deepcopy(error).code == "400"  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "outcome"),
+    [
+        (400, errors.BadRequestError, Outcome.REJECTED),
+        (401, errors.AuthenticationError, Outcome.REJECTED),
+        (402, StatusError, Outcome.REJECTED),
+        (403, errors.PermissionDeniedError, Outcome.REJECTED),
+        (404, errors.NotFoundError, Outcome.REJECTED),
+        (408, StatusError, Outcome.UNKNOWN),
+        (409, errors.ConflictError, Outcome.REJECTED),
+        (429, errors.RateLimitError, Outcome.REJECTED),
+        (499, StatusError, Outcome.REJECTED),
+        (500, errors.ServerError, Outcome.UNKNOWN),
+        (503, errors.ServerError, Outcome.UNKNOWN),
+        (599, errors.ServerError, Outcome.UNKNOWN),
+        (999, errors.ServerError, Outcome.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_error_status_has_its_class_and_outcome(
+    operation: Operation[Any], status: int, kind: type[StatusError], outcome: Outcome
+) -> None:
+    """An error status is its error whatever the operation; a 408 and a 5xx may have worked."""
+    with pytest.raises(StatusError) as caught:
+        read_model(operation, answer({"phoneNumber": PHONE}, status))
+    assert type(caught.value) is kind
+    assert caught.value.outcome is outcome
+    assert caught.value.status_code == status
+    assert caught.value.message
+
+
+# ---- answers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [100, 199, 300, 301, 302, 304, 307, 308, 399])
+def test_redirects_are_not_answers(status: int) -> None:
+    """What is neither 2xx nor an error is refused, and nothing is followed."""
+    with pytest.raises(InvalidResponseError, match=f"HTTP {status} is not followed") as caught:
+        read_model(GET_NUMBER, answer({"phoneNumber": PHONE}, status))
+    assert caught.value.status_code == status
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "400", "message": "not yours", "status": "INVALID_ARGUMENT"},
+        {"error": {"code": 400, "message": "not yours"}},
+        {"error": "not yours"},
+    ],
+)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_error_in_a_200_is_raised(operation: Operation[Any], body: object) -> None:
+    """An answer of 200 that carries an error is an InvalidResponseError with its message."""
+    with pytest.raises(InvalidResponseError, match="an error in a 200: not yours") as caught:
+        read_model(operation, answer(body))
+    assert caught.value.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("operation", "field"),
+    [
+        (GET_NUMBER, "phoneNumber"),
+        (SEND_VOICE_CHALLENGE, "phoneNumber"),
+        (ADD_NUMBERS, "qualifiedNumbers"),
+        (TEXT_ENABLE_NUMBERS, "hostingOrderId"),
+        (TEXT_ENABLE_TOLL_FREE_NUMBERS, "hostingOrderId"),
+    ],
+)
+def test_a_200_without_its_id_is_no_answer(operation: Operation[Any], field: str) -> None:
+    """A 200 that lacks what it was asked for is an InvalidResponseError that says so."""
+    bodies: list[dict[str, object]] = [{}, {"unknown": 1}, {field: None}, {field: ""}]
+    for body in bodies:
+        with pytest.raises(InvalidResponseError, match=f"lacks its {field}"):
+            read_model(operation, answer(body))
+
+
+def test_an_empty_listing_is_an_answer() -> None:
+    """A listing may have no field at all, and an addition no number."""
+    assert read_model(LIST_NUMBERS, answer({})) == ListQualifiedNumbersResponse()
+    assert read_model(ADD_NUMBERS, answer({"qualifiedNumbers": []})).qualified_numbers == []
+
+
+@pytest.mark.parametrize("body", [b"", b" \r\n", b"{}", b'{"unknown": 1}'])
+@pytest.mark.parametrize("status", [200, 204])
+def test_deletion_is_answered_with_nothing(body: bytes, status: int) -> None:
+    """A deletion's 200 is empty; an object in it is no harm."""
+    deleted: Any = read_model(DELETE_NUMBER, answer(body, status))
+    assert deleted is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"null", b"[]", b'"text"', b"12", b"true", b"NaN", b"{", b"\xff"]
+)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+def test_what_is_no_object_is_no_answer(operation: Operation[Any], body: bytes) -> None:
+    """A 2xx whose body is not a JSON object is an InvalidResponseError, but for an empty DELETE."""
+    if operation is DELETE_NUMBER and not body:
+        return
+    with pytest.raises(InvalidResponseError, match="expected a JSON object, not"):
+        read_model(operation, answer(body))
+
+
+# ---- Retry-After -------------------------------------------------------------------------------
+
+DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": " 7 "}, 7.0),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT", "Date": DATE}, 30.0),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:27:30 GMT", "Date": DATE}, 0.0),
+        ({"Retry-After": DATE}, 0.0),
+        ({"Retry-After": "9" * 400}, 315_360_000.0),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, 315_360_000.0),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "1.5"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "Wed, 99 Oct 2015 07:28:30 GMT"}, None),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 -0000", "Date": DATE}, None),
+        ({"Retry-After": DATE, "Date": "yesterday"}, None),
+        ({"Retry-After": "7", "Date": "yesterday"}, 7.0),
+    ],
+)
+def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds or a date measured against `Date`, never negative, never endless; else none."""
+    before = datetime.now(UTC)
+    error = status_error(Response(429, headers, b""))
+    assert error.retry_after == seconds
+    if seconds is None:
+        assert error.retry_at is None
+    else:
+        assert error.retry_at is not None
+        assert error.retry_at.tzinfo is UTC
+        asked = timedelta(seconds=seconds)
+        assert before + asked <= error.retry_at <= datetime.now(UTC) + asked
+
+
+@given(value=st.text(max_size=40), date=st.none() | st.text(max_size=40))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_no_retry_after_breaks_the_error(value: str, date: str | None) -> None:
+    """Whatever the headers hold, there is an error, and a wait that is sane or none."""
+    headers = {"Retry-After": value} | ({} if date is None else {"Date": date})
+    error = status_error(Response(503, headers, b""))
+    assert error.retry_after is None or 0 <= error.retry_after <= 315_360_000
+
+
+# ---- any answer at all -------------------------------------------------------------------------
+
+NAMES = sorted(
+    {
+        field.metadata["wire"]
+        for m in vars(models).values()
+        if attrs.has(m)
+        for field in attrs.fields(m)
+    }
+    | {"error", "code", "message", "status", "details", "fieldViolations", "textEnableInfo"}
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["2019-08-24T14:15:22Z", "DONE", "1", PHONE, "9" * 5000])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=4), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+BODIES = st.binary(max_size=20) | JSON.map(orjson.dumps)
+STATUSES = st.sampled_from([200, 200, 200, 201, 204, 302, 400, 401, 404, 408, 409, 429, 500, 503])
+
+DIRECT_LOA = {
+    "authorisedPerson": {"firstName": "Jane", "lastName": "Doe", "email": "jane@example.com"},
+    "address": {
+        "buildingNumber": "1",
+        "street": "Main Street",
+        "city": "Washington",
+        "state": "DC",
+        "postalCode": "20001",
+        "country": "US",
+    },
+    "currentVoiceCarrier": "Verizon",
+}
+TOLL_FREE = decode(
+    {
+        "regionCode": "US",
+        "numbers": ["+18335870229"],
+        "servicePlanId": "plan",
+        "directLoaInfo": DIRECT_LOA,
+    },
+    models.TextEnableTollFreeNumbersRequest,
+)
+
+
+async def list_all(client: QualifiedNumbersClient) -> object:
+    """Return all the numbers in one state."""
+    return [number async for number in client.list_numbers(GlobalProcessState.VERIFIED)]
+
+
+CALLS: dict[str, Callable[[QualifiedNumbersClient], Awaitable[object]]] = {
+    "listQualifiedNumbers": list_all,
+    "getQualifiedNumber": lambda client: client.get_number(PHONE),
+    "deleteQualifiedNumber": lambda client: client.delete_number(PHONE),
+    "addQualifiedNumbers": lambda client: client.add_numbers([PHONE]),
+    "textEnableNumbers": lambda client: client.text_enable_numbers(
+        order_at(datetime(2023, 1, 13, tzinfo=UTC))
+    ),
+    "textEnableTollFreeNumbers": lambda client: client.text_enable_toll_free_numbers(TOLL_FREE),
+    "sendVoiceChallenge": lambda client: client.send_voice_challenge(PHONE),
+    "verifyVoiceChallenge": lambda client: client.verify_voice_challenge(PHONE, "0123"),
+}
+
+
+async def call_answered_with(operation_id: str, response: Response) -> object:
+    """Carry out one operation whose every answer is *response*; return the result or the error."""
+    client = QualifiedNumbersClient(
+        "project", BasicAuth("key", "secret"), retry=RetryPolicy(max_attempts=1)
+    )
+
+    async def send(*_: object) -> Response:
+        return response
+
+    client._pipeline._transport.send = send  # type: ignore[method-assign, assignment]
+    async with client:
+        try:
+            return await CALLS[operation_id](client)
+        except SinchError as error:
+            return error
+
+
+def test_every_operation_is_fuzzed() -> None:
+    """No operation is left out of the fuzzing below."""
+    assert set(CALLS) == {operation.id for operation in OPERATIONS}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@given(body=BODIES, status=STATUSES)
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+def test_any_answer_gives_a_result_or_one_sinch_error(
+    operation: Operation[Any], body: bytes, status: int
+) -> None:
+    """No body, well-formed or not, gives anything but a result or one SinchError that prints."""
+    result = asyncio.run(call_answered_with(operation.id, Response(status, {}, body)))
+    if isinstance(result, SinchError):
+        assert str(result).isprintable()
+        assert pickle.loads(pickle.dumps(result)).args == result.args  # noqa: S301
+    else:
+        assert 200 <= status < 300

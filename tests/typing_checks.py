@@ -1,0 +1,157 @@
+"""The public API as a user's type checker sees it: read by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import assert_type
+
+import aiohttp
+
+from sinch_qn import (
+    Address,
+    AuthorizedPerson,
+    BasicAuth,
+    BlanketLoaInfo,
+    DirectLoaInfo,
+    Failure,
+    GlobalProcessState,
+    HostingOrder,
+    HostingStatus,
+    OAuth2,
+    OperationStatus,
+    Outcome,
+    Page,
+    QualifiedNumber,
+    QualifiedNumbersClient,
+    RateLimit,
+    RetryPolicy,
+    SinchError,
+    TextEnableNumbersRequest,
+    TextEnableTollFreeNumbersRequest,
+    errors,
+    models,
+)
+
+
+def clients(session: aiohttp.ClientSession) -> None:
+    """Every way to make a client."""
+    client = QualifiedNumbersClient("project", OAuth2("key", "secret"))
+    assert_type(client, QualifiedNumbersClient)
+    assert_type(QualifiedNumbersClient.from_env(), QualifiedNumbersClient)
+    QualifiedNumbersClient(
+        "project",
+        BasicAuth("key", "secret"),
+        base_url="https://example.com",
+        session=session,
+        timeout=5,
+        retry=RetryPolicy(max_attempts=1),
+        rate_limit=RateLimit(5, burst=2),
+        allow_http=False,
+    )
+    QualifiedNumbersClient("project", OAuth2("k", "s", token_url="https://x"), retry=patiently)
+    QualifiedNumbersClient("project", "key")  # type: ignore[arg-type]
+
+
+def patiently(failure: Failure) -> float | None:
+    """Stand in for a retry policy."""
+    assert_type(failure.attempt, int)
+    assert_type(failure.remaining, float)
+    assert_type(failure.error, SinchError)
+    return None if failure.attempt > 2 else 1.0
+
+
+async def operations(client: QualifiedNumbersClient) -> None:
+    """Every operation, with and without its options."""
+    async with client as entered:
+        assert_type(entered, QualifiedNumbersClient)
+    phone, retry = "+12025550134", RetryPolicy(max_attempts=1)
+    assert_type(await client.get_number(phone), QualifiedNumber)
+    assert_type(await client.get_number(phone, timeout=1, retry=retry), QualifiedNumber)
+    assert_type(await client.add_numbers(n for n in (phone,)), list[QualifiedNumber])
+    assert_type(await client.send_voice_challenge(phone, retry=patiently), QualifiedNumber)
+    assert_type(await client.verify_voice_challenge(phone, "0123"), QualifiedNumber)
+    await client.delete_number(phone, timeout=5)
+    await client.verify_voice_challenge(phone, 123)  # type: ignore[arg-type]
+    await client.get_number(phone, 5)  # type: ignore[misc]
+    await client.wait_for_state(phone, GlobalProcessState.VERIFIED)  # type: ignore[call-arg]
+    verified = await client.wait_for_state(
+        phone, GlobalProcessState.VERIFIED, "GLOBAL_PROCESS_STATE_HOSTING_DONE", timeout=60
+    )
+    assert_type(verified, QualifiedNumber)
+
+
+async def listings(client: QualifiedNumbersClient) -> None:
+    """Numbers one by one, and by the page."""
+    numbers = client.list_numbers()
+    assert_type(numbers, AsyncGenerator[QualifiedNumber, None])
+    async for number in client.list_numbers(GlobalProcessState.VERIFIED, region_code="US"):
+        assert_type(number, QualifiedNumber)
+    async for page in client.list_number_pages("GLOBAL_PROCESS_STATE_VERIFIED", prefetch=True):
+        assert_type(page, Page)
+        assert_type(page.items, list[QualifiedNumber])
+        assert_type(page.next_page_token, str | None)
+        assert_type(page.total_size, int | None)
+        assert_type(page.state, GlobalProcessState)
+    client.list_number_pages()  # type: ignore[call-arg]
+
+
+async def orders(client: QualifiedNumbersClient) -> None:
+    """Text enablement, by keyword only."""
+    direct = DirectLoaInfo(
+        authorised_person=AuthorizedPerson(first_name="J", last_name="D", email="j@example.com"),
+        address=Address(
+            building_number="1",
+            street="Main Street",
+            city="Washington",
+            state="DC",
+            postal_code="20001",
+            country="US",
+        ),
+        current_voice_carrier="Verizon",
+    )
+    request = TextEnableNumbersRequest(
+        region_code="US",
+        numbers=["+12025550134"],
+        service_plan_id="plan",
+        blanket_loa_info=BlanketLoaInfo(),
+    )
+    assert_type(await client.text_enable_numbers(request), str)
+    toll_free = TextEnableTollFreeNumbersRequest(
+        region_code="US",
+        numbers=["+18335870229"],
+        service_plan_id="plan",
+        direct_loa_info=direct,
+        scheduled_zipwhip_provisioning_time=datetime.now().astimezone(),
+    )
+    order = await client.text_enable_toll_free_numbers(toll_free)
+    assert_type(order, HostingOrder)
+    assert_type(order.hosting_order_info, models.TextEnableInfo | None)
+    assert_type(order.created_time, datetime | None)
+    await client.text_enable_numbers(toll_free)  # type: ignore[arg-type]
+    request.region_code = "CA"  # type: ignore[misc]
+    TextEnableNumbersRequest("US", [], "plan")  # type: ignore[misc]
+
+
+def answers(number: QualifiedNumber) -> None:
+    """The fields of an answer: all optional, statuses either a string or a number."""
+    assert_type(number.phone_number, str | None)
+    assert_type(number.global_process_state, GlobalProcessState | None)
+    if number.osr_eligibility is not None:
+        assert_type(number.osr_eligibility.status, OperationStatus | int | None)
+    if number.hosted_number is not None:
+        assert_type(number.hosted_number.status, HostingStatus | None)
+    assert_type(GlobalProcessState.VERIFIED.is_known, bool)
+
+
+def failures(error: SinchError) -> None:
+    """What every error says, and what an answered one says besides."""
+    assert_type(error.outcome, Outcome)
+    assert_type(error.attempts, int)
+    assert_type(error.message, str)
+    if isinstance(error, errors.RateLimitError):
+        assert_type(error.retry_at, datetime | None)
+        assert_type(error.status_code, int)
+        assert_type(error.code, str | None)
+    if isinstance(error, errors.UnexpectedStateError):
+        assert_type(error.number, QualifiedNumber)
