@@ -64,7 +64,9 @@ async def pages(
 
 async def _read_page(body: dict[str, Any] | None, state: GlobalProcessState) -> Page:
     body = body or {}
-    raw = body.pop("qualifiedNumbers", None) or []
+    raw = body.pop("qualifiedNumbers", None)
+    if raw is None:
+        raw = []
     head = decode(body, ListQualifiedNumbersResponse)
     if not isinstance(raw, list):
         raise InvalidResponseError("the answer's qualifiedNumbers is not a list")

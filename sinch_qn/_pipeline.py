@@ -44,7 +44,7 @@ _JSON_HEADERS = _HEADERS | {"Content-Type": "application/json"}
 
 
 @attrs.define
-class _Call(Progress):
+class Call(Progress):
     """One call's memory across its attempts."""
 
     attempts: int = 0
@@ -53,6 +53,13 @@ class _Call(Progress):
     """The token was refused once already."""
     may_have_happened: bool = False
     """An attempt before this one ended with an unknown outcome."""
+    authorization: str = attrs.field(default="", repr=False)
+    """Had beforehand, for the first attempt; the rate limit's turn came with it."""
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether the server may have been asked."""
+        return self.connected or self.may_have_happened
 
 
 class Pipeline:
@@ -89,13 +96,31 @@ class Pipeline:
         body: object = None,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: Call | None = None,
     ) -> T:
         """Carry out *operation* and return its answer as a model.
 
-        Everything it does, waits included, ends before *timeout* seconds are over.
+        Everything it does, waits included, ends before *timeout* seconds are over. A *prepared*
+        call has had its waits, and tells afterwards, even after a cancellation, how far it came.
         """
         request = self._request(operation, phone_number=phone_number, body=body)
-        return await self._within(timeout, operation, request, retry, read_model)
+        call = prepared or Call()
+        return await self._within(timeout, operation, request, call, retry, read_model)
+
+    async def prepare(self, *, timeout: float | None = None) -> Call:
+        """Wait for the rate limit and a token, so that nothing queues once the call is made.
+
+        Between the intent that a run commits and its request, a crash would be an unknown outcome.
+        """
+        self._check_loop()
+        seconds = self._timeout if timeout is None else check_timeout(timeout)
+        call = Call()
+        try:
+            async with asyncio.timeout(seconds):
+                call.authorization = await self._permit(call)
+        except TimeoutError as error:
+            raise _too_late(call, seconds) from error
+        return call
 
     async def call_raw(
         self,
@@ -107,7 +132,7 @@ class Pipeline:
     ) -> dict[str, Any] | None:
         """Carry out *operation* and return its answer's JSON object, to be read in pieces."""
         request = self._request(operation, query=query)
-        return await self._within(timeout, operation, request, retry, read_json)
+        return await self._within(timeout, operation, request, Call(), retry, read_json)
 
     async def close(self) -> None:
         """Give back the sockets and tasks that were opened here."""
@@ -150,12 +175,12 @@ class Pipeline:
         timeout: float | None,
         operation: Operation[Any],
         request: Request,
+        call: Call,
         retry: RetryRule | None,
         read: Callable[[Operation[Any], Response], R],
     ) -> R:
         self._check_loop()
         seconds = self._timeout if timeout is None else check_timeout(timeout)
-        call = _Call()
         try:
             async with asyncio.timeout(seconds) as deadline:
                 return await self._attempts(
@@ -172,7 +197,7 @@ class Pipeline:
         self,
         operation: Operation[Any],
         request: Request,
-        call: _Call,
+        call: Call,
         retry: RetryRule,
         deadline: asyncio.Timeout,
         read: Callable[[Operation[Any], Response], R],
@@ -181,11 +206,8 @@ class Pipeline:
             call.attempts += 1
             authorization = ""
             try:
-                if self._rate_limit is not None:
-                    call.waiting_for = "the rate limit"
-                    await self._rate_limit.acquire()
-                call.waiting_for = "an access token"
-                authorization = await self._auth.authorize(self._transport.send)
+                authorization, call.authorization = call.authorization, ""
+                authorization = authorization or await self._permit(call)
                 response = await self._exchange(operation, request, authorization, call)
                 answer = read(operation, response)
             except SinchError as error:
@@ -204,8 +226,16 @@ class Pipeline:
             finally:
                 del failure  # its traceback holds this frame: do not leave a cycle behind
 
+    async def _permit(self, call: Call) -> str:
+        """Wait for the rate limit's turn; return the Authorization header's value."""
+        if self._rate_limit is not None:
+            call.waiting_for = "the rate limit"
+            await self._rate_limit.acquire()
+        call.waiting_for = "an access token"
+        return await self._auth.authorize(self._transport.send)
+
     async def _exchange(
-        self, operation: Operation[Any], request: Request, authorization: str, call: _Call
+        self, operation: Operation[Any], request: Request, authorization: str, call: Call
     ) -> Response:
         started = asyncio.get_running_loop().time()
         authorized = Request(
@@ -223,7 +253,7 @@ class Pipeline:
             )
         return response
 
-    def _renewed_token(self, failure: SinchError, authorization: str, call: _Call) -> bool:
+    def _renewed_token(self, failure: SinchError, authorization: str, call: Call) -> bool:
         """Say whether a refused token makes way for a fresh one: once, policy or not."""
         if (
             call.renewed
@@ -238,7 +268,7 @@ class Pipeline:
         self,
         operation: Operation[Any],
         failure: SinchError,
-        call: _Call,
+        call: Call,
         retry: RetryRule,
         deadline: asyncio.Timeout,
     ) -> None:
@@ -257,14 +287,14 @@ class Pipeline:
         await self._sleep(delay)
 
 
-def _was_deleted_before(operation: Operation[Any], call: _Call) -> bool:
+def _was_deleted_before(operation: Operation[Any], call: Call) -> bool:
     """Say whether a 404 means that an earlier attempt, whose answer was lost, did the work."""
     return operation.method == "DELETE" and call.may_have_happened
 
 
-def _too_late(call: _Call, seconds: float) -> SinchError:
+def _too_late(call: Call, seconds: float) -> SinchError:
     message = f"not done within {seconds:g} s: the time ran out waiting for {call.waiting_for}"
-    if call.connected or call.may_have_happened:
+    if call.may_have_left:
         return DeadlineExceededError(message, outcome=Outcome.UNKNOWN, attempts=call.attempts)
     if call.waiting_for == "a free connection":
         return ConnectError(message, attempts=call.attempts)

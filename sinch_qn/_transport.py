@@ -50,6 +50,10 @@ class _Connector(aiohttp.TCPConnector):
         progress.waiting_for = "the answer"
         return connection
 
+    def drop(self) -> None:
+        """Close at once; close() is a coroutine, and who was forgotten can wait for nothing."""
+        self._close()
+
 
 class Transport:
     """Sends requests over its own two sessions, or over one that was handed in.
@@ -83,8 +87,6 @@ class Transport:
         Raises `ConnectError` while nothing can have left, `TransportError` after, and
         `InvalidResponseError` for what is not HTTP or is over the size cap.
         """
-        if self._closed:
-            raise RuntimeError("this client is closed")
         progress = progress or Progress()
         if self._slots is None:
             return await self._exchange(request, progress)
@@ -93,6 +95,8 @@ class Transport:
             return await self._exchange(request, progress)
 
     async def _exchange(self, request: Request, progress: Progress) -> Response:
+        if self._closed:  # perhaps while this request waited for its slot
+            raise RuntimeError("this client is closed")
         progress.waiting_for = "a connection"
         # Without our connector there is no telling: be on the safe side.
         progress.connected = self._brought is not None
@@ -108,7 +112,7 @@ class Transport:
                 timeout=_NO_TIMEOUT,
             )
             try:
-                return Response(answer.status, answer.headers, await self._read(answer))
+                return Response(answer.status, answer.headers, await self._body(answer))
             finally:
                 answer.close()  # does nothing once the body was read to its end
         except aiohttp.ClientResponseError as error:
@@ -118,24 +122,31 @@ class Transport:
             raise _translate(error, connected=progress.connected) from error
         raise failure
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
-        """Return the body; an error's body is only its explanation, so that one may be dropped."""
-        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-        problem = f"encoded body ({encoding[:20]})" if encoding not in ("identity", "") else None
-        chunks: list[bytes] = []
-        if problem is None:
-            size = 0
-            async for chunk in answer.content.iter_any():
-                size += len(chunk)
-                if size > self._max_body:
-                    problem = f"body of more than {self._max_body} bytes"
-                    break
-                chunks.append(chunk)
-        if problem is None:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        if answer.status >= 400:
+    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
+        """Return the body; an error's is only its explanation, so that one may be missing."""
+        try:
+            return await self._read(answer)
+        except (InvalidResponseError, aiohttp.ClientError, OSError):
+            if answer.status < 400:
+                raise
             return b""
-        raise InvalidResponseError(f"{problem} refused", status_code=answer.status)
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("identity", ""):
+            raise InvalidResponseError(
+                f"encoded body ({encoding[:20]}) refused", status_code=answer.status
+            )
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in answer.content.iter_any():
+            size += len(chunk)
+            if size > self._max_body:
+                raise InvalidResponseError(
+                    f"body of more than {self._max_body} bytes refused", status_code=answer.status
+                )
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
         if self._brought is not None:
@@ -162,8 +173,8 @@ class Transport:
         # aiohttp would warn too, but could not say whose session it was.
         left = [session for session in (self._kept, self._fresh) if session is not None]
         for session in left:
-            if session.connector is not None:
-                session.connector.close()
+            if isinstance(session.connector, _Connector):
+                session.connector.drop()
             session.detach()
         if left:
             warnings.warn(

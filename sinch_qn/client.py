@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
-_LIFE = tuple(state for state in GlobalProcessState if state is not GlobalProcessState.UNSPECIFIED)
+LIFE = tuple(state for state in GlobalProcessState if state is not GlobalProcessState.UNSPECIFIED)
 """The ten documented states in the order of a number's life, so that one which moves on while it
 is listed comes twice rather than not at all."""
 
@@ -103,13 +103,14 @@ class QualifiedNumbersClient:
         )
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Make a client from the environment.
 
         `SINCH_PROJECT_ID`, `SINCH_KEY_ID` and `SINCH_KEY_SECRET` are needed; `SINCH_AUTH`
         (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional. Raises
         `InvalidRequestError`, which names every missing variable at once.
         """
+        environ = os.environ if environ is None else environ
         needed = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
         missing = [name for name in needed if not environ.get(name)]
         if missing:
@@ -152,7 +153,7 @@ class QualifiedNumbersClient:
         *order_by* `createdTime` or `updatedTime`, *page_size* a wish that the server may overrule.
         Memory holds one page at a time. (listQualifiedNumbers)
         """
-        for state in [_checks.check_state(state) for state in states or _LIFE]:
+        for state in [_checks.check_state(state) for state in states or LIFE]:
             listing = self.list_number_pages(
                 state,
                 region_code=region_code,
@@ -184,6 +185,8 @@ class QualifiedNumbersClient:
         An empty page with a token goes on. Raises `PaginationError` if a token comes back.
         (listQualifiedNumbers)
         """
+
+        _checks.list_query(state, page_token=page_token)
 
         async def fetch(token: str | None) -> dict[str, Any] | None:
             query = _checks.list_query(

@@ -17,6 +17,11 @@ def _above_zero(_: object, field: attrs.Attribute[Any], value: object) -> None:
         raise InvalidRequestError(f"{field.name}: {value!r} is not a number above 0")
 
 
+def _whole(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e6:
+        raise InvalidRequestError(f"{field.name}: {value!r} is not a whole number from 1")
+
+
 @attrs.frozen(eq=False)
 class RateLimit:
     """At most *per_second* requests a second on average, and *burst* at once.
@@ -26,18 +31,19 @@ class RateLimit:
     """
 
     per_second: float = attrs.field(validator=_above_zero)
-    burst: int = attrs.field(default=1, kw_only=True, validator=_above_zero)
+    burst: int = attrs.field(default=1, kw_only=True, validator=_whole)
     _limiter: AsyncLimiter = attrs.field(init=False, repr=False)
 
-    @_limiter.default
-    def _make_limiter(self) -> AsyncLimiter:
+    def __attrs_post_init__(self) -> None:
+        # not a default: those are made before the validators had their say
         try:
             from aiolimiter import AsyncLimiter  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise ImportError(
                 "RateLimit needs aiolimiter: pip install 'sinch-qn[rate-limit]'"
             ) from error
-        return AsyncLimiter(self.burst, self.burst / self.per_second)
+        limiter = AsyncLimiter(self.burst, self.burst / self.per_second)
+        object.__setattr__(self, "_limiter", limiter)
 
     async def acquire(self) -> None:
         """Wait for the next request's turn."""

@@ -210,6 +210,15 @@ def test_a_number_is_added_rung_and_verified(sandbox: Sandbox, run: Callable[...
     assert verified.stdout.startswith(f"{NUMBER}\tUS\tVERIFIED")
 
 
+def test_a_blocked_number_is_a_failure(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """Where Sinch answers a call with a blocked number, `send` exits with 1 and expects no code."""
+    sandbox.add(["+12025559995"])
+    result = run("send", "--yes", "+12025559995")
+    assert result.exit_code == exits.Exit.FAILED
+    assert "by invoices only" in result.stderr
+    assert "Hand in" not in result.stderr
+
+
 def test_the_code_is_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
     """Without a code `verify` asks, so that none need be in a shell's history; pipes work too."""
     sandbox.add([NUMBER], State.VERIFICATION_PENDING)

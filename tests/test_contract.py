@@ -202,7 +202,7 @@ async def test_each_operation_is_one_method_of_the_facade() -> None:
 def test_each_method_names_its_operation() -> None:
     """The docstring of a method ends its first part with the operationId that it stands for."""
     for name, method in facade_methods().items():
-        if name in {"wait_for_state"}:
+        if name == "wait_for_state":
             continue
         named = re.findall(r"\((\w+)\)", inspect.getdoc(method) or "")
         assert named, name

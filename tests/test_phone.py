@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinch_qn.errors import InvalidRequestError, Outcome
-from sinch_qn.phone import check_e164, mask
+from sinch_qn.phone import TOLL_FREE_PREFIXES, check_e164, is_toll_free, mask, region_of
 
 
 @pytest.mark.parametrize("number", ["+12025550134", "+1234567", "+123456789012345", "+33123456789"])
@@ -90,3 +90,32 @@ def test_masked_number_tells_no_one_whose_it_is(number: str, masked: str) -> Non
     """A masked number keeps its first and last four digits; the digits between are gone."""
     assert mask(number) == masked
     assert number[5:-4] not in masked
+
+
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        ("+12025550134", "US"),
+        ("+19075550134", "US"),  # Alaska
+        ("+18335870229", "US"),
+        ("+14165550134", "CA"),
+        ("+18675550134", "CA"),  # Yukon
+        ("+18765550134", None),  # Jamaica
+        ("+17875550134", None),  # Puerto Rico has a region of its own, PR
+        ("+11025550134", None),
+        ("+1202555013", None),
+        ("+120255501345", None),
+        ("+33142685300", None),
+        ("+1202555013\uff14", None),
+        ("", None),
+    ],
+)
+def test_region_is_that_of_the_area_code(number: str, region: str | None) -> None:
+    """The region is US or CA; the rest of +1 and of the world is neither."""
+    assert region_of(number) == region
+
+
+def test_toll_free_is_told_by_its_prefix() -> None:
+    """A toll-free number has one of the toll-free area codes, and only that."""
+    assert all(is_toll_free(f"{prefix}5550134") for prefix in TOLL_FREE_PREFIXES)
+    assert not any(map(is_toll_free, ["+12025550134", "+18015550134", "+28335550134", "833"]))

@@ -6,7 +6,8 @@ import asyncio
 import copy
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -116,7 +117,7 @@ class Tokens:
         self.delay = delay
         self.closed = False
 
-    async def authorize(self, send: Send) -> str:
+    async def authorize(self, send: Send) -> str:  # noqa: ARG002 - the protocol's
         """Return the current header."""
         await asyncio.sleep(self.delay)
         return f"Bearer {self.number}"
@@ -182,13 +183,15 @@ async def hang(progress: Progress) -> Response:
     """Take the request and never answer."""
     progress.connected = True
     progress.waiting_for = "the answer"
-    return await asyncio.get_running_loop().create_future()
+    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    return await future
 
 
 async def never_connect(progress: Progress) -> Response:
     """Never get a place in the pool."""
     progress.waiting_for = "a free connection"
-    return await asyncio.get_running_loop().create_future()
+    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    return await future
 
 
 # ---- replay rules ------------------------------------------------------------------------------
@@ -209,9 +212,7 @@ FAULTS = {
     "broken": Fault(TransportError("reset"), TransportError, Outcome.UNKNOWN, 4, 1),
     "not HTTP": Fault(InvalidResponseError("?"), InvalidResponseError, Outcome.UNKNOWN, 1, 1),
     "redirect": Fault(answer(302), InvalidResponseError, Outcome.UNKNOWN, 1, 1),
-    "not JSON": Fault(
-        Response(200, {}, b"<html>"), InvalidResponseError, Outcome.UNKNOWN, 1, 1
-    ),
+    "not JSON": Fault(Response(200, {}, b"<html>"), InvalidResponseError, Outcome.UNKNOWN, 1, 1),
     "error in a 200": Fault(
         answer(200, {"error": {"message": "no"}}), InvalidResponseError, Outcome.UNKNOWN, 1, 1
     ),
@@ -318,7 +319,7 @@ async def test_the_calls_own_rule_wins() -> None:
 async def test_delete_whose_answer_was_lost(lost: str) -> None:
     """A 404 to a DELETE that is repeated because its first answer was lost is success."""
     transport = ScriptedTransport(FAULTS[lost].step, answer(404))
-    assert await call(pipeline(transport), DELETE_NUMBER) is None  # type: ignore[func-returns-value]
+    assert await call(pipeline(transport), DELETE_NUMBER) is None
     assert len(transport.sent) == 2
 
 
@@ -440,7 +441,8 @@ async def test_refused_credentials_are_final(status: int) -> None:
 async def test_a_token_endpoint_in_trouble_is_retried() -> None:
     """No call is lost to a token endpoint that fails and recovers, whichever operation it is."""
     api = Api(
-        tokens=[answer(503), ConnectError("refused"), token()], calls=[success(SEND_VOICE_CHALLENGE)]
+        tokens=[answer(503), ConnectError("refused"), token()],
+        calls=[success(SEND_VOICE_CHALLENGE)],
     )
     retry = RetryPolicy(random=lambda: 1.0, base_delay=2.0)
     await call(pipeline(api, auth=oauth2(), retry=retry), SEND_VOICE_CHALLENGE)
@@ -451,13 +453,12 @@ async def test_a_token_endpoint_in_trouble_is_retried() -> None:
 async def test_a_failing_token_endpoint_is_not_hammered() -> None:
     """A thousand calls ask a failing token endpoint no more than once a second together."""
     api = Api(tokens=[answer(500)], calls=[OK])
-    to = pipeline(api, auth=oauth2())
+    retry = RetryPolicy(random=lambda: 1.0)  # attempts at 0, 0.5, 1.5 and 3.5 s
+    to = pipeline(api, auth=oauth2(), retry=retry, quota=RetryQuota(capacity=1e9))
     failures = await asyncio.gather(*(failing(to, SEND_VOICE_CHALLENGE) for _ in range(1000)))
     assert {type(failure) for failure in failures} == {TokenError}
     assert {failure.outcome for failure in failures} == {Outcome.NOT_SENT}
-    gaps = [b - a for a, b in zip(api.tokens.times, api.tokens.times[1:], strict=False)]
-    assert min(gaps) >= 1.0
-    assert len(api.tokens.sent) <= 6  # the waits' bounds are 0.5, 1 and 2 s
+    assert api.tokens.times == [0.0, 1.5, 3.5]
     assert api.calls.sent == []
 
 
@@ -531,9 +532,7 @@ async def test_deadline_after_a_rejected_attempt() -> None:
         progress.connected = True
         return answer(429)
 
-    to = pipeline(
-        ScriptedTransport(reject, OK), rate_limit=RateLimit(0.001), retry=lambda _: 1.0
-    )
+    to = pipeline(ScriptedTransport(reject, OK), rate_limit=RateLimit(0.001), retry=lambda _: 1.0)
     error = await failing(to, SEND_VOICE_CHALLENGE, timeout=50.0)
     assert type(error) is DeadlineExceededError
     assert error.outcome is Outcome.NOT_SENT
@@ -596,6 +595,67 @@ async def test_a_slow_token_outlives_an_impatient_call() -> None:
     await call(to, GET_NUMBER)
     assert asyncio.get_running_loop().time() == 10.0
     assert len(api.tokens.sent) == 1
+
+
+# ---- prepared calls ----------------------------------------------------------------------------
+
+
+@virtual_clock
+async def test_a_prepared_call_waits_for_nothing() -> None:
+    """The rate limit's turn and the token are had beforehand, so that the request goes at once."""
+    transport = ScriptedTransport(success(SEND_VOICE_CHALLENGE))
+    to = pipeline(transport, auth=Tokens(delay=2.0), rate_limit=RateLimit(0.1))
+    for sent_at in (2.0, 12.0):
+        prepared = await to.prepare()
+        now = asyncio.get_running_loop().time()
+        assert now == pytest.approx(sent_at)
+        assert not prepared.may_have_left
+        assert "Bearer" not in repr(prepared)
+        await to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=prepared)
+        assert transport.times[-1] == now
+
+
+@virtual_clock
+async def test_a_prepared_token_is_used_once() -> None:
+    """A prepared token that is refused is renewed as any other."""
+    transport = ScriptedTransport(answer(401), success(SEND_VOICE_CHALLENGE))
+    to = pipeline(transport, auth=Tokens())
+    prepared = await to.prepare()
+    await to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=prepared)
+    sent = [request.headers["Authorization"] for request in transport.sent]
+    assert sent == ["Bearer 1", "Bearer 2"]
+
+
+@virtual_clock
+async def test_preparing_has_a_deadline() -> None:
+    """Preparing ends in time, and then nothing was sent."""
+    to = pipeline(ScriptedTransport(OK), auth=Tokens(delay=1e6), timeout=7.0)
+    for timeout, end in ((None, 7.0), (3.0, 10.0)):
+        with pytest.raises(DeadlineExceededError, match="access token") as caught:
+            await to.prepare(timeout=timeout)
+        assert caught.value.outcome is Outcome.NOT_SENT
+        assert asyncio.get_running_loop().time() == end
+    with pytest.raises(InvalidRequestError):
+        await to.prepare(timeout=0.0)
+
+
+@pytest.mark.parametrize(("step", "left"), [(hang, True), (never_connect, False)])
+@virtual_clock
+async def test_a_cancelled_call_tells_how_far_it_came(
+    step: Step,
+    left: bool,  # noqa: FBT001
+) -> None:
+    """After a cancellation a prepared call still says whether the phone may be ringing."""
+    to = pipeline(ScriptedTransport(step))
+    prepared = await to.prepare()
+
+    call_it = to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=prepared)
+    task = asyncio.create_task(call_it)
+    await asyncio.sleep(1.0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert prepared.may_have_left is left
 
 
 # ---- Retry-After, jitter, quota ----------------------------------------------------------------
@@ -772,34 +832,61 @@ async def test_close_reaches_every_part() -> None:
     assert auth.closed
 
 
+class CancelledAt:
+    """A coroutine whose task is cancelled at its k-th suspension."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], k: int) -> None:
+        self.coroutine = coroutine
+        self.k = k
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        suspensions = 0
+        step = partial(self.coroutine.send, None)
+        while True:
+            try:
+                future = step()
+            except StopIteration as stop:
+                return stop.value
+            suspensions += 1
+            if suspensions == self.k:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            try:
+                yield future
+            except BaseException as error:  # noqa: BLE001 - passed on
+                step = partial(self.coroutine.throw, error)
+            else:
+                step = partial(self.coroutine.send, None)
+
+
 @virtual_clock
 async def test_cancelled_anywhere() -> None:
     """Cancelled at any await, a call ends with CancelledError and leaves no task behind."""
-    finished = False
+
+    async def slow(_: Progress) -> Response:
+        await asyncio.sleep(1.0)
+        return OK
+
+    async def run(to: Pipeline, k: int) -> Any:
+        return await CancelledAt(call(to, GET_NUMBER), k)
+
     cancelled = 0
-    k = 0
-    while not finished:
+    for k in range(1, 100):
         api = Api(
-            tokens=[answer(503), token("a"), token("b")],
-            calls=[answer(401), answer(503), success(GET_NUMBER)],
+            tokens=[answer(503), token("a"), token("b")], calls=[answer(401), answer(503), slow]
         )
         to = pipeline(api, auth=oauth2(), retry=lambda _: 1.5, rate_limit=RateLimit(1.0))
-        task = asyncio.create_task(call(to, GET_NUMBER))
-        for _ in range(k):
-            if task.done():
-                break
-            await asyncio.sleep(0)
-        task.cancel()
-        try:
-            await task
-        except asyncio.CancelledError:
-            cancelled += 1
-        else:
-            finished = True
+        task = asyncio.create_task(run(to, k))
+        await asyncio.wait([task])
+        cancelled += task.cancelled()
+        if not task.cancelled():
+            assert task.result() == QualifiedNumber(phone_number=NUMBER)
         await to.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        k += 1
-    assert cancelled > 10
+        if not task.cancelled():
+            break
+    assert cancelled == 7  # 3 tokens, 2 waits, 1 turn at the rate limit, 1 answer
 
 
 @virtual_clock
@@ -821,7 +908,7 @@ async def test_calls_do_not_disturb_each_other() -> None:
     chance = random.Random(7)
 
     class Chaos(Transport):
-        async def send(self, request: Request, progress: Progress | None = None) -> Response:
+        async def send(self, request: Request, _: Progress | None = None) -> Response:
             await asyncio.sleep(chance.random())
             kind = chance.choice(["ok", "ok", "429", "503", "refused"])
             if kind == "ok":

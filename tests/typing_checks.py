@@ -73,7 +73,7 @@ async def operations(client: QualifiedNumbersClient) -> None:
     assert_type(await client.verify_voice_challenge(phone, "0123"), QualifiedNumber)
     await client.delete_number(phone, timeout=5)
     await client.verify_voice_challenge(phone, 123)  # type: ignore[arg-type]
-    await client.get_number(phone, 5)  # type: ignore[misc]
+    await client.get_number(phone, 5)  # type: ignore[call-arg]
     await client.wait_for_state(phone, GlobalProcessState.VERIFIED)  # type: ignore[call-arg]
     verified = await client.wait_for_state(
         phone, GlobalProcessState.VERIFIED, "GLOBAL_PROCESS_STATE_HOSTING_DONE", timeout=60
@@ -130,11 +130,11 @@ async def orders(client: QualifiedNumbersClient) -> None:
     assert_type(order.created_time, datetime | None)
     await client.text_enable_numbers(toll_free)  # type: ignore[arg-type]
     request.region_code = "CA"  # type: ignore[misc]
-    TextEnableNumbersRequest("US", [], "plan")  # type: ignore[misc]
+    TextEnableNumbersRequest("US", [], "plan")  # type: ignore[call-arg]
 
 
 def answers(number: QualifiedNumber) -> None:
-    """The fields of an answer: all optional, statuses either a string or a number."""
+    """Read the fields of an answer: all optional, statuses either a string or a number."""
     assert_type(number.phone_number, str | None)
     assert_type(number.global_process_state, GlobalProcessState | None)
     if number.osr_eligibility is not None:
@@ -145,7 +145,7 @@ def answers(number: QualifiedNumber) -> None:
 
 
 def failures(error: SinchError) -> None:
-    """What every error says, and what an answered one says besides."""
+    """Read what every error says, and what an answered one says besides."""
     assert_type(error.outcome, Outcome)
     assert_type(error.attempts, int)
     assert_type(error.message, str)

@@ -111,6 +111,10 @@ class Journal(Protocol):
         """Return up to *limit* entries with *todo* whose time has come, the longest due first."""
         ...
 
+    async def backlog(self, todo: Todo, now: float) -> int:
+        """Return how many `pick` would return without a limit."""
+        ...
+
     async def next_due(self) -> float | None:
         """Return when the next entry is due; None if nothing is left to do for any."""
         ...
@@ -277,6 +281,10 @@ class MemoryJournal:
         for item in picked:
             heapq.heappush(heap, item)
         return [self._entries[number] for _, _, number in picked]
+
+    async def backlog(self, todo: Todo, now: float) -> int:
+        """Return how many entries with *todo* are due."""
+        return sum(e.todo is todo and e.due <= now for e in self._entries.values())
 
     async def next_due(self) -> float | None:
         """Return when the next entry is due."""

@@ -239,6 +239,11 @@ class SqliteJournal:
         query = _SELECT + " WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
         return await self._read(lambda db: _entries(db, query, todo.value, now, limit))
 
+    async def backlog(self, todo: Todo, now: float) -> int:
+        """Return how many entries with *todo* are due."""
+        query = "SELECT count(*) FROM numbers WHERE todo = ? AND todo > 0 AND due <= ?"
+        return await self._read(lambda db: int(db.execute(query, (todo, now)).fetchone()[0]))
+
     async def next_due(self) -> float | None:
         """Return when the next entry is due."""
         # One look-up for each kind: the least of the whole index would be a scan.

@@ -214,6 +214,8 @@ class Change:
     """Wall-clock seconds."""
     attempt: int | None = None
     """The attempt that this is the outcome of: another one's outcome is refused."""
+    from_state: ChallengeState | None = None
+    """Where the number has to be for this to mean anything."""
     due: float | None = None
     window: float | None = None
     """CALLED, LOST: how long a code is waited for, in seconds."""
@@ -234,17 +236,20 @@ def step(entry: Entry, change: Change) -> Entry | None:
         return None
     if change.event is Event.CODE and entry.state is ChallengeState.PENDING and not entry.attempt:
         return None  # never called: there can be no code
+    if change.from_state not in (None, entry.state):
+        return None
     if change.event is Event.VERIFY and not entry.codes_waiting:
         return None
-    after = attrs.evolve(
-        entry,
-        state=state,
-        due=change.due or 0.0,
-        note=change.note,
-        remote=change.remote or entry.remote,
-        region=change.region or entry.region,
-        **_effects(entry, change),
-    )
+    if change.event is Event.ADD and entry.added:
+        return None
+    usual: dict[str, Any] = {
+        "state": state,
+        "due": change.due or 0.0,
+        "note": change.note,
+        "remote": change.remote or entry.remote,
+        "region": change.region or entry.region,
+    }
+    after = attrs.evolve(entry, **(usual | _effects(entry, change)))
     if change.event in _BACK_HOME:
         after = attrs.evolve(after, state=_home(after, change))
     if after.todo is Todo.EXPIRE and after.window_end is not None:

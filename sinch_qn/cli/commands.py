@@ -200,7 +200,11 @@ def send(number: Number, *, yes: bool, as_json: bool) -> None:
     Asks first, as a call cannot be taken back.
     """
     ask(f"Ring {number.e164} now?", yes=yes)
-    show_number(call(lambda client: client.send_voice_challenge(number.e164)), as_json=as_json)
+    answer = call(lambda client: client.send_voice_challenge(number.e164))
+    show_number(answer, as_json=as_json)
+    if state_name(answer) == "VERIFICATION_BLOCKED":
+        say(f"{number.e164} is blocked: it can be verified by invoices only", "error")
+        raise click.exceptions.Exit(Exit.FAILED)
     say(f"Hand in the code: sinch-qn verify {number.e164}")
 
 

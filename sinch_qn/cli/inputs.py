@@ -60,7 +60,10 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 region_option = click.option(
-    "--region", type=click.Choice(["US", "CA"], case_sensitive=False), metavar="US|CA"
+    "--region",
+    type=click.Choice(["US", "CA"], case_sensitive=False),
+    metavar="US|CA",
+    help="The region of the numbers.",
 )
 
 

@@ -1,0 +1,92 @@
+"""When a phone may ring where it is: local hours, checked anew each time."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import attrs
+
+from sinch_qn.errors import InvalidRequestError
+from sinch_qn.phone import is_toll_free
+
+_WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
+_STEP = timedelta(minutes=5)
+
+
+@attrs.frozen
+class CallingHours:
+    """Hours such as `09:00-20:00`, local to each number; a window may cross midnight.
+
+    A number's zone is a guess from its prefix. Where several are possible it rings only when all
+    of them are inside. Toll-free numbers are in no zone: they need *default_zone*, such as
+    `America/New_York`. Needs the package phonenumbers (`sinch-qn[cli]`).
+    """
+
+    window: str = attrs.field()
+    default_zone: str | None = None
+    start: time = attrs.field(init=False)
+    end: time = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        match = _WINDOW.fullmatch(self.window) if isinstance(self.window, str) else None
+        if match is None:
+            raise InvalidRequestError(
+                f"calling_hours: {self.window!r} is not a window such as '09:00-20:00'"
+            )
+        hours = [int(part) for part in match.groups()]
+        object.__setattr__(self, "start", time(hours[0], hours[1]))
+        object.__setattr__(self, "end", time(hours[2], hours[3]))
+        if self.start == self.end:
+            raise InvalidRequestError("calling_hours: the window is empty")
+        if self.default_zone is not None:
+            _zone(self.default_zone)
+        try:
+            import phonenumbers.timezone  # noqa: F401, PLC0415 - an extra, asked for early
+        except ImportError as error:
+            raise InvalidRequestError(
+                "calling_hours: needs phonenumbers: pip install 'sinch-qn[cli]'"
+            ) from error
+
+    def zones(self, number: str) -> tuple[str, ...]:
+        """Return the zones where the phone may be; empty for a toll-free one without a default."""
+        if is_toll_free(number):
+            return () if self.default_zone is None else (self.default_zone,)
+        return _zones_of(number[:8]) or (() if self.default_zone is None else (self.default_zone,))
+
+    def opens_in(self, number: str, now: float) -> float:
+        """Return 0 if *number* may ring at *now* (wall-clock seconds), else the seconds until."""
+        zones = [_zone(name) for name in self.zones(number)]
+        moment = datetime.fromtimestamp(now, UTC)
+        waited = timedelta()
+        # In steps, not by sums of local times: those go wrong when the clocks change.
+        while not all(self._is_inside(moment + waited, zone) for zone in zones):
+            waited += _STEP
+            if waited > timedelta(days=2):
+                return waited.total_seconds()  # zones that never overlap: look again then
+        return waited.total_seconds()
+
+    def _is_inside(self, moment: datetime, zone: ZoneInfo) -> bool:
+        local = moment.astimezone(zone).time()
+        if self.start < self.end:
+            return self.start <= local < self.end
+        return local >= self.start or local < self.end
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise InvalidRequestError(f"calling_hours: no such time zone: {name!r}") from error
+
+
+@lru_cache(maxsize=4096)
+def _zones_of(prefix: str) -> tuple[str, ...]:
+    """Return the zones of the numbers that begin with *prefix*: +1, area code and exchange."""
+    import phonenumbers  # noqa: PLC0415 - an extra
+    from phonenumbers.timezone import time_zones_for_number  # noqa: PLC0415
+
+    zones = time_zones_for_number(phonenumbers.parse(prefix + "0100"))
+    return tuple(zone for zone in zones if zone != "Etc/Unknown")

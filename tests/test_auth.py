@@ -1,0 +1,494 @@
+"""Credentials: one token for all, fetched once, refreshed in time, replaced when refused."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import gc
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import orjson
+import pytest
+
+from sinch_qn._wire import Request, Response
+from sinch_qn.auth import BasicAuth, OAuth2, Token, TokenCache
+from sinch_qn.errors import (
+    AuthenticationError,
+    ConnectError,
+    InvalidRequestError,
+    InvalidResponseError,
+    Outcome,
+    SinchError,
+    TokenError,
+    TransportError,
+)
+from sinch_qn.retry import RetryPolicy
+from sinch_qn.sandbox import Sandbox
+from tests.conftest import virtual_clock
+
+TOKEN_URL = "https://auth.example/token"
+NUMBER = "+12025550134"
+CANARY = "canary0123456789"
+
+
+class Endpoint:
+    """A token endpoint: counts its requests, and answers `t1`, `t2` … or what it is told."""
+
+    def __init__(self, *, expires_in: float = 1000.0, delay: float = 0.0) -> None:
+        self.expires_in = expires_in
+        self.delay = delay
+        self.requests: list[Request] = []
+        self.fault: SinchError | Response | None = None
+
+    async def send(self, request: Request) -> Response:
+        """Answer one token request."""
+        self.requests.append(request)
+        number = len(self.requests)
+        await asyncio.sleep(self.delay)
+        if isinstance(self.fault, SinchError):
+            raise copy.copy(self.fault)
+        return self.fault or reply({"access_token": f"t{number}", "expires_in": self.expires_in})
+
+
+def reply(body: object, status: int = 200) -> Response:
+    """Return a JSON answer."""
+    return Response(status, {}, orjson.dumps(body))
+
+
+def oauth2() -> OAuth2:
+    """Return OAuth2 on the loop's clock."""
+    clock = asyncio.get_running_loop().time
+    return OAuth2("key", CANARY, token_url=TOKEN_URL, monotonic=clock)
+
+
+async def later(seconds: float) -> None:
+    """Let time pass, and what is due then be done."""
+    await asyncio.sleep(seconds)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# ---- HTTP Basic --------------------------------------------------------------------------------
+
+
+async def test_basic() -> None:
+    """Basic sends the key and its secret, always the same, and asks nobody."""
+    auth = BasicAuth("key", "s3:cret")
+    endpoint = Endpoint()
+    header = await auth.authorize(endpoint.send)
+    assert header == "Basic " + base64.b64encode(b"key:s3:cret").decode()
+    assert not auth.renew(header)
+    await auth.close()
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize("kind", [BasicAuth, OAuth2])
+@pytest.mark.parametrize(
+    ("key_id", "key_secret"),
+    [
+        ("", CANARY),
+        ("key", ""),
+        ("ke:y", CANARY),
+        ("key", CANARY + "\r\nX-Evil: 1"),
+        ("key", CANARY + " "),
+        ("kéy", CANARY),
+        ("key", CANARY.encode()),
+        (None, CANARY),
+    ],
+)
+def test_impossible_credentials(
+    kind: Callable[[object, object], object], key_id: object, key_secret: object
+) -> None:
+    """What cannot be a credential is refused when it is given, and not repeated."""
+    with pytest.raises(InvalidRequestError) as caught:
+        kind(key_id, key_secret)
+    assert CANARY not in str(caught.value)
+    assert "key_" in str(caught.value)
+
+
+@virtual_clock
+async def test_no_repr_shows_a_secret() -> None:
+    """Keys and tokens are in no repr."""
+    endpoint = Endpoint()
+    endpoint.fault = reply({"access_token": CANARY, "expires_in": 60})
+    auth = oauth2()
+    assert await auth.authorize(endpoint.send) == f"Bearer {CANARY}"
+    shown = [repr(auth), repr(BasicAuth("the-key", CANARY)), repr(auth._cache)]
+    shown += [repr(auth._cache._token), repr(endpoint.requests)]
+    for text in shown:
+        assert CANARY not in text
+        assert "the-key" not in text
+    assert TOKEN_URL in repr(auth)
+
+
+# ---- the token request -------------------------------------------------------------------------
+
+
+@virtual_clock
+async def test_the_token_request() -> None:
+    """A token is asked for with client credentials in HTTP Basic (RFC 6749, 4.4)."""
+    endpoint = Endpoint()
+    assert await oauth2().authorize(endpoint.send) == "Bearer t1"
+    (request,) = endpoint.requests
+    assert (request.method, request.url) == ("POST", TOKEN_URL)
+    assert request.body == b"grant_type=client_credentials"
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    basic = base64.b64encode(f"key:{CANARY}".encode()).decode()
+    assert request.headers["Authorization"] == f"Basic {basic}"
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@virtual_clock
+async def test_refused_credentials(status: int) -> None:
+    """Credentials that the token endpoint refuses: AuthenticationError, NOT_SENT."""
+    endpoint = Endpoint()
+    endpoint.fault = reply({"error": "invalid_client"}, status)
+    with pytest.raises(AuthenticationError) as caught:
+        await oauth2().authorize(endpoint.send)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert caught.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ConnectError("refused"),
+        TransportError("reset"),
+        InvalidResponseError("too large"),
+        reply({}, 500),
+        reply({}, 429),
+        reply({}, 302),
+        reply({}, 204),
+        Response(200, {}, b""),
+        Response(200, {}, b"<html>" + CANARY.encode()),
+        Response(200, {}, b'{"access_token": "' + CANARY.encode()),
+        reply([CANARY]),
+        reply(CANARY),
+        reply(None),
+        reply({}),
+        reply({"access_token": None}),
+        reply({"access_token": 7}),
+        reply({"access_token": ""}),
+        reply({"access_token": CANARY + "\r\nX-Evil: 1"}),
+        reply({"access_token": CANARY + " "}),
+        reply({"access_token": "x" * 16385}),
+        reply({"access_token": CANARY, "expires_in": "soon"}),
+        reply({"access_token": CANARY, "expires_in": -1}),
+        reply({"access_token": CANARY, "expires_in": 1e10}),
+        reply({"access_token": CANARY, "expires_in": [1]}),
+    ],
+)
+@virtual_clock
+async def test_no_token_to_be_had(fault: SinchError | Response) -> None:
+    """Whatever else goes wrong at the token endpoint is a TokenError, NOT_SENT, quoting nothing."""
+    endpoint = Endpoint()
+    endpoint.fault = fault
+    with pytest.raises(TokenError) as caught:
+        await oauth2().authorize(endpoint.send)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert CANARY not in repr(error)
+        assert CANARY not in repr(vars(error))
+        error = error.__cause__ or error.__context__
+    assert CANARY.encode() not in pickle.dumps(caught.value)
+
+
+@virtual_clock
+async def test_a_token_endpoint_that_never_answers() -> None:
+    """A token request ends after 30 s even if those who wait for it have all the time."""
+    endpoint = Endpoint(delay=1e6)
+    with pytest.raises(TokenError, match="30 s"):
+        await oauth2().authorize(endpoint.send)
+    assert asyncio.get_running_loop().time() == 30.0
+
+
+@pytest.mark.parametrize(("expires_in", "lasts"), [(None, 270), ("3600", 3540), (0, 270)])
+@virtual_clock
+async def test_lifetimes(expires_in: object, lasts: float) -> None:
+    """A lifetime may be text, as some servers write it; without one 5 minutes are assumed."""
+    endpoint, auth = Endpoint(), oauth2()
+    endpoint.fault = reply({"access_token": "t", "expires_in": expires_in})
+    await auth.authorize(endpoint.send)
+    token = auth._cache._token
+    assert token is not None
+    assert token.expires_at == lasts
+
+
+# ---- expiry ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "refresh_at", "expires_at"), [(3600, 3480, 3540), (100, 80, 90), (600, 480, 540)]
+)
+def test_margins(lifetime: float, refresh_at: float, expires_at: float) -> None:
+    """A token is given up min(60 s, 10 %) before its end, and refreshed twice that before."""
+    token = Token.lasting("t", lifetime, since=7.0)
+    assert token.refresh_at == 7.0 + refresh_at
+    assert token.expires_at == 7.0 + expires_at
+
+
+@virtual_clock
+async def test_a_token_is_kept() -> None:
+    """Until it is nearly over a token is used without asking again."""
+    endpoint, auth = Endpoint(), oauth2()
+    for _ in range(87):
+        assert await auth.authorize(endpoint.send) == "Bearer t1"
+        await later(10.0)
+    assert len(endpoint.requests) == 1
+
+
+@virtual_clock
+async def test_expiry_counts_from_the_sending() -> None:
+    """A token's age counts from the sending of its request: a slow answer makes it no younger."""
+    endpoint, auth = Endpoint(expires_in=100.0, delay=20.0), oauth2()
+    await auth.authorize(endpoint.send)
+    token = auth._cache._token
+    assert token is not None
+    assert token.expires_at == 90.0
+
+
+@virtual_clock
+async def test_advisory_refresh() -> None:
+    """From twice the margin on a new token is fetched in the background: nobody waits for it."""
+    loop = asyncio.get_running_loop()
+    endpoint, auth = Endpoint(), oauth2()
+    await auth.authorize(endpoint.send)
+    endpoint.delay = 5.0
+    await later(885.0)
+    for _ in range(3):
+        assert await auth.authorize(endpoint.send) == "Bearer t1"
+    assert loop.time() == 885.0
+    await later(6.0)
+    assert await auth.authorize(endpoint.send) == "Bearer t2"
+    assert len(endpoint.requests) == 2
+
+
+@virtual_clock
+async def test_mandatory_margin() -> None:
+    """Within the margin before its end a token is not used any more."""
+    endpoint, auth = Endpoint(), oauth2()
+    await auth.authorize(endpoint.send)
+    await later(940.0)
+    endpoint.delay = 5.0
+    assert await auth.authorize(endpoint.send) == "Bearer t2"
+    assert asyncio.get_running_loop().time() == 945.0
+
+
+@virtual_clock
+async def test_a_failed_background_refresh_is_no_news() -> None:
+    """While the old token is good a failing refresh disturbs nobody, once a second at most."""
+    endpoint, auth = Endpoint(), oauth2()
+    await auth.authorize(endpoint.send)
+    endpoint.fault = reply({}, 503)
+    await later(885.0)
+    for _ in range(40):
+        assert await auth.authorize(endpoint.send) == "Bearer t1"
+        await later(0.1)
+    assert len(endpoint.requests) == 1 + 4
+    endpoint.fault = None
+    await later(1.0)
+    await auth.authorize(endpoint.send)
+    await later(0.0)
+    assert await auth.authorize(endpoint.send) == "Bearer t6"
+
+
+@virtual_clock
+async def test_a_token_that_lasts_no_time() -> None:
+    """A token that has expired when it arrives still serves those who waited for it."""
+    endpoint, auth = Endpoint(expires_in=2.0, delay=10.0), oauth2()
+    got = await asyncio.gather(*(auth.authorize(endpoint.send) for _ in range(5)))
+    assert set(got) == {"Bearer t1"}
+    assert await auth.authorize(endpoint.send) == "Bearer t2"
+
+
+# ---- one fetch for all -------------------------------------------------------------------------
+
+
+@virtual_clock
+async def test_single_flight() -> None:
+    """A thousand callers cause one token request, and none waits longer than it takes."""
+    endpoint, auth = Endpoint(delay=5.0), oauth2()
+    got = await asyncio.gather(*(auth.authorize(endpoint.send) for _ in range(1000)))
+    assert set(got) == {"Bearer t1"}
+    assert len(endpoint.requests) == 1
+    assert asyncio.get_running_loop().time() == 5.0
+
+
+@virtual_clock
+async def test_refused_once_replaced_once() -> None:
+    """A rejected token is replaced once, however many calls saw it refused, and by value."""
+    endpoint, auth = Endpoint(delay=1.0), oauth2()
+    old = await auth.authorize(endpoint.send)
+
+    async def refused(after: float) -> str:
+        await asyncio.sleep(after)
+        assert auth.renew(old)
+        return await auth.authorize(endpoint.send)
+
+    # some learn of it before the new token is there, some meanwhile, some long after
+    got = await asyncio.gather(*(refused(i / 100) for i in range(1000)))
+    assert set(got) == {"Bearer t2"}
+    assert len(endpoint.requests) == 2
+
+
+@virtual_clock
+async def test_a_cancelled_leader_strands_nobody() -> None:
+    """The caller who caused the fetch may go: those who wait with it get their token."""
+    endpoint, auth = Endpoint(delay=5.0), oauth2()
+    leader = asyncio.create_task(auth.authorize(endpoint.send))
+    await asyncio.sleep(1.0)
+    others = [asyncio.create_task(auth.authorize(endpoint.send)) for _ in range(10)]
+    await asyncio.sleep(1.0)
+    leader.cancel()
+    assert set(await asyncio.gather(*others)) == {"Bearer t1"}
+    assert leader.cancelled()
+    assert len(endpoint.requests) == 1
+    assert asyncio.get_running_loop().time() == 5.0
+
+
+@virtual_clock
+async def test_a_failure_is_told_to_all() -> None:
+    """All who waited for a failed fetch get an error each, of one single request."""
+    endpoint, auth = Endpoint(delay=5.0), oauth2()
+    endpoint.fault = reply({}, 503)
+    waiting = [auth.authorize(endpoint.send) for _ in range(10)]
+    got = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(error) for error in got} == {TokenError}
+    assert len({id(error) for error in got}) == 10
+    assert len(endpoint.requests) == 1
+
+
+@virtual_clock
+async def test_a_failure_is_remembered_shortly() -> None:
+    """For a second after a failed fetch nobody asks again; then the next caller does."""
+    endpoint, auth = Endpoint(), oauth2()
+    endpoint.fault = reply({}, 503)
+    for _ in range(25):
+        with pytest.raises(TokenError):
+            await auth.authorize(endpoint.send)
+        await later(0.1)
+    assert len(endpoint.requests) == 3
+    endpoint.fault = None
+    await later(1.0)
+    assert await auth.authorize(endpoint.send) == "Bearer t4"
+
+
+@virtual_clock
+async def test_an_error_of_the_fetchs_own_is_raised() -> None:
+    """What is no SinchError, such as a closed client, reaches the caller and is not remembered."""
+    cache = TokenCache()
+
+    async def broken() -> Token:
+        raise RuntimeError("this client is closed")
+
+    async def good() -> Token:
+        return Token.lasting("t", 1e6, since=0.0)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        await cache.get(broken)
+    cache = TokenCache(monotonic=asyncio.get_running_loop().time)
+    assert await cache.get(good) == "t"
+
+
+@virtual_clock
+async def test_closing_cancels_the_fetch() -> None:
+    """close() leaves no token request behind."""
+    endpoint, auth = Endpoint(), oauth2()
+    await auth.authorize(endpoint.send)
+    await auth.close()
+    await later(885.0)
+    endpoint.delay = 100.0
+    await auth.authorize(endpoint.send)  # starts the refresh in the background
+    assert len(asyncio.all_tasks()) == 2
+    await auth.close()
+    assert len(asyncio.all_tasks()) == 1
+
+
+@virtual_clock
+async def test_closing_one_client_strands_no_other() -> None:
+    """When a client that shares its token with others closes, theirs is fetched anew."""
+    endpoint, auth = Endpoint(delay=5.0), oauth2()
+    other = asyncio.create_task(auth.authorize(endpoint.send))
+    await asyncio.sleep(1.0)
+    await auth.close()
+    assert await other == "Bearer t2"
+
+
+def test_one_event_loop_after_the_other() -> None:
+    """Credentials made once serve any number of event loops, one token for all of them."""
+    endpoint = Endpoint()
+    auth = OAuth2("key", "secret", token_url=TOKEN_URL)
+    assert asyncio.run(auth.authorize(endpoint.send)) == "Bearer t1"
+    assert asyncio.run(auth.authorize(endpoint.send)) == "Bearer t1"
+
+
+def test_a_fetch_of_another_loop_is_not_waited_for() -> None:
+    """A fetch that belongs to an event loop that was left is begun again in this one."""
+    endpoint = Endpoint(delay=100.0)
+    auth = OAuth2("key", "secret", token_url=TOKEN_URL)
+    first = asyncio.new_event_loop()
+    leader = first.create_task(auth.authorize(endpoint.send))
+
+    async def start() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert endpoint.requests
+
+    first.run_until_complete(start())
+    endpoint.delay = 0.0
+
+    async def in_the_second() -> str:
+        await auth.close()  # not its to cancel
+        return await auth.authorize(endpoint.send)
+
+    assert asyncio.run(in_the_second()) == "Bearer t2"
+    left = [task for task in asyncio.all_tasks(first) if task.cancel()]
+    first.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    assert leader.cancelled()
+    first.close()
+    gc.collect()
+
+
+# ---- on a real socket --------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Return a sandbox that knows NUMBER."""
+    async with Sandbox() as sandbox:
+        sandbox.add([NUMBER])
+        yield sandbox
+
+
+async def all_of(calls: list[Awaitable[object]]) -> None:
+    """Make all calls at once."""
+    await asyncio.gather(*calls)
+
+
+async def test_a_thousand_calls_one_token(sandbox: Sandbox) -> None:
+    """1,000 concurrent calls cause one token request; a token revoked under them, one more."""
+    async with sandbox.client() as client:
+        await all_of([client.get_number(NUMBER) for _ in range(1000)])
+        assert sandbox.calls.total("token") == 1
+        assert sandbox.calls.total("getQualifiedNumber") == 1000
+        sandbox.revoke_tokens()
+        # even one-shot calls survive a revoked token
+        once = RetryPolicy(max_attempts=1)
+        await all_of([client.get_number(NUMBER, retry=once) for _ in range(1000)])
+        assert sandbox.calls.total("token") == 2
+        assert sandbox.calls.total("getQualifiedNumber") <= 3000
+
+
+async def test_a_revoked_token_rings_no_phone_twice(sandbox: Sandbox) -> None:
+    """A voice call refused for its token is made once, with the next token."""
+    async with sandbox.client() as client:
+        await client.get_number(NUMBER)
+        sandbox.revoke_tokens()
+        await client.send_voice_challenge(NUMBER)
+    assert sandbox.calls.count("sendVoiceChallenge", NUMBER) == 2  # one of them a 401
+    assert sandbox.world.rings(NUMBER) == 1
+    assert sandbox.calls.total("token") == 2

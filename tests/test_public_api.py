@@ -1,0 +1,236 @@
+"""The names and signatures that users rely on; a change here is a change for them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import sinch_qn
+from sinch_qn import BasicAuth, OAuth2, Page, QualifiedNumbersClient, RateLimit, RetryPolicy, models
+
+ROOT = Path(__file__).parents[1]
+
+DESIGNED = {
+    *("QualifiedNumbersClient", "BasicAuth", "OAuth2", "RateLimit", "RetryPolicy", "Page"),
+    *("errors", "models", "SinchError", "Outcome"),
+    *("QualifiedNumber", "OsrEligibilityDetails", "OwnershipVerificationDetails"),
+    *("HostedNumberDetails", "GlobalProcessState", "AuthorizedPerson", "Address"),
+    *("DirectLoaInfo", "ResellerLoaInfo", "BlanketLoaInfo", "TextEnableNumbersRequest"),
+    *("TextEnableTollFreeNumbersRequest", "HostingOrder"),
+}
+"""The public names of design.md."""
+
+METHODS = {
+    "list_numbers": "*states, region_code=None, page_size=None, order_by=None, "
+    "timeout=None, retry=None",
+    "list_number_pages": "state, *, region_code=None, page_size=None, order_by=None, "
+    "page_token=None, prefetch=False, timeout=None, retry=None",
+    "get_number": "phone_number, *, timeout=None, retry=None",
+    "delete_number": "phone_number, *, timeout=None, retry=None",
+    "add_numbers": "phone_numbers, *, timeout=None, retry=None",
+    "text_enable_numbers": "request, *, timeout=None, retry=None",
+    "text_enable_toll_free_numbers": "request, *, timeout=None, retry=None",
+    "send_voice_challenge": "phone_number, *, timeout=None, retry=None",
+    "verify_voice_challenge": "phone_number, code, *, timeout=None, retry=None",
+    "wait_for_state": "phone_number, *states, timeout, retry=None",
+    "close": "",
+}
+"""The client's public methods, as design.md lists them."""
+
+
+def parameters(of: Any) -> str:
+    """Return the parameters of a function or class without annotations and `self`."""
+    signature = inspect.signature(of)
+    kept = [
+        parameter.replace(annotation=parameter.empty)
+        for name, parameter in signature.parameters.items()
+        if name != "self"
+    ]
+    return str(inspect.Signature(kept))[1:-1]
+
+
+def run_fresh(code: str) -> str:
+    """Return what *code* prints in a new interpreter that turns warnings into errors."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("COV", "PYTEST"))},
+        text=True,
+        timeout=60,
+    )
+    return done.stdout.strip()
+
+
+def test_all_is_sorted_and_complete() -> None:
+    """`__all__` is the lazy table, the modules and the version, in order and once each."""
+    lazy = {*sinch_qn._MODULE_OF, *sinch_qn._MODULES, "__version__"}
+    assert set(sinch_qn.__all__) == lazy
+    assert sinch_qn.__all__ == sorted(set(sinch_qn.__all__))
+    assert lazy >= DESIGNED
+    assert dir(sinch_qn) == sinch_qn.__all__
+
+
+@pytest.mark.parametrize("name", sinch_qn.__all__)
+def test_public_name_is_there(name: str) -> None:
+    """Every public name is had from the package, and is what its module has under that name."""
+    value = getattr(sinch_qn, name)
+    if name in sinch_qn._MODULE_OF:
+        module = importlib.import_module(f"sinch_qn.{sinch_qn._MODULE_OF[name]}")
+        assert value is getattr(module, name)
+        assert value.__module__ == module.__name__
+    elif name in sinch_qn._MODULES:
+        assert value is importlib.import_module(f"sinch_qn.{name}")
+
+
+def test_names_are_loaded_once_when_they_are_used() -> None:
+    """A name is loaded by its first use, and costs nothing after that."""
+    for name in sinch_qn.__all__:
+        vars(sinch_qn).pop(name, None) if name != "__version__" else None
+        first = getattr(sinch_qn, name)
+        assert vars(sinch_qn)[name] is first
+        assert getattr(sinch_qn, name) is first
+
+
+@pytest.mark.parametrize("name", ["nothing", "__path_to_nowhere__", "_converter", "Client"])
+def test_unknown_name_is_an_attribute_error(name: str) -> None:
+    """What the package does not have is missing in the usual way."""
+    with pytest.raises(AttributeError, match=f"module 'sinch_qn' has no attribute '{name}'"):
+        getattr(sinch_qn, name)
+    assert not hasattr(sinch_qn, name)
+
+
+def test_type_checkers_see_the_lazy_table() -> None:
+    """What `__init__` imports for type checkers is what it loads when it runs."""
+    tree = ast.parse((ROOT / "sinch_qn/__init__.py").read_text())
+    (block,) = (n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n))
+    imported = {
+        alias.name: (node.module or "").removeprefix("sinch_qn").lstrip(".")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == sinch_qn._MODULE_OF | dict.fromkeys(sinch_qn._MODULES, "")
+
+
+def test_star_import_gives_the_public_names() -> None:
+    """`from sinch_qn import *` gives all of `__all__` and nothing else."""
+    code = "from sinch_qn import *; print(*sorted(n for n in dir() if n[:2] != '__'))"
+    expected = [name for name in sinch_qn.__all__ if name != "__version__"]
+    assert run_fresh(code).split() == expected
+
+
+def test_client_is_made_as_designed() -> None:
+    """The client takes a project and credentials; all else is by keyword."""
+    assert parameters(QualifiedNumbersClient) == (
+        "project_id, auth, *, base_url='https://imported.numbers.api.sinch.com', session=None, "
+        f"timeout=30.0, retry={RetryPolicy()!r}, rate_limit=None, allow_http=False, "
+        "max_connections=100"
+    )
+    assert RetryPolicy().max_attempts == 4
+
+
+def test_client_has_the_designed_methods() -> None:
+    """The client's methods are those of design.md: the same parameters, kinds and defaults."""
+    methods = {
+        name: parameters(method)
+        for name, method in inspect.getmembers(QualifiedNumbersClient, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert methods == METHODS
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"close"}))
+def test_every_method_takes_timeout_and_retry_by_keyword(name: str) -> None:
+    """The deadline and the retry policy of one call can be set, by name only."""
+    taken = inspect.signature(getattr(QualifiedNumbersClient, name)).parameters
+    for option in ("timeout", "retry"):
+        assert taken[option].kind is inspect.Parameter.KEYWORD_ONLY
+    needed = name == "wait_for_state"
+    assert taken["timeout"].default is (inspect.Parameter.empty if needed else None)
+
+
+def test_credentials_limits_and_policies_are_made_as_designed() -> None:
+    """The other public classes take what design.md says."""
+    designed = {"key_id", "key_secret"}
+    assert set(inspect.signature(BasicAuth).parameters) == designed
+    taken = inspect.signature(OAuth2).parameters
+    assert list(taken)[:3] == ["key_id", "key_secret", "token_url"]
+    assert taken["token_url"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert taken["token_url"].default == "https://auth.sinch.com/oauth2/token"
+    assert parameters(RateLimit) == "per_second, *, burst=1"
+    assert parameters(RetryPolicy).startswith("*, max_attempts=4")
+    assert {f.name for f in attrs.fields(Page)} == {
+        "items",
+        "next_page_token",
+        "total_size",
+        "state",
+    }
+
+
+def test_help_shows_no_environment() -> None:
+    """No signature has the environment, and with it every secret in it, for a default."""
+    code = "import pydoc, sinch_qn; print(pydoc.render_doc(sinch_qn.QualifiedNumbersClient))"
+    os.environ["SINCH_KEY_SECRET_CANARY"] = "canary7f3a"
+    try:
+        assert "canary7f3a" not in run_fresh(code)
+    finally:
+        del os.environ["SINCH_KEY_SECRET_CANARY"]
+
+
+def test_models_are_frozen_slotted_and_by_keyword() -> None:
+    """Every model is immutable, takes no attribute by mistake, and no value by position."""
+    classes = [m for m in vars(models).values() if inspect.isclass(m) and attrs.has(m)]
+    assert len(classes) > 10
+    for model in classes:
+        kinds = {p.kind for p in inspect.signature(model).parameters.values()}
+        assert kinds <= {inspect.Parameter.KEYWORD_ONLY}, model
+        assert "__slots__" in vars(model), model
+        assert model.__setattr__ is not object.__setattr__, model
+
+
+def test_public_things_have_docstrings() -> None:
+    """`help()` has an answer for every public class and every method of the client."""
+    for name in sinch_qn.__all__:
+        if name != "__version__":
+            assert inspect.getdoc(getattr(sinch_qn, name)), name
+    for name in METHODS:
+        assert inspect.getdoc(getattr(QualifiedNumbersClient, name)), name
+
+
+@pytest.mark.parametrize("module", ["sinch_qn", "sinch_qn.errors", "sinch_qn.pytest_plugin"])
+def test_import_is_cheap(module: str) -> None:
+    """Importing the package, its errors or its pytest plugin loads no library with sockets."""
+    heavy = {"aiohttp", "cattrs", "orjson", "yarl", "asyncio", "jsonschema_rs", "sinch_qn.client"}
+    if module == "sinch_qn.pytest_plugin":
+        heavy -= {"asyncio"}  # pytest's own
+    code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
+    assert run_fresh(code) == ""
+
+
+def test_names_work_in_a_fresh_interpreter() -> None:
+    """The first use of a name loads it, in an interpreter that has loaded nothing else."""
+    code = "import sinch_qn; print(sinch_qn.QualifiedNumbersClient.__name__, sinch_qn.__version__)"
+    assert run_fresh(code) == f"QualifiedNumbersClient {sinch_qn.__version__}"
+
+
+def test_package_is_typed() -> None:
+    """Users' type checkers are told to read our annotations."""
+    assert (ROOT / "sinch_qn/py.typed").is_file()
+
+
+def test_version_is_the_projects() -> None:
+    """The version in the code is that of the distribution."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert sinch_qn.__version__ == project["version"]

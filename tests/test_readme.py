@@ -1,0 +1,242 @@
+"""README's Python is run, block by block, against the sandbox; its links lead somewhere.
+
+All ```python blocks run from top to bottom in one namespace, with `SINCH_*` set for a running
+sandbox, as if each were typed into `python -m asyncio`: a block may `await`, and a script that
+calls `asyncio.run` is run in a thread. Every +1 number is in the sandbox, ELIGIBLE, before the
+first block that has it runs. A block with a `def test_…` is run by pytest, as a user's test file.
+Right above a block may stand, unseen by readers:
+
+    <!-- not run: reason -->
+    <!-- given: code = sandbox.code_for("+12025550134") -->     Python that is run before the block
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from sinch_qn.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+_BLOCK = re.compile(
+    r"(?:^<!--(?P<note>(?:(?!-->).)*)-->[ \t]*\n\s*)?"
+    r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```[ \t]*$",
+    re.MULTILINE | re.DOTALL,
+)
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+_NUMBER = re.compile(r"\+1[2-9][0-9]{9}\b")
+
+
+@attrs.frozen
+class Block:
+    """A ```python block."""
+
+    line: int
+    """Where its first line of code is, counted from 1."""
+    code: str
+    given: str = ""
+    not_run: str = ""
+
+
+def blocks(text: str) -> list[Block]:
+    """Return the Python blocks of a Markdown *text*."""
+    found = []
+    for match in _BLOCK.finditer(text):
+        if match["info"].split()[:1] != ["python"]:
+            continue
+        line = text.count("\n", 0, match.start("code")) + 1
+        note = (match["note"] or "").strip()
+        kind, _, rest = note.partition(":")
+        found.append(
+            Block(
+                line,
+                match["code"],
+                given=inspect.cleandoc(rest) if kind == "given" else "",
+                not_run=rest.strip() if kind == "not run" else "",
+            )
+        )
+    return found
+
+
+async def run(code: str, line: int, namespace: dict[str, Any]) -> None:
+    """Run *code*, which may await; a traceback names its line in README.md."""
+    tree = ast.parse(code, "README.md")
+    ast.increment_lineno(tree, line - 1)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    compiled = compile(tree, "README.md", "exec", flags=flags, dont_inherit=True)
+    if compiled.co_flags & inspect.CO_COROUTINE:
+        await eval(compiled, namespace)  # noqa: S307 - the README is ours
+    else:
+        await asyncio.to_thread(exec, compiled, namespace)
+
+
+async def run_as_test_file(code: str, directory: Path) -> None:
+    """Let pytest run *code* as a user of the plugin would."""
+    (directory / "test_of_the_readme.py").write_text(code)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-W", "error"),
+        *("-o", "asyncio_default_fixture_loop_scope=function", "."),
+        cwd=directory,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+async def run_all(text: str, sandbox: Sandbox, directory: Path) -> dict[str, Any]:
+    """Run the blocks of *text* in order and return their namespace."""
+    namespace: dict[str, Any] = {"__name__": "__main__", "sandbox": sandbox}
+    known: set[str] = set()
+    for block in blocks(text):
+        if block.not_run:
+            continue
+        numbers = set(_NUMBER.findall(block.code))
+        sandbox.add(sorted(numbers - known))
+        known |= numbers
+        try:
+            await run(block.given, block.line, namespace)
+            if re.search(r"^(async )?def test_", block.code, re.MULTILINE):
+                await run_as_test_file(block.code, directory)
+            else:
+                await run(block.code, block.line, namespace)
+        except Exception as error:
+            error.add_note(f"in the block of README.md that starts at line {block.line}")
+            raise
+    return namespace
+
+
+@pytest.fixture
+def readme() -> str:
+    """Return README's text, once there is one."""
+    text = README.read_text() if README.exists() else ""
+    if text.count("\n") < 2:
+        pytest.skip("README.md is not written yet")
+    return text
+
+
+async def test_every_python_block_runs(
+    readme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What README shows works as it stands, from top to bottom, and breaks no rule of the API."""
+    assert blocks(readme), "README shows no Python"
+    monkeypatch.chdir(tmp_path)
+    async with Sandbox() as sandbox:
+        for name, value in sandbox.environment().items():
+            monkeypatch.setenv(name, value)
+        await run_all(readme, sandbox, tmp_path)
+        assert sandbox.violations == []
+
+
+def test_blocks_that_are_not_run_say_why(readme: str) -> None:
+    """A block is left out for a reason, and most are not left out."""
+    skipped = [block for block in blocks(readme) if block.not_run]
+    assert all(len(block.not_run) > 5 for block in skipped)
+    assert len(skipped) * 2 < len(blocks(readme))
+    assert readme.count("```python") == len(blocks(readme))
+
+
+def test_readme_is_short(readme: str) -> None:
+    """README is read in a few minutes: reference tables are in docs/."""
+    assert len(readme.splitlines()) <= 200
+
+
+def pages() -> list[Path]:
+    """Return the pages that people read."""
+    return [p for p in (README, *ROOT.glob("[A-Z]*.md"), *ROOT.glob("docs/**/*.md")) if p.exists()]
+
+
+@pytest.mark.parametrize("page", sorted(set(pages())), ids=lambda p: p.name)
+def test_links_lead_to_files(page: Path) -> None:
+    """A relative link leads to a file of the repository."""
+    text = _BLOCK.sub("", page.read_text())
+    for link in filter(None, (target for pair in _LINK.findall(text) for target in pair)):
+        target = link.partition("#")[0]
+        if target and not re.match(r"[a-z][a-z0-9+.-]*:", target):
+            path = (page.parent / target).resolve()
+            assert path.is_relative_to(ROOT), link
+            assert path.exists(), f"{page.name}: {link}"
+
+
+EXAMPLE = """\
+# Title
+
+```console
+$ python nothing.py
+```
+
+<!-- not run: needs a real account -->
+```python
+raise SystemExit
+```
+
+```python
+from sinch_qn import QualifiedNumbersClient
+
+async with QualifiedNumbersClient.from_env() as client:
+    await client.send_voice_challenge("+12025550134")
+```
+
+<!-- given:
+async def hear(number: str) -> str:
+    return sandbox.code_for(number)
+-->
+```python
+code = await hear("+12025550134")
+async with QualifiedNumbersClient.from_env() as client:
+    number = await client.verify_voice_challenge("+12025550134", code)
+```
+
+```python
+import asyncio
+
+async def main():
+    async with QualifiedNumbersClient.from_env() as client:
+        return [n.phone_number async for n in client.list_numbers("GLOBAL_PROCESS_STATE_VERIFIED")]
+
+verified = asyncio.run(main())
+```
+"""
+
+
+async def test_examples_really_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Blocks share a namespace, await, are given what they need, and may be scripts."""
+    async with Sandbox() as sandbox:
+        for name, value in sandbox.environment().items():
+            monkeypatch.setenv(name, value)
+        namespace = await run_all(EXAMPLE, sandbox, tmp_path)
+    assert namespace["verified"] == ["+12025550134"]
+    assert [block.not_run for block in blocks(EXAMPLE)] == ["needs a real account", "", "", ""]
+
+
+async def test_a_broken_example_is_found_with_its_line(tmp_path: Path) -> None:
+    """A block that fails fails the test, and the line in README is told."""
+    text = "# Title\n\n```python\nx = 1\nraise ValueError(x)\n```\n"
+    async with Sandbox() as sandbox:
+        with pytest.raises(ValueError, match="1") as caught:
+            await run_all(text, sandbox, tmp_path)
+    assert caught.traceback[-1].lineno == 4, "counted from 0"
+    assert caught.value.__notes__ == ["in the block of README.md that starts at line 4"]
+
+
+async def test_a_test_in_the_readme_is_run_by_pytest(tmp_path: Path) -> None:
+    """A block that shows a test is a test: it runs, and its failure is a failure."""
+    text = (
+        "```python\n"
+        "async def test_right(sinch_client):\n    assert sinch_client\n\n"
+        "def test_wrong(sinch_sandbox):\n    raise KeyError\n"
+        "```\n"
+    )
+    async with Sandbox() as sandbox:
+        with pytest.raises(AssertionError, match="1 failed, 1 passed"):
+            await run_all(text, sandbox, tmp_path)

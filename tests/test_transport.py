@@ -1,0 +1,652 @@
+"""The wire: every way a socket can fail has one error, and one outcome, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import ssl
+import struct
+import tracemalloc
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sinch_qn import BasicAuth, QualifiedNumbersClient, RetryPolicy
+from sinch_qn._transport import Progress, Transport
+from sinch_qn._wire import Request, Response
+from sinch_qn.errors import (
+    ConnectError,
+    DeadlineExceededError,
+    InvalidResponseError,
+    Outcome,
+    PermissionDeniedError,
+    RateLimitError,
+    SinchError,
+    TransportError,
+)
+
+NUMBER = "+12025550134"
+SECRET = "canary0123456789"
+ONCE = RetryPolicy(max_attempts=1)
+SOON = RetryPolicy(base_delay=0.0)
+
+Reply = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
+
+
+def http(
+    body: bytes = b'{"phoneNumber": "+12025550134"}', head: str = "", status: int = 200
+) -> bytes:
+    """Return an answer that keeps the connection."""
+    return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
+
+
+async def eof(writer: asyncio.StreamWriter) -> None:
+    """Hang up without an answer."""
+    writer.close()
+
+
+async def reset(writer: asyncio.StreamWriter) -> None:
+    """Hang up rudely: RST instead of FIN."""
+    peer = writer.get_extra_info("socket")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def hang(writer: asyncio.StreamWriter) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+def half(answer: bytes, then: Callable[[asyncio.StreamWriter], Awaitable[None]] = eof) -> Reply:
+    """Return a reply that breaks off before the last bytes."""
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(answer[:-5])
+        await writer.drain()
+        await then(writer)
+
+    return reply
+
+
+def endless(head: str, chunk: bytes = b" " * 65536) -> Reply:
+    """Return a reply whose body has no end."""
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(head.encode())
+        with suppress(OSError):
+            while True:
+                writer.write(chunk)
+                await writer.drain()
+
+    return reply
+
+
+async def byte_by_byte(writer: asyncio.StreamWriter) -> None:
+    """Answer in slices of one byte."""
+    for byte in http():
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+class Server:
+    """A raw server: takes one reply from its list for each request, the last for ever."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = replies
+        self.heads: list[str] = []
+        self.connections = 0
+        self.asked = asyncio.Event()
+        self.url = ""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, OSError):
+            while not writer.is_closing():
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.heads.append(head)
+                self.asked.set()
+                reply = self.replies[min(len(self.heads), len(self.replies)) - 1]
+                if callable(reply):
+                    await reply(writer)
+                else:
+                    writer.write(reply)
+                    await writer.drain()
+        writer.close()
+
+    async def stop(self) -> None:
+        """Let go of all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serving(*replies: Reply) -> AsyncIterator[Server]:
+    """Run a raw server."""
+    server = Server(*replies)
+    async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listening:
+        server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        try:
+            yield server
+        finally:
+            await server.stop()
+
+
+def make_client(url: str, **options: Any) -> QualifiedNumbersClient:
+    """Return a client of the server at *url*."""
+    return QualifiedNumbersClient("p", BasicAuth("key", SECRET), base_url=url, **options)
+
+
+@asynccontextmanager
+async def transport(**options: Any) -> AsyncIterator[Transport]:
+    """Return a transport that is closed in the end."""
+    made = Transport(**options)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def get(url: str, *, fresh: bool = False) -> Request:
+    """Return a request with a secret in it."""
+    return Request("GET", url, {"Authorization": SECRET}, None, fresh)
+
+
+async def failing(call: Awaitable[object]) -> SinchError:
+    """Return the error that the call raises, having looked for secrets in it."""
+    with pytest.raises(SinchError) as caught:
+        await call
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert SECRET not in repr(error) + str(error) + repr(vars(error))
+        assert not hasattr(error, "request_info")
+        error = error.__cause__ or error.__context__
+    return caught.value
+
+
+# ---- connections that break --------------------------------------------------------------------
+
+BROKEN: dict[str, Reply] = {
+    "EOF before the answer": eof,
+    "RST before the answer": reset,
+    "EOF in the head": half(b"HTTP/1.1 200 OK\r\nContent-"),
+    "EOF in the body": half(http()),
+    "RST in the body": half(http(), reset),
+    "EOF in a chunk": half(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{}....."),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+async def test_broken_after_sending(kind: str) -> None:
+    """A connection that breaks after the request left is UNKNOWN; a voice call is not resent."""
+    async with serving(BROKEN[kind]) as server, make_client(server.url, retry=SOON) as client:
+        error = await failing(client.send_voice_challenge(NUMBER))
+        assert type(error) is TransportError
+        assert error.outcome is Outcome.UNKNOWN
+        assert error.attempts == len(server.heads) == 1
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+async def test_get_survives_a_broken_connection(kind: str) -> None:
+    """A GET is repeated after a broken connection, as often as its policy says and no oftener."""
+    async with serving(BROKEN[kind], http()) as server, make_client(server.url) as client:
+        assert (await client.get_number(NUMBER, retry=SOON)).phone_number == NUMBER
+        assert len(server.heads) == 2
+    async with serving(BROKEN[kind]) as server, make_client(server.url) as client:
+        error = await failing(client.get_number(NUMBER, retry=SOON))
+        assert type(error) is TransportError
+        assert error.attempts == len(server.heads) == 4
+
+
+@pytest.mark.parametrize("kind", ["EOF before the answer", "RST before the answer"])
+async def test_no_hidden_reconnect(kind: str) -> None:
+    """Aiohttp repeats nothing by itself, not even on a connection the server has just dropped."""
+    async with serving(http(), BROKEN[kind]) as server, make_client(server.url) as client:
+        await client.get_number(NUMBER)
+        error = await failing(client.get_number(NUMBER, retry=ONCE))
+        assert type(error) is TransportError
+        assert server.connections == 1  # it was the kept connection
+        assert len(server.heads) == 2
+        error = await failing(client.delete_number(NUMBER, retry=ONCE))
+        assert len(server.heads) == 3
+
+
+async def test_what_cannot_be_repeated_gets_a_fresh_connection() -> None:
+    """GETs share a connection; a voice call never goes out on one that was used before."""
+    async with serving(http()) as server, make_client(server.url) as client:
+        for _ in range(3):
+            await client.get_number(NUMBER)
+        assert server.connections == 1
+        for _ in range(3):
+            await client.send_voice_challenge(NUMBER)
+        assert server.connections == 4
+        await client.get_number(NUMBER)
+        assert server.connections == 4
+
+
+async def test_refused() -> None:
+    """A refused connection is a ConnectError, NOT_SENT, for every operation."""
+    async with serving(http()) as server:
+        url = server.url
+    async with make_client(url) as client:
+        for call in (client.send_voice_challenge, client.get_number):
+            error = await failing(call(NUMBER, retry=SOON))
+            assert type(error) is ConnectError
+            assert error.outcome is Outcome.NOT_SENT
+            assert error.attempts == 4
+
+
+async def test_a_voice_call_waits_for_a_server_that_comes_up() -> None:
+    """A refused connection surely rang no phone, so the voice call is tried again."""
+    async with serving(http()) as server:
+        url = server.url
+    up: list[asyncio.Server] = []
+    server = Server(http())
+
+    async def start() -> None:
+        up.append(await asyncio.start_server(server.handle, "127.0.0.1", int(url.split(":")[2])))
+
+    starting: list[asyncio.Task[None]] = []
+
+    def rule(failure: object) -> float | None:
+        starting.append(asyncio.create_task(start()))
+        return 0.05
+
+    async with make_client(url, retry=rule) as client:
+        await client.send_voice_challenge(NUMBER)
+    assert len(starting) == len(server.heads) == 1
+    up[0].close()
+    await server.stop()
+
+
+async def test_tls_that_fails() -> None:
+    """A server that speaks no TLS was sent nothing: ConnectError, NOT_SENT."""
+
+    async def no_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(no_tls, "127.0.0.1", 0) as listening:
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with make_client(url) as client:
+            error = await failing(client.send_voice_challenge(NUMBER, retry=ONCE))
+    assert type(error) is ConnectError
+    assert error.outcome is Outcome.NOT_SENT
+    assert isinstance(error.__cause__, ssl.SSLError | aiohttp.ClientSSLError)
+
+
+async def test_a_name_that_does_not_resolve() -> None:
+    """A host that DNS does not know was sent nothing: ConnectError, NOT_SENT."""
+
+    class NoSuchHost(aiohttp.abc.AbstractResolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> list[aiohttp.abc.ResolveResult]:
+            raise OSError(None, f"no such host: {host}, {port}, {family}")
+
+        async def close(self) -> None:
+            """Nothing to close."""
+
+    connector = aiohttp.TCPConnector(resolver=NoSuchHost())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        client = make_client("https://nowhere.invalid", session=session)
+        error = await failing(client.send_voice_challenge(NUMBER, retry=ONCE))
+        assert type(error) is ConnectError
+        assert error.outcome is Outcome.NOT_SENT
+
+
+async def test_a_slow_answer() -> None:
+    """A server that takes a voice call and never answers: the deadline passes, UNKNOWN."""
+    async with serving(hang) as server, make_client(server.url) as client:
+        error = await failing(client.send_voice_challenge(NUMBER, timeout=0.3))
+        assert type(error) is DeadlineExceededError
+        assert error.outcome is Outcome.UNKNOWN
+        assert "waiting for the answer" in str(error)
+        assert len(server.heads) == 1
+
+
+async def test_a_slow_loris() -> None:
+    """An answer that trickles in for ever is cut off by the deadline too."""
+
+    async def trickle(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with serving(trickle) as server, make_client(server.url) as client:
+        error = await failing(client.send_voice_challenge(NUMBER, timeout=0.3))
+        assert type(error) is DeadlineExceededError
+        assert error.outcome is Outcome.UNKNOWN
+
+
+async def test_no_connection_free_in_time() -> None:
+    """A call that gets no connection in time was not sent, says so, and the next one works."""
+    async with (
+        serving(hang, http()) as server,
+        make_client(server.url, max_connections=1) as client,
+    ):
+        first = asyncio.create_task(client.send_voice_challenge(NUMBER))
+        await server.asked.wait()
+        error = await failing(client.send_voice_challenge(NUMBER, timeout=0.05))
+        assert type(error) is ConnectError
+        assert error.outcome is Outcome.NOT_SENT
+        assert "waiting for a free connection" in str(error)
+        assert len(server.heads) == 1
+        first.cancel()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        await client.send_voice_challenge(NUMBER)
+        assert len(server.heads) == 2
+
+
+async def test_cancelling_hangs_up() -> None:
+    """A cancelled call closes its connection and leaves no task behind."""
+    gone = asyncio.Event()
+
+    class Watched(asyncio.Protocol):
+        def data_received(self, _: bytes) -> None:
+            asked.set()
+
+        def connection_lost(self, _: Exception | None) -> None:
+            gone.set()
+
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(Watched, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with make_client(url) as client:
+            before = asyncio.all_tasks()
+            call = asyncio.create_task(client.get_number(NUMBER))
+            await asked.wait()
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+            await asyncio.wait_for(gone.wait(), 5)
+            assert asyncio.all_tasks() == before
+
+
+# ---- answers that are refused ------------------------------------------------------------------
+
+
+async def test_identity_is_asked_for() -> None:
+    """Every request asks for an uncompressed answer."""
+    async with serving(http()) as server, make_client(server.url) as client:
+        await client.get_number(NUMBER)
+        await client.send_voice_challenge(NUMBER)
+    for head in server.heads:
+        assert head.count("Accept-Encoding: identity\r\n") == 1
+        assert "gzip" not in head
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "gzip, identity", "GZIP"])
+async def test_an_encoded_body_is_refused(encoding: str) -> None:
+    """A compressed body, which could be a bomb, is not unpacked: InvalidResponseError, UNKNOWN."""
+    head = f"Content-Encoding: {encoding}\r\n"
+    async with (
+        serving(http(b"\x1f\x8b" + b"x" * 100, head)) as server,
+        make_client(server.url) as client,
+    ):
+        error = await failing(client.get_number(NUMBER))
+        assert type(error) is InvalidResponseError
+        assert error.outcome is Outcome.UNKNOWN
+        assert error.status_code == 200
+        assert "encoded" in str(error)
+        assert len(server.heads) == 1
+
+
+async def test_identity_is_no_encoding() -> None:
+    """A body that is said to be as it is, is read."""
+    async with (
+        serving(http(head="Content-Encoding: Identity\r\n")) as server,
+        make_client(server.url) as client,
+    ):
+        assert (await client.get_number(NUMBER)).phone_number == NUMBER
+
+
+ENDLESS = {
+    "chunked": endless(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"10000\r\n" + b" " * 65536 + b"\r\n",
+    ),
+    "until EOF": endless("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"),
+    "announced": endless("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_an_endless_body_is_cut_off(kind: str) -> None:
+    """A body is read up to the cap and no further: InvalidResponseError, and little memory."""
+    async with serving(ENDLESS[kind]) as server, transport(max_body=1_000_000) as wire:
+        tracemalloc.start()
+        try:
+            error = await failing(wire.send(get(server.url)))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert type(error) is InvalidResponseError
+        assert error.outcome is Outcome.UNKNOWN
+        assert "1000000 bytes" in str(error)
+        assert peak < 5_000_000
+
+
+async def test_a_body_as_large_as_the_cap() -> None:
+    """A body of just the cap's size is read."""
+    async with serving(http(b"x" * 100_000)) as server, transport(max_body=100_000) as wire:
+        assert (await wire.send(get(server.url))).body == b"x" * 100_000
+
+
+async def test_one_byte_at_a_time() -> None:
+    """An answer may come in slices of any size."""
+    async with serving(byte_by_byte) as server, make_client(server.url) as client:
+        assert (await client.get_number(NUMBER)).phone_number == NUMBER
+
+
+UNREADABLE: dict[str, Reply] = {
+    "encoded": http(b"\x1f\x8b", "Content-Encoding: gzip\r\n", 403),
+    "endless": endless("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n", b"x" * 4_000_000),
+    "cut off": half(http(b'{"message": "no"}', status=403)),
+    "reset": half(http(b'{"message": "no"}', status=403), reset),
+    "HTML": http(b"<html>", status=403),
+    "empty": http(b"", status=403),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+async def test_an_error_status_needs_no_body(kind: str) -> None:
+    """The server refused, whether or not its explanation can be read: REJECTED."""
+    async with serving(UNREADABLE[kind]) as server, make_client(server.url) as client:
+        error = await failing(client.send_voice_challenge(NUMBER))
+        assert type(error) is PermissionDeniedError
+        assert error.outcome is Outcome.REJECTED
+        assert len(server.heads) == 1
+
+
+async def test_limits_survive_an_unreadable_body() -> None:
+    """The headers of an error with an unreadable body still count."""
+    limited = half(http(b"too many", "Retry-After: 99\r\n", 429))
+    async with serving(limited) as server, make_client(server.url) as client:
+        error = await failing(client.send_voice_challenge(NUMBER, timeout=5.0))
+        assert isinstance(error, RateLimitError)
+        assert error.retry_after == 99
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_are_not_followed(status: int) -> None:
+    """A redirect is never followed: the credentials go to no other host."""
+    async with serving(http()) as elsewhere:
+        moved = http(b"", f"Location: {elsewhere.url}/\r\n", status)
+        async with serving(moved) as server, make_client(server.url) as client:
+            for call in (client.get_number, client.send_voice_challenge):
+                error = await failing(call(NUMBER))
+                assert type(error) is InvalidResponseError
+                assert error.outcome is Outcome.UNKNOWN
+        assert elsewhere.heads == []
+        assert len(server.heads) == 2
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"220 smtp.example ESMTP\r\n\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    ],
+    ids=["another protocol", "no status", "no header", "huge header", "bad length"],
+)
+async def test_not_http(garbage: bytes) -> None:
+    """What is not HTTP is an InvalidResponseError, UNKNOWN, that holds no request and no secret."""
+    async with serving(garbage) as server, make_client(server.url) as client:
+        error = await failing(client.send_voice_challenge(NUMBER))
+        assert isinstance(error, InvalidResponseError | TransportError)
+        assert error.outcome is Outcome.UNKNOWN
+        assert len(server.heads) == 1
+
+
+# ---- sessions ----------------------------------------------------------------------------------
+
+
+async def test_a_brought_session_is_left_open() -> None:
+    """A session that was handed in is used, and left open."""
+    async with serving(http()) as server, aiohttp.ClientSession() as session:
+        async with make_client(server.url, session=session) as client:
+            await client.get_number(NUMBER)
+            await client.send_voice_challenge(NUMBER)
+        assert not session.closed
+        assert len(server.heads) == 2
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            await client.get_number(NUMBER)
+
+
+async def test_a_brought_session_that_broke_is_unknown() -> None:
+    """With a brought session nobody can tell when a connection was had: UNKNOWN, to be safe."""
+    async with serving(eof) as server, aiohttp.ClientSession() as session:
+        error = await failing(make_client(server.url, session=session).send_voice_challenge(NUMBER))
+        assert type(error) is TransportError
+        assert error.outcome is Outcome.UNKNOWN
+        assert len(server.heads) == 1
+
+
+async def test_a_brought_session_that_is_closed() -> None:
+    """A session that was closed elsewhere is named as the trouble."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    client = make_client("http://127.0.0.1:9", session=session)
+    with pytest.raises(RuntimeError, match="handed in is closed"):
+        await client.get_number(NUMBER)
+
+
+async def test_own_sessions_are_closed() -> None:
+    """close() closes what was opened here, at once and more than once; then nothing is sent."""
+    async with serving(http()) as server:
+        client = make_client(server.url)
+        await client.get_number(NUMBER)
+        await client.send_voice_challenge(NUMBER)
+        wire = client._pipeline._transport
+        sessions = [wire._kept, wire._fresh]
+        await client.close()
+        await client.close()
+        assert all(session is not None and session.closed for session in sessions)
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            await client.get_number(NUMBER)
+        assert len(server.heads) == 2
+
+
+async def test_closing_stops_those_who_wait() -> None:
+    """What waits for a connection when its client is closed is not sent, and nothing is opened."""
+    async with serving(hang) as server:
+        client = make_client(server.url, max_connections=1, retry=ONCE)
+        first = asyncio.create_task(client.get_number(NUMBER))
+        await server.asked.wait()
+        second = asyncio.create_task(client.get_number(NUMBER))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await client.close()
+        results = await asyncio.gather(first, second, return_exceptions=True)
+        assert isinstance(results[0], TransportError)
+        assert isinstance(results[1], RuntimeError)
+        assert len(server.heads) == 1
+
+
+async def test_cookies_are_not_kept() -> None:
+    """Nothing that a server sets is sent back."""
+    async with (
+        serving(http(head="Set-Cookie: a=b\r\n")) as server,
+        make_client(server.url) as client,
+    ):
+        await client.get_number(NUMBER)
+        await client.get_number(NUMBER)
+    assert "cookie" not in server.heads[1].lower()
+
+
+@pytest.mark.parametrize("used", ["get_number", "send_voice_challenge"])
+async def test_a_forgotten_client_says_where_it_was_made(used: str) -> None:
+    """A client that was not closed gives one ResourceWarning, naming file and line."""
+    async with serving(http()) as server:
+        gc.collect()
+        client = make_client(server.url)
+        line = make_client.__code__.co_firstlineno + 2
+        await getattr(client, used)(NUMBER)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del client
+            gc.collect()
+            await asyncio.sleep(0)
+    (warning,) = caught
+    assert warning.category is ResourceWarning
+    assert f"{__file__}:{line} was not closed" in str(warning.message)
+
+
+async def test_a_client_that_was_closed_or_never_used_says_nothing() -> None:
+    """There is nothing to warn of where nothing was left open."""
+    async with serving(http()) as server:
+        gc.collect()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            client = make_client(server.url)
+            await client.get_number(NUMBER)
+            await client.close()
+            del client
+            make_client(server.url)
+            gc.collect()
+    assert caught == []
+
+
+async def test_progress() -> None:
+    """A request says how far it has come, so that a deadline knows what it cut off."""
+    async with serving(hang) as server, transport(max_connections=1) as wire:
+        first, second = Progress(), Progress()
+        assert not first.connected
+        tasks = [asyncio.create_task(wire.send(get(server.url), first))]
+        await server.asked.wait()
+        tasks.append(asyncio.create_task(wire.send(get(server.url), second)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (first.connected, first.waiting_for) == (True, "the answer")
+        assert (second.connected, second.waiting_for) == (False, "a free connection")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_status_and_headers_come_as_they_are() -> None:
+    """The transport judges no status."""
+    async with serving(http(b"x", "X-A: b\r\n", 599)) as server, transport() as wire:
+        answer = await wire.send(get(server.url))
+        assert isinstance(answer, Response)
+        assert (answer.status, answer.headers["x-a"], answer.body) == (599, "b", b"x")
