@@ -39,11 +39,12 @@ async def pages(
 
     Raises `PaginationError` when a token comes back, and whatever *fetch* raises.
     """
-    seen = {page_token} - {None}
+    seen: set[str | None] = set()
     ahead: asyncio.Future[dict[str, Any] | None] | None = None
     try:
         while True:
             page = await _read_page(await (ahead or fetch(page_token)), state)
+            seen.add(page_token)
             page_token = page.next_page_token
             repeats = page_token in seen
             go_on = page_token is not None and not repeats
@@ -55,7 +56,6 @@ async def pages(
                 )
             if page_token is None:
                 return
-            seen.add(page_token)
     finally:
         if ahead is not None:
             ahead.cancel()

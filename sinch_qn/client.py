@@ -186,8 +186,6 @@ class QualifiedNumbersClient:
         (listQualifiedNumbers)
         """
 
-        _checks.list_query(state, page_token=page_token)
-
         async def fetch(token: str | None) -> dict[str, Any] | None:
             query = _checks.list_query(
                 state,
