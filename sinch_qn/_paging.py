@@ -46,7 +46,7 @@ async def pages(
             page = await _read_page(await (ahead or fetch(page_token)), state)
             seen.add(page_token)
             page_token = page.next_page_token
-            repeats = page_token in seen
+            repeats = page_token is not None and page_token in seen
             go_on = page_token is not None and not repeats
             ahead = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
             yield page
