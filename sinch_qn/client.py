@@ -21,7 +21,7 @@ from sinch_qn._operations import (
 )
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import Pipeline
-from sinch_qn._transport import Transport
+from sinch_qn._transport import MAX_BODY, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import (
@@ -74,11 +74,13 @@ class QualifiedNumbersClient:
         rate_limit: RateLimit | None = None,
         allow_http: bool = False,
         max_connections: int = 100,
+        max_body: int = MAX_BODY,
     ) -> None:
         """Take the project and its credentials; nothing is sent yet.
 
         A *session* that is handed in is left open, and keeps its own cap on connections,
         proxies and TLS settings; without one at most *max_connections* are open at once.
+        No answer is read beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         project_id = _checks.check_project_id(project_id)
@@ -95,7 +97,10 @@ class QualifiedNumbersClient:
             root=f"{base_url}/v1/projects/{project_id}",
             auth=auth,
             transport=Transport(
-                session=session, max_connections=max_connections, created_at=_caller()
+                session=session,
+                max_connections=max_connections,
+                max_body=max_body,
+                created_at=_caller(),
             ),
             timeout=_checks.check_timeout(timeout),
             retry=retry,

@@ -13,11 +13,15 @@ import sinch_qn
 from sinch_qn.sandbox import Sandbox
 
 
+_NOT_IMPORTED = {"sinch_qn.cli.__main__", "sinch_qn.pytest_plugin"}
+"""One runs the command; the other is for pytest to load, where there is one."""
+
+
 def main() -> None:
     """Import every module, ask the command for help, and make one call to the sandbox."""
     assert "site-packages" in str(sinch_qn.__file__), sinch_qn.__file__
     for module in pkgutil.walk_packages(sinch_qn.__path__, "sinch_qn."):
-        if not module.name.endswith("__main__"):
+        if module.name not in _NOT_IMPORTED:
             importlib.import_module(module.name)
     command = Path(sys.executable).with_name("sinch-qn")
     for arguments in (["--help"], ["--version"]):
