@@ -94,6 +94,12 @@ def _read_str(value: object, _: object) -> str:
     return value
 
 
+def _read_optional_str(value: object, _: object) -> str | None:
+    if type(value) is not str and value is not None:
+        raise TypeError("expected a string")
+    return value
+
+
 def _read_bool(value: object, _: object) -> bool:
     if type(value) is not bool:
         raise TypeError("expected true or false")
@@ -113,7 +119,10 @@ def _read_datetime(value: object, _: object) -> datetime | None:
         raise TypeError("expected a time")
     if not value:
         return None
-    time = datetime.fromisoformat(value.upper())
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:  # t and z may be lower case
+        time = datetime.fromisoformat(value.upper())
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
@@ -143,17 +152,24 @@ def _read_open_enum_or_int(union: Any) -> Callable[[object, object], Any]:
     enum = _open_enum_or_int(union)
     assert enum is not None  # noqa: S101 - the predicate of this factory
     optional = type(None) in get_args(union)
+    read_enum = _str_enum_reader(enum)
 
     def read(value: object, _: object) -> OpenStrEnum | int | None:
         if type(value) is int or (value is None and optional):
             return value
-        return enum(_read_str(value, None))
+        return read_enum(value, None)
 
     return read
 
 
-def _read_str_enum(value: object, enum: type[OpenStrEnum]) -> OpenStrEnum:
-    return enum(_read_str(value, None))
+def _str_enum_reader(enum: type[OpenStrEnum]) -> Callable[[Any, object], OpenStrEnum]:
+    members = {str(member): member for member in enum}
+
+    def read(value: Any, _: object) -> OpenStrEnum:
+        # One look-up instead of a call to the enum: 0.2 µs instead of 0.6 for each value.
+        return members.get(value) or enum(_read_str(value, None))
+
+    return read
 
 
 def _read_int_enum(value: Any, enum: type[OpenIntEnum]) -> OpenIntEnum | None:
@@ -164,6 +180,31 @@ def _read_int_enum(value: Any, enum: type[OpenIntEnum]) -> OpenIntEnum | None:
         return enum(_read_str(value, None))  # type: ignore[arg-type]  # _missing_ reads names
     except ValueError:
         return None
+
+
+def _is_optional(kind: Any) -> bool:
+    return (
+        isinstance(kind, types.UnionType)
+        and len(get_args(kind)) == 2
+        and types.NoneType in get_args(kind)
+    )
+
+
+def _optional_reader(converter: Converter) -> Callable[[Any], Callable[..., Any]]:
+    """Find the reader of `X` in `X | None` once; cattrs looks it up for each value."""
+
+    def factory(kind: Any) -> Callable[..., Any]:
+        (inner,) = (k for k in get_args(kind) if k is not types.NoneType)
+        if inner is str:  # most fields are: one call instead of two
+            return _read_optional_str
+        read_inner = converter.get_structure_hook(inner)
+
+        def read_optional(value: object, _: object) -> Any:
+            return None if value is None else read_inner(value, inner)
+
+        return read_optional
+
+    return factory
 
 
 def _is_list(kind: Any) -> bool:
@@ -208,15 +249,18 @@ def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
         def read_model(value: Any, kind: Any) -> Any:
             if type(value) is not dict:
                 raise TypeError("expected an object")
-            if any(value.get(wire) is None for wire in required):
+            return read(value, kind)
+
+        def read_special_model(value: Any, kind: Any) -> Any:
+            if type(value) is dict and any(value.get(wire) is None for wire in required):
                 # An order whose echo of the letter is incomplete was placed all the same.
                 return None
             for alias, wire in aliases.items():
                 if value.get(wire) is None and alias in value:
                     value = {**value, wire: value[alias]}
-            return read(value, kind)
+            return read_model(value, kind)
 
-        return read_model
+        return read_special_model if required or aliases else read_model
 
     return factory
 
@@ -237,7 +281,9 @@ def _make_converter(*, explains: bool) -> Converter:
     converter.register_structure_hook(bool, _read_bool)
     converter.register_structure_hook(int, _read_int)
     converter.register_structure_hook(datetime, _read_datetime)
-    converter.register_structure_hook(OpenStrEnum, _read_str_enum)
+    for enum in OpenStrEnum.__subclasses__():  # each by itself: cattrs would take it for a `str`
+        converter.register_structure_hook(enum, _str_enum_reader(enum))
+    converter.register_structure_hook_factory(_is_optional, _optional_reader(converter))
     converter.register_structure_hook(OpenIntEnum, _read_int_enum)
     converter.register_structure_hook_factory(_open_enum_or_int_predicate, _read_open_enum_or_int)
     converter.register_structure_hook_factory(_is_list, _list_reader(converter))
