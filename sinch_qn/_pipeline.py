@@ -14,7 +14,6 @@ import orjson
 from sinch_qn._checks import check_timeout
 from sinch_qn._operations import Operation, Replay
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._version import __version__
 from sinch_qn._wire import Request, Response, encode, read_json, read_model
 from sinch_qn.auth import Auth
 from sinch_qn.errors import (
@@ -34,13 +33,8 @@ _log = logging.getLogger("sinch_qn")
 T = TypeVar("T")
 R = TypeVar("R")
 
-_HEADERS = {
-    "Accept": "application/json",
-    # A compressed answer could be a bomb, and these are too small to be worth it.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"sinch-qn/{__version__}",
-}
-_JSON_HEADERS = _HEADERS | {"Content-Type": "application/json"}
+_NO_BODY: Mapping[str, str] = {}
+_JSON_BODY: Mapping[str, str] = {"Content-Type": "application/json"}
 
 
 @attrs.define
@@ -165,7 +159,7 @@ class Pipeline:
         return Request(
             operation.method,
             self._root + path + ("?" + urlencode(query) if query else ""),
-            _HEADERS if body is None else _JSON_HEADERS,
+            _NO_BODY if body is None else _JSON_BODY,
             None if body is None else orjson.dumps(encode(body)),
             fresh_connection=operation.replay is Replay.NEVER,
         )

@@ -11,6 +11,7 @@ import aiohttp
 import attrs
 import yarl
 
+from sinch_qn._version import __version__
 from sinch_qn._wire import Request, Response
 from sinch_qn.errors import ConnectError, InvalidResponseError, TransportError
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 MAX_BODY = 16 * 1024 * 1024
 """No answer is read beyond this many bytes: a listing page of 10,000 numbers is under 5 MiB."""
+
+_HEADERS = {
+    "Accept": "application/json",
+    # A compressed answer could be a bomb, and these are too small to be worth it.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"sinch-qn/{__version__}",
+}
+"""What every request carries; own sessions know them, which spares aiohttp a merge each time."""
 
 # The pipeline holds the one deadline; aiohttp's own timers would only cost.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -102,12 +111,13 @@ class Transport:
         progress.connected = self._brought is not None
         _progress.set(progress)
         session = self._session(fresh=request.fresh_connection)
+        headers = request.headers if self._brought is None else {**_HEADERS, **request.headers}
         try:
             answer = await session.request(
                 request.method,
                 yarl.URL(request.url, encoded=True),
                 data=request.body,
-                headers=request.headers,
+                headers=headers,
                 allow_redirects=False,
                 timeout=_NO_TIMEOUT,
             )
@@ -137,16 +147,17 @@ class Transport:
             raise InvalidResponseError(
                 f"encoded body ({encoding[:20]}) refused", status_code=answer.status
             )
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in answer.content.iter_any():
-            size += len(chunk)
-            if size > self._max_body:
-                raise InvalidResponseError(
-                    f"body of more than {self._max_body} bytes refused", status_code=answer.status
-                )
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        content = answer.content
+        chunks = [await content.readany()]
+        size = len(chunks[0])
+        while size <= self._max_body:
+            if content.at_eof():
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.append(await content.readany())
+            size += len(chunks[-1])
+        raise InvalidResponseError(
+            f"body of more than {self._max_body} bytes refused", status_code=answer.status
+        )
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
         if self._brought is not None:
@@ -189,6 +200,7 @@ class Transport:
 def _open_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
         connector=connector,
+        headers=_HEADERS,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=_NO_TIMEOUT,
         auto_decompress=False,

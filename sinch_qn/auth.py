@@ -219,8 +219,6 @@ class OAuth2:
             {
                 "Authorization": _basic(self.key_id, self.key_secret),
                 "Content-Type": "application/x-www-form-urlencoded",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
             },
             b"grant_type=client_credentials",
         )

@@ -763,8 +763,6 @@ async def test_the_request() -> None:
     assert (request.method, request.url) == ("POST", ROOT + "/qualifiedNumbers:addNumbers")
     assert request.body == b'{"phoneNumbers":["+12025550134"]}'
     assert request.headers["Content-Type"] == "application/json"
-    assert request.headers["Accept-Encoding"] == "identity"
-    assert request.headers["User-Agent"].startswith("sinch-qn/")
     transport.steps = (success(LIST_NUMBERS),)
     await to.call_raw(LIST_NUMBERS, query={"states": "a b&c", "pageToken": "=+/"})
     request = transport.sent[-1]

@@ -389,6 +389,7 @@ async def test_identity_is_asked_for() -> None:
         await client.get_number(NUMBER)
         await client.send_voice_challenge(NUMBER)
     for head in server.heads:
+        assert head.count("User-Agent: sinch-qn/") == 1
         assert head.count("Accept-Encoding: identity\r\n") == 1
         assert "gzip" not in head
 
