@@ -1,17 +1,19 @@
-"""Waiting until a number reaches a state: jittered polling under a deadline.
+"""Waiting until numbers reach a state: jittered polling under a deadline.
 
-There is no event for qualification, so it must be polled. These functions take the client's
-methods as callables and know nothing else of it.
+There is no event for qualification, so it must be polled: one number by `wait_for_state`, many by
+`watch`. These functions take the client's methods as callables and know nothing else of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import aclosing
 
 from sinch_qn.errors import (
     DeadlineExceededError,
+    NotFoundError,
     Outcome,
     RateLimitError,
     ServerError,
@@ -50,6 +52,12 @@ REACHABLE: dict[GlobalProcessState, frozenset[GlobalProcessState]] = {
 _PASSING = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
 """Errors that a wait of hours outlives."""
 
+_LISTED_PER_GET = 100
+"""Listed numbers that cost about as much as one GET: a page of them is one request."""
+
+_GETS = 20
+"""Numbers that are looked up at once."""
+
 
 async def wait_for_state(
     get_number: Callable[[str], Awaitable[QualifiedNumber]],
@@ -83,17 +91,149 @@ async def wait_for_state(
                     state = number.global_process_state
                     if state in states:
                         return number
-                    if state is not None and not states & REACHABLE.get(state, states):
+                    if state is not None and not _can_reach(state, states):
                         raise UnexpectedStateError(
-                            f"the number is {state.name}: it can no longer become "
-                            + " or ".join(sorted(wanted.name for wanted in states)),
+                            f"the number is {state.name}: "
+                            f"it can no longer become {_any_of(states)}",
                             number=number,
                         )
                     seen = str(state)
                 await sleep(delay * (0.5 + 0.5 * jitter()))
                 delay = min(max_delay, delay * 1.5)
     except TimeoutError:
-        wanted = " or ".join(sorted(state.name for state in states))
         raise DeadlineExceededError(
-            f"not {wanted} within {timeout:g} s; last seen: {seen}", outcome=Outcome.NOT_SENT
+            f"not {_any_of(states)} within {timeout:g} s; last seen: {seen}",
+            outcome=Outcome.NOT_SENT,
         ) from trouble
+
+
+async def watch(
+    list_numbers: Callable[..., AsyncGenerator[QualifiedNumber, None]],
+    get_number: Callable[[str], Awaitable[QualifiedNumber]],
+    phone_numbers: Iterable[str] | Mapping[str, GlobalProcessState | None],
+    states: Collection[GlobalProcessState],
+    *,
+    timeout: float,
+    steps: bool = False,
+    first_delay: float = 1.0,
+    max_delay: float = 30.0,
+    jitter: Callable[[], float] = random.random,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> AsyncGenerator[list[QualifiedNumber], None]:
+    """Watch many numbers; yield, look by look, those that are in one of *states* or never will be.
+
+        async with aclosing(watch(client.list_numbers, client.get_number, …)) as looks:
+            async for numbers in looks: …
+
+    A look lists the states that the numbers can be in, as long as that takes fewer requests than a
+    GET each, and gets those that were not seen: absence from a listing proves nothing. It ends
+    once every number has come. With *steps* a number also comes whenever its state has changed on
+    the way. *phone_numbers* may say where each was last seen. One that Sinch no longer knows comes
+    without a state. Memory holds the numbers that are still watched.
+
+    Raises `DeadlineExceededError`, chained to the last failed look if there was one, after
+    *timeout* seconds. Passing faults do not end the watch; refused credentials do.
+    """
+    known = phone_numbers if isinstance(phone_numbers, Mapping) else dict.fromkeys(phone_numbers)
+    watched = dict(known)
+    wanted = frozenset(states)
+    deadline = asyncio.get_running_loop().time() + timeout
+    trouble: SinchError | None = None
+    late, delay = False, 0.0
+    while watched:
+        if late:
+            raise DeadlineExceededError(
+                f"{len(watched)} of {len(known)} numbers are not {_any_of(wanted)} "
+                f"within {timeout:g} s",
+                outcome=Outcome.NOT_SENT,
+            ) from trouble
+        seen: dict[str, QualifiedNumber | None] = {}
+        try:
+            async with asyncio.timeout_at(deadline):
+                if delay:
+                    await sleep(delay * (0.5 + 0.5 * jitter()))
+                await _look(list_numbers, get_number, watched, seen)
+                trouble = None
+        except _PASSING as error:
+            trouble = error
+        except TimeoutError:
+            late = True
+        if came := _came(watched, seen, wanted, steps=steps):
+            yield came
+        delay = min(max_delay, delay * 1.5) or first_delay
+
+
+async def _look(
+    list_numbers: Callable[..., AsyncGenerator[QualifiedNumber, None]],
+    get_number: Callable[[str], Awaitable[QualifiedNumber]],
+    watched: Mapping[str, GlobalProcessState | None],
+    seen: dict[str, QualifiedNumber | None],
+) -> None:
+    """Fill *seen*; None stands for a number that Sinch does not know."""
+    states = _possible(set(watched.values()))
+    budget = _LISTED_PER_GET * len(watched)
+    if len(watched) > len(states):
+        async with aclosing(list_numbers(*states)) as listing:
+            async for number in listing:
+                if number.phone_number is not None and number.phone_number in watched:
+                    seen[number.phone_number] = number
+                budget -= 1
+                if not budget or len(seen) == len(watched):
+                    break
+    unseen = [number for number in watched if number not in seen]
+    for start in range(0, len(unseen), _GETS):
+        some = unseen[start : start + _GETS]
+        results = await asyncio.gather(*map(get_number, some), return_exceptions=True)
+        for phone_number, result in zip(some, results, strict=True):
+            if isinstance(result, NotFoundError):
+                seen[phone_number] = None
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                seen[phone_number] = result
+
+
+def _came(
+    watched: dict[str, GlobalProcessState | None],
+    seen: Mapping[str, QualifiedNumber | None],
+    wanted: frozenset[GlobalProcessState],
+    *,
+    steps: bool,
+) -> list[QualifiedNumber]:
+    """Return which of *seen* are to be yielded, and stop watching those that go no further."""
+    came = []
+    for phone_number, number in seen.items():
+        if number is None:
+            came.append(QualifiedNumber(phone_number=phone_number))
+            del watched[phone_number]
+            continue
+        before, state = watched[phone_number], number.global_process_state
+        if state is None:
+            continue  # it says nothing
+        watched[phone_number] = state
+        over = state in wanted or not _can_reach(state, wanted)
+        if over:
+            del watched[phone_number]
+        if over or (steps and state != before):
+            came.append(number)
+    return came
+
+
+def _possible(states: Collection[GlobalProcessState | None]) -> list[GlobalProcessState]:
+    """Return where numbers that were last in *states* can be now, in the order of their life."""
+    if not set(states) <= set(REACHABLE):
+        return list(REACHABLE)  # nobody knows where one goes from a new state, or from none
+    return [
+        state
+        for state in REACHABLE
+        if any(state is before or state in REACHABLE[before] for before in states if before)
+    ]
+
+
+def _can_reach(state: GlobalProcessState, wanted: frozenset[GlobalProcessState]) -> bool:
+    """Say whether a number in *state* can still come to be *wanted*; a new state: who knows."""
+    return state not in REACHABLE or not wanted.isdisjoint(REACHABLE[state])
+
+
+def _any_of(states: Iterable[GlobalProcessState]) -> str:
+    return " or ".join(sorted(state.name for state in states))

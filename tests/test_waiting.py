@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 
 import pytest
 
@@ -11,7 +13,7 @@ from sinch_qn import errors
 from sinch_qn.errors import DeadlineExceededError, Outcome, SinchError, UnexpectedStateError
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import QualifiedNumber
-from sinch_qn.waiting import REACHABLE, wait_for_state
+from sinch_qn.waiting import REACHABLE, wait_for_state, watch
 from tests.conftest import virtual_clock
 
 NUMBER = "+12025550134"
@@ -193,3 +195,219 @@ async def test_polls_grow_rare(jitter: float, share: float) -> None:
     expected = [share * min(30.0, 1.5**i) for i in range(len(gaps))]
     assert gaps == pytest.approx(expected)
     assert len(gaps) > 12
+
+
+NUMBERS = [f"+1202555{i:04}" for i in range(500)]
+HOSTED = frozenset({State.HOSTING_DONE, State.HOSTING_FAILED})
+
+
+class Project:
+    """Numbers that move, listed by state and looked up one by one."""
+
+    def __init__(self, numbers: Mapping[str, State | str | None]) -> None:
+        self.numbers = dict(numbers)
+        self.calls: Counter[str] = Counter()
+        self.listed: list[tuple[State, ...]] = []
+        self.read = 0
+        self.faults: list[SinchError] = []
+        self.hidden: set[str] = set()
+
+    def _number(self, phone_number: str) -> QualifiedNumber:
+        state = self.numbers[phone_number]
+        return QualifiedNumber(
+            phone_number=phone_number,
+            global_process_state=None if state is None else State(state),
+        )
+
+    async def list_numbers(self, *states: State) -> AsyncGenerator[QualifiedNumber, None]:
+        """Yield the numbers in *states*, one state after the other."""
+        self.calls["list"] += 1
+        self.listed.append(states)
+        if self.faults:
+            raise self.faults.pop(0)
+        for state in states:
+            for phone_number in [n for n, s in self.numbers.items() if s == state]:
+                if phone_number not in self.hidden:
+                    self.read += 1
+                    yield self._number(phone_number)
+
+    async def get_number(self, phone_number: str) -> QualifiedNumber:
+        """Return one number."""
+        self.calls["get"] += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        if phone_number not in self.numbers:
+            raise errors.NotFoundError(status_code=404)
+        return self._number(phone_number)
+
+    def watch(
+        self,
+        numbers: Iterable[str] | Mapping[str, State | None],
+        *states: State,
+        timeout: float = 3600.0,
+        steps: bool = False,
+    ) -> AsyncGenerator[list[QualifiedNumber], None]:
+        """Watch *numbers*."""
+        return watch(
+            self.list_numbers,
+            self.get_number,
+            numbers,
+            states or HOSTED,
+            timeout=timeout,
+            steps=steps,
+            jitter=lambda: 1.0,
+        )
+
+
+def told(look: list[QualifiedNumber]) -> dict[str | None, State | None]:
+    """Return what a look brought."""
+    return {number.phone_number: number.global_process_state for number in look}
+
+
+@virtual_clock
+async def test_many_are_watched_with_listings() -> None:
+    """Many numbers cost listings rather than a GET each, and each comes once, when it is there."""
+    looks = []
+    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_IN_PROGRESS))
+    project.numbers.update(dict.fromkeys(NUMBERS[:100], State.HOSTING_DONE))
+    async for look in project.watch(NUMBERS):
+        looks.append(told(look))
+        project.numbers.update(dict.fromkeys(NUMBERS[100:], State.HOSTING_FAILED))
+    assert looks == [
+        dict.fromkeys(NUMBERS[:100], State.HOSTING_DONE),
+        dict.fromkeys(NUMBERS[100:], State.HOSTING_FAILED),
+    ]
+    assert project.calls == {"list": 2}
+
+
+@virtual_clock
+async def test_only_states_that_can_come_are_listed() -> None:
+    """A look lists where its numbers can be by now, in the order of a number's life."""
+    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
+    async with aclosing(project.watch(dict.fromkeys(NUMBERS, State.VERIFIED))) as looks:
+        await anext(looks)
+    hosting = (State.HOSTING_IN_PROGRESS, State.HOSTING_DONE, State.HOSTING_FAILED)
+    assert project.listed == [(State.VERIFIED, *hosting)]
+    async with aclosing(project.watch(NUMBERS)) as looks:
+        await anext(looks)
+    assert project.listed[1] == tuple(REACHABLE)
+
+
+@virtual_clock
+async def test_a_listing_is_read_only_while_it_is_cheaper() -> None:
+    """A few numbers among very many are looked up: the listing is not read to its end."""
+    project = Project({f"+1303{i:07}": State.ELIGIBLE for i in range(20_000)})
+    few = NUMBERS[:20]
+    project.numbers.update(dict.fromkeys(few, State.HOSTING_DONE))
+    assert [told(look) async for look in project.watch(few)] == [
+        dict.fromkeys(few, State.HOSTING_DONE)
+    ]
+    assert project.calls == {"list": 1, "get": 20}
+    assert project.read == 2000
+    one = [told(look) async for look in project.watch(few[:1])]
+    assert one == [{few[0]: State.HOSTING_DONE}]
+    assert project.calls["list"] == 1, "fewer numbers than states are looked up at once"
+
+
+@virtual_clock
+async def test_absence_is_confirmed_by_a_get() -> None:
+    """A number that no listing showed is looked up; one that is gone comes without a state."""
+    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
+    project.hidden = {NUMBERS[7]}
+    del project.numbers[NUMBERS[8]]
+    (look,) = [told(look) async for look in project.watch(NUMBERS)]
+    assert look[NUMBERS[7]] is State.HOSTING_DONE
+    assert look[NUMBERS[8]] is None
+    assert len(look) == len(NUMBERS)
+    assert project.calls == {"list": 1, "get": 2}
+
+
+@virtual_clock
+async def test_what_can_no_longer_come_is_not_watched() -> None:
+    """A number that cannot reach a wanted state any more comes as it is, and the rest go on."""
+    numbers = NUMBERS[:3]
+    project = Project(dict.fromkeys(numbers, State.VERIFICATION_PENDING))
+    project.numbers[numbers[0]] = State.VERIFICATION_BLOCKED
+    looks = []
+    async for look in project.watch(numbers, State.VERIFIED):
+        looks.append(told(look))
+        project.numbers.update(dict.fromkeys(numbers[1:], State.VERIFIED))
+    assert looks[0] == {numbers[0]: State.VERIFICATION_BLOCKED}
+    assert looks[1] == dict.fromkeys(numbers[1:], State.VERIFIED)
+
+
+@virtual_clock
+async def test_steps_come_once_each() -> None:
+    """With steps a number comes whenever it has moved, and not when it has not."""
+    life = [
+        State.VERIFIED,
+        State.VERIFIED,
+        None,
+        State.HOSTING_IN_PROGRESS,
+        "GLOBAL_PROCESS_STATE_IN_ORBIT",
+        "GLOBAL_PROCESS_STATE_IN_ORBIT",
+        State.HOSTING_DONE,
+    ]
+    project = Project({NUMBER: State.VERIFIED})
+    get_number = project.get_number
+
+    async def moving(phone_number: str) -> QualifiedNumber:
+        project.numbers[phone_number] = life.pop(0)
+        return await get_number(phone_number)
+
+    project.get_number = moving  # type: ignore[method-assign]
+    seen = {NUMBER: State.VERIFIED}
+    looks = [told(look)[NUMBER] async for look in project.watch(seen, steps=True)]
+    assert looks == [
+        State.HOSTING_IN_PROGRESS,
+        State("GLOBAL_PROCESS_STATE_IN_ORBIT"),
+        State.HOSTING_DONE,
+    ]
+    assert not life
+
+
+@virtual_clock
+async def test_a_watch_ends_in_time() -> None:
+    """The deadline says how many are missing; what was seen before it has come."""
+    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_IN_PROGRESS))
+    project.numbers[NUMBERS[0]] = State.HOSTING_DONE
+    looks = project.watch(NUMBERS, timeout=100.0)
+    assert told(await anext(looks)) == {NUMBERS[0]: State.HOSTING_DONE}
+    with pytest.raises(DeadlineExceededError, match=r"499 of 500 .* HOSTING_DONE or") as caught:
+        await anext(looks)
+    assert asyncio.get_running_loop().time() == 100.0
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert caught.value.__cause__ is None
+
+
+@virtual_clock
+async def test_a_watch_survives_passing_faults() -> None:
+    """Faults that pass do not end a watch; the last is the cause of a deadline missed by it."""
+    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
+    project.faults = list(PASSING)
+    (look,) = [look async for look in project.watch(NUMBERS)]
+    assert len(look) == 500
+    assert project.calls == {"list": len(PASSING) + 1}
+    fault = PASSING[0]
+    project.faults = [fault] * 100
+    with pytest.raises(DeadlineExceededError) as caught:
+        _ = [look async for look in project.watch(NUMBERS[:1], timeout=60.0)]
+    assert caught.value.__cause__ is fault
+
+
+@virtual_clock
+async def test_a_watch_ends_with_what_does_not_pass() -> None:
+    """Refused credentials end a watch, whether listed or looked up."""
+    for numbers in (NUMBERS, NUMBERS[:1]):
+        project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
+        project.faults = [errors.AuthenticationError(status_code=401)]
+        with pytest.raises(errors.AuthenticationError):
+            _ = [look async for look in project.watch(numbers)]
+
+
+@virtual_clock
+async def test_nobody_is_watched_at_no_cost() -> None:
+    """A watch of nothing ends at once."""
+    project = Project({})
+    assert [look async for look in project.watch([])] == []
+    assert not project.calls

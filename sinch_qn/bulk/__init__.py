@@ -2,6 +2,7 @@
 
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal, Submission
+from sinch_qn.bulk.report import what_to_do, write_csv, write_html, write_json_lines
 from sinch_qn.bulk.run import (
     AddReport,
     Invalid,
@@ -14,6 +15,7 @@ from sinch_qn.bulk.run import (
 )
 from sinch_qn.bulk.sqlite import SqliteJournal
 from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun, free_batch
 
 __all__ = [
     "AddReport",
@@ -30,7 +32,14 @@ __all__ = [
     "RunReport",
     "SqliteJournal",
     "Submission",
+    "TextEnableReport",
+    "TextEnableRun",
     "VoiceChallengeRun",
+    "free_batch",
     "recall",
     "submit_code",
+    "what_to_do",
+    "write_csv",
+    "write_html",
+    "write_json_lines",
 ]

@@ -1,0 +1,127 @@
+"""A server with fixed answers that costs next to nothing: what is measured is the client.
+
+    python benchmarks/server.py        prints its port; ends with its standard input
+
+Numbers are +12000000000 and up. All of them are ELIGIBLE, `--numbers` of them are listed, each call
+is VERIFICATION_PENDING and each code right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import re
+import sys
+from typing import cast
+from urllib.parse import parse_qs, urlsplit
+
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    uvloop.install()
+
+PROJECT = "abcd12ef-ab12-ab12-bc34-abcdef123456"
+FIRST = 2_000_000_000
+PAGE = 1000
+
+_NUMBER = (
+    b'{"phoneNumber":"%s","projectId":"' + PROJECT.encode() + b'","regionCode":"US",'
+    b'"globalProcessState":"GLOBAL_PROCESS_STATE_%s","osrEligibility":{"status":"DONE"},'
+    b'"ownershipVerification":{"status":"WAITING"},"hostedNumber":{"status":0},'
+    b'"createdTime":"2019-08-24T14:15:22Z","updatedTime":"2019-08-24T14:15:22.123Z"}'
+)
+_TOKEN = b'{"access_token":"bench","token_type":"bearer","expires_in":3600}'
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
+
+class Server:
+    """The answers, and the pages that were made of them."""
+
+    def __init__(self, numbers: int, page_delay: float) -> None:
+        self.numbers = numbers
+        self.page_delay = page_delay
+        self._pages: dict[tuple[str, int], bytes] = {}
+
+    def answer(self, head: bytes) -> tuple[bytes, float]:
+        """Return the body for a request, and the seconds to wait before it."""
+        target = head.split(b" ", 2)[1].decode()
+        if target.endswith("/oauth2/token"):
+            return _TOKEN, 0.0
+        path, _, verb = target.partition("/qualifiedNumbers/")[2].partition(":")
+        number = path.replace("%2B", "+").encode()
+        if verb == "sendVoiceChallenge":
+            return _NUMBER % (number, b"VERIFICATION_PENDING"), 0.0
+        if verb == "verifyVoiceChallenge":
+            return _NUMBER % (number, b"VERIFIED"), 0.0
+        if number:
+            return _NUMBER % (number, b"ELIGIBLE"), 0.0
+        query = parse_qs(urlsplit(target).query)
+        page = int(query.get("pageToken", ["0"])[0])
+        return self._page(query["states"][0], page), self.page_delay
+
+    def _page(self, state: str, page: int) -> bytes:
+        if state != "GLOBAL_PROCESS_STATE_ELIGIBLE":
+            return b'{"qualifiedNumbers":[],"totalSize":0}'
+        if (state, page) not in self._pages:
+            first, last = page * PAGE, min(self.numbers, (page + 1) * PAGE)
+            items = b",".join(
+                _NUMBER % (b"+1%d" % (FIRST + index), b"ELIGIBLE") for index in range(first, last)
+            )
+            token = b"" if last >= self.numbers else b'"nextPageToken":"%d",' % (page + 1)
+            total = b'"totalSize":%d' % self.numbers
+            self._pages[state, page] = b'{"qualifiedNumbers":[%s],%s%s}' % (items, token, total)
+        return self._pages[state, page]
+
+
+class Connection(asyncio.Protocol):
+    """HTTP/1.1, as much as a benchmark needs."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each whole request."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end]
+            length = _LENGTH.search(head)
+            whole = end + 4 + (int(length[1]) if length else 0)
+            if len(self._buffer) < whole:
+                return
+            self._buffer = self._buffer[whole:]
+            body, delay = self._server.answer(head)
+            if delay:
+                asyncio.get_running_loop().call_later(delay, self._write, body)
+            else:
+                self._write(body)
+
+    def _write(self, body: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            )
+
+
+async def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--numbers", type=int, default=0)
+    parser.add_argument("--page-delay", type=float, default=0.0, help="seconds")
+    options = parser.parse_args()
+    server = Server(options.numbers, options.page_delay)
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0)
+    print(listening.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
