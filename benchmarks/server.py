@@ -31,7 +31,7 @@ _NUMBER = (
     b'"ownershipVerification":{"status":"WAITING"},"hostedNumber":{"status":0},'
     b'"createdTime":"2019-08-24T14:15:22Z","updatedTime":"2019-08-24T14:15:22.123Z"}'
 )
-_TOKEN = b'{"access_token":"bench","token_type":"bearer","expires_in":3600}'
+_TOKEN = b'{"access_token":"bench","token_type":"bearer","expires_in":3600,"scope":""}'
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
@@ -48,13 +48,13 @@ class Server:
         target = head.split(b" ", 2)[1].decode()
         if target.endswith("/oauth2/token"):
             return _TOKEN, 0.0
-        path, _, verb = target.partition("/qualifiedNumbers/")[2].partition(":")
-        number = path.replace("%2B", "+").encode()
+        path, _, verb = target.partition(":")
+        number = path.rpartition("/")[2].replace("%2B", "+").encode()
         if verb == "sendVoiceChallenge":
             return _NUMBER % (number, b"VERIFICATION_PENDING"), 0.0
         if verb == "verifyVoiceChallenge":
             return _NUMBER % (number, b"VERIFIED"), 0.0
-        if number:
+        if number.startswith(b"+"):  # whosever API it is
             return _NUMBER % (number, b"ELIGIBLE"), 0.0
         query = parse_qs(urlsplit(target).query)
         page = int(query.get("pageToken", ["0"])[0])

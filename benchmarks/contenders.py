@@ -1,0 +1,127 @@
+"""The same work, done with what a user would pick instead: one GET of one number, or the like."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import httpx
+from server import PROJECT
+
+from sinch_qn import OAuth2, QualifiedNumbersClient
+
+NUMBER = "+12025550134"
+HEADERS = {"Authorization": "Bearer bench"}
+SPEC = Path(__file__).parents[1] / "openapi" / "qualified-numbers.yaml"
+
+Call = Callable[[], Awaitable[Any]]
+"""Does the work once."""
+
+
+def url_of(base_url: str) -> str:
+    """Return the address of the number."""
+    return f"{base_url}/v1/projects/{PROJECT}/qualifiedNumbers/{NUMBER}"
+
+
+@contextlib.asynccontextmanager
+async def sinch_qn(base_url: str) -> AsyncIterator[Call]:
+    """Ours: token, deadline, retries, connection cap, typed result."""
+    auth = OAuth2("key", "secret", token_url=base_url + "/oauth2/token")
+    async with QualifiedNumbersClient(PROJECT, auth, base_url=base_url) as client:
+        yield lambda: client.get_number(NUMBER)
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_read(base_url: str) -> AsyncIterator[Call]:
+    """Bare aiohttp: the bytes, no more."""
+    url = url_of(base_url)
+    async with aiohttp.ClientSession() as session:
+
+        async def call() -> bytes:
+            async with session.get(url, headers=HEADERS) as answer:
+                return await answer.read()
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def snippet(base_url: str) -> AsyncIterator[Call]:
+    """What people write by hand with aiohttp."""
+    url = url_of(base_url)
+    async with aiohttp.ClientSession() as session:
+
+        async def call() -> Any:
+            async with session.get(url, headers=HEADERS) as answer:
+                answer.raise_for_status()
+                return await answer.json()
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def httpx_json(base_url: str) -> AsyncIterator[Call]:
+    """What people write by hand with httpx."""
+    url = url_of(base_url)
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    async with httpx.AsyncClient(limits=limits) as client:
+
+        async def call() -> Any:
+            answer = await client.get(url, headers=HEADERS)
+            answer.raise_for_status()
+            return answer.json()
+
+        yield call
+
+
+@contextlib.asynccontextmanager
+async def generated(base_url: str) -> AsyncIterator[Call]:
+    """A client that openapi-python-client generates from our own description."""
+    folder = Path(__file__).parents[1] / "build" / "generated"
+    if not folder.exists():
+        folder.parent.mkdir(exist_ok=True)
+        command = [Path(sys.executable).with_name("openapi-python-client"), "generate"]
+        options = ["--path", SPEC, "--output-path", folder / "generated_qn", "--meta", "none"]
+        folder.mkdir()
+        subprocess.run([*command, *options], check=True, capture_output=True)  # noqa: S603
+    sys.path.insert(0, str(folder))
+    client_module = importlib.import_module("generated_qn")
+    get = importlib.import_module("generated_qn.api.qualified_numbers.get_qualified_number")
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    client = client_module.AuthenticatedClient(
+        base_url=base_url, token="bench", httpx_args={"limits": limits}
+    )
+    async with client:
+        yield lambda: get.asyncio(PROJECT, NUMBER, client=client)
+
+
+@contextlib.asynccontextmanager
+async def telnyx(base_url: str) -> AsyncIterator[Call]:
+    """Telnyx's SDK on its like call."""
+    module = importlib.import_module("telnyx")
+    async with module.AsyncTelnyx(api_key="bench", base_url=base_url) as client:
+        yield lambda: client.verified_numbers.retrieve(NUMBER)
+
+
+def vendor(base_url: str) -> Callable[[], Any]:
+    """Return a like call of the vendor's SDK, which is sequential and lacks this API."""
+    module = importlib.import_module("sinch")
+    client = module.SinchClient(project_id=PROJECT, key_id="key", key_secret="secret")  # noqa: S106
+    client.configuration.auth_origin = base_url
+    client.configuration.numbers_origin = base_url
+    return lambda: client.numbers.get(phone_number=NUMBER)
+
+
+CONTENDERS = {
+    "sinch_qn": sinch_qn,
+    "aiohttp, read()": aiohttp_read,
+    "aiohttp, json() by hand": snippet,
+    "httpx, json() by hand": httpx_json,
+    "openapi-python-client": generated,
+    "AsyncTelnyx": telnyx,
+}
