@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,7 +13,8 @@ from sinch_qn.errors import InvalidRequestError
 from sinch_qn.phone import is_toll_free
 
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
-_STEP = timedelta(minutes=5)
+_LOOK_AHEAD = 2 * 24 * 60
+"""Minutes."""
 
 
 @attrs.frozen
@@ -58,21 +59,30 @@ class CallingHours:
 
     def opens_in(self, number: str, now: float) -> float:
         """Return 0 if *number* may ring at *now* (wall-clock seconds), else the seconds until."""
-        zones = [_zone(name) for name in self.zones(number)]
-        moment = datetime.fromtimestamp(now, UTC)
-        waited = timedelta()
-        # In steps, not by sums of local times: those go wrong when the clocks change.
-        while not all(self._is_inside(moment + waited, zone) for zone in zones):
-            waited += _STEP
-            if waited > timedelta(days=2):
-                return waited.total_seconds()  # zones that never overlap: look again then
-        return waited.total_seconds()
+        minute = int(now // 60)
+        opens = _opens_at(self.start, self.end, self.zones(number), minute)
+        return 0.0 if opens == minute else 60.0 * opens - now
 
-    def _is_inside(self, moment: datetime, zone: ZoneInfo) -> bool:
-        local = moment.astimezone(zone).time()
-        if self.start < self.end:
-            return self.start <= local < self.end
-        return local >= self.start or local < self.end
+
+@lru_cache(maxsize=4096)
+def _opens_at(start: time, end: time, zones: tuple[str, ...], minute: int) -> int:
+    """Return the first minute, counted from the epoch, that is inside the hours of all *zones*.
+
+    After two days it is looked at anew: *zones* may never be open at once, or none may be known.
+    """
+    clocks = [_zone(name) for name in zones]
+    # In steps, not by sums of local times: those go wrong when the clocks change.
+    for ahead in range(_LOOK_AHEAD if clocks else 0):
+        moment = datetime.fromtimestamp(60 * (minute + ahead), UTC)
+        if all(_is_inside(start, end, moment.astimezone(clock).time()) for clock in clocks):
+            return minute + ahead
+    return minute + _LOOK_AHEAD
+
+
+def _is_inside(start: time, end: time, local: time) -> bool:
+    if start < end:
+        return start <= local < end
+    return local >= start or local < end
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -59,6 +59,7 @@ class Batch:
     toll_free: bool
     region: str
     numbers: tuple[str, ...]
+    """Those that are in it: none once it is NOT_SENT, as it was freed."""
     state: BatchState
     at: float
     order_id: str | None = None
@@ -154,7 +155,9 @@ class Journal(Protocol):
 
 _TAKES_CODE = Event.VERIFY
 _GIVES_BACK = frozenset({Event.NOT_VERIFIED, Event.AGAIN})
-_USES_UP = frozenset({Event.WRONG, Event.ASK})
+_USES_UP = Event.WRONG
+_FORGETS = Event.ASK
+"""Its person is asked for the same code once more, which must not be taken for a duplicate."""
 
 _OUTCOMES = {
     Event.CALLED: "done",
@@ -252,12 +255,11 @@ class MemoryJournal:
         entry = self._entries.get(number)
         if entry is None:
             return Submission.REFUSED
-        inbox = self._inbox.setdefault(number, {})
-        if (entry.attempt, code) in inbox:
+        if (entry.attempt, code) in self._inbox.get(number, {}):
             return Submission.DUPLICATE
         if self._apply(Change(number=number, event=Event.CODE, at=at)) is None:
             return Submission.REFUSED
-        inbox[entry.attempt, code] = "waiting"
+        self._inbox.setdefault(number, {})[entry.attempt, code] = "waiting"
         return Submission.ACCEPTED
 
     async def take_code(self, number: str, at: float) -> tuple[Entry, str] | None:
@@ -276,7 +278,7 @@ class MemoryJournal:
         picked: list[tuple[float, int, str]] = []
         while heap and len(picked) < limit and heap[0][0] <= now:
             item = heapq.heappop(heap)
-            if self._is_current(todo, item):
+            if self._is_current(todo, item) and item not in picked[-1:]:
                 picked.append(item)
         for item in picked:
             heapq.heappush(heap, item)
@@ -348,6 +350,7 @@ class MemoryJournal:
         row = self._batches[batch]
         self._batches[batch] = attrs.evolve(row, state=state, order_id=order_id, note=note)
         if state is BatchState.NOT_SENT:
+            self._batches[batch] = attrs.evolve(self._batches[batch], numbers=())
             for number in row.numbers:
                 entry = self._entries[number]
                 self._save(entry, attrs.evolve(entry, batch=None))
@@ -361,13 +364,13 @@ class MemoryJournal:
         after = None if before is None else step(before, change)
         if before is None or after is None:
             return None
-        self._save(before, after)
-        self._keep_inbox(after, change.event)
         if logged := act(before, after, change.event):
             key = (logged.operation, change.number, logged.attempt, logged.nth)
             if logged.outcome is None and self._acts.get(key, "not sent") != "not sent":
                 raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
             self._acts[key] = logged.outcome
+        self._save(before, after)
+        self._keep_inbox(after, change.event)
         return after
 
     def _save(self, before: Entry | None, after: Entry) -> None:
@@ -385,10 +388,15 @@ class MemoryJournal:
     def _keep_inbox(self, after: Entry, event: Event) -> None:
         if after.settled_at is not None:
             self._inbox.pop(after.number, None)
-        elif event in _GIVES_BACK or event in _USES_UP:
-            inbox = self._inbox[after.number]
-            status = "waiting" if event in _GIVES_BACK else "used"
-            inbox.update({key: status for key, old in inbox.items() if old == "in hand"})
+            return
+        inbox = self._inbox.get(after.number, {})
+        for key in [key for key, status in inbox.items() if status == "in hand"]:
+            if event in _GIVES_BACK:
+                inbox[key] = "waiting"
+            elif event is _USES_UP:
+                inbox[key] = "used"
+            elif event is _FORGETS:
+                del inbox[key]
 
 
 _WITH_INTENT = (ChallengeState.CALLING, ChallengeState.VERIFYING)

@@ -112,12 +112,15 @@ def after_look(
 ) -> Change:
     """Return what a look at a number says whose code's answer was lost."""
     change = partial(Change, number=entry.number, at=at, attempt=entry.attempt)
+    if isinstance(result, NotFoundError):
+        return change(event=Event.ASK, note=UNKNOWN_TO_SINCH)
     if not isinstance(result, QualifiedNumber):
         return change(event=Event.UNSURE, due=again, note=f"cannot be looked up: {result}")
     if verdict := _verdict(change, result):
         return verdict
+    failed = GlobalProcessState.VERIFICATION_FAILED
     change = partial(change, remote=result.global_process_state)
-    if result.global_process_state is GlobalProcessState.VERIFICATION_FAILED:
+    if result.global_process_state is failed and entry.remote is not failed:
         return change(event=Event.WRONG, max_codes=max_codes, note="the code was wrong")
     if entry.tries < 2:
         return change(event=Event.AGAIN, note="its code is handed in once more")

@@ -12,6 +12,11 @@ STREAK = 20
 _AT_RISK = 2 * STREAK
 """Calls in flight plus the streak: no outage can leave more unknowns than this."""
 
+_PATIENCE = 15.0
+"""Seconds without ringing after the first call that goes unanswered again; doubled each time."""
+
+_MOST_PATIENT = 1800.0
+
 _SLOWEST = 60.0
 """Seconds between two calls that no 429 slows the run beyond."""
 
@@ -30,6 +35,10 @@ class Pacing:
     _next_at: float = 0.0
     _interval: float = attrs.field(init=False)
     _streak: int = 0
+    _misses: int = 0
+    """Other questions in a row without an answer."""
+    _relapses: int = 0
+    """How often ringing was resumed in vain."""
     _allowed: int = _AT_RISK
     _limited: OrderedDict[str, tuple[int, int]] = attrs.field(factory=OrderedDict)
     _passes: int = 0
@@ -80,7 +89,7 @@ class Pacing:
 
     def passed(self, number: str) -> None:
         """Note an answer: the streak ends, and the run gets faster again."""
-        self._streak = 0
+        self._streak = self._relapses = 0
         self._passes += 1
         self._allowed = min(_AT_RISK, 2 * self._allowed)
         self._interval = max(1.0 / self.calls_per_second, self._interval * 0.9)
@@ -104,12 +113,24 @@ class Pacing:
     def unanswered(self) -> None:
         """Note a call without an answer; after too many in a row ringing pauses."""
         self._streak += 1
-        if self._streak >= min(STREAK, self._allowed):
+        if not self.paused and self._streak >= min(STREAK, self._allowed):
+            self.paused = True
+            if self._allowed == 1:
+                self._relapses += 1
+
+    def asked(self, *, answered: bool) -> None:
+        """Note what came of a question that rings nobody; it says nothing about calls."""
+        self._misses = 0 if answered else self._misses + 1
+        if self._misses >= STREAK:
             self.paused = True
 
-    def resume(self) -> None:
-        """Ring again: slowly, if there was an outage."""
+    def resume(self, now: float) -> None:
+        """Ring again: slowly, if there was an outage; later each time, if only calls fail."""
         self.paused = False
+        self._misses = 0
         if self._streak:
             self._allowed = 1
             self._streak = 0
+            if self._relapses:
+                pause = min(_MOST_PATIENT, _PATIENCE * 2.0 ** min(self._relapses - 1, 30))
+                self._next_at = max(self._next_at, now + pause)

@@ -136,30 +136,33 @@ class VoiceChallengeRun:
         *drain_timeout* how long leaving waits for answers.
         """
         for name, value in (
-            ("max_ringing", max_ringing),
             ("ring_window", ring_window),
             ("calls_per_second", calls_per_second),
-            ("concurrency", concurrency),
             ("code_timeout", code_timeout),
-            ("max_codes", max_codes),
             ("recheck", recheck),
             ("drain_timeout", drain_timeout),
         ):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
                 raise InvalidRequestError(f"{name}: {value!r} is not a number above 0")
+        for name, value in (
+            ("max_ringing", max_ringing),
+            ("concurrency", concurrency),
+            ("max_codes", max_codes),
+        ):
+            _check_whole(value, name)
         if isinstance(calling_hours, str):
             calling_hours = CallingHours(calling_hours)
         self._client = client
         self._journal = journal
         self._wall = wall
         self._drain_timeout = drain_timeout
-        self._pacing = Pacing(int(max_ringing), ring_window, calls_per_second)
+        self._pacing = Pacing(max_ringing, ring_window, calls_per_second)
         self._workers = Workers(
             client=client,
             journal=journal,
             pacing=self._pacing,
             code_timeout=code_timeout,
-            max_codes=int(max_codes),
+            max_codes=max_codes,
             add_missing=add_missing,
             recheck=recheck,
             wall=wall,
@@ -168,7 +171,7 @@ class VoiceChallengeRun:
         )
         self._scheduler = Scheduler(
             workers=self._workers,
-            concurrency=int(concurrency),
+            concurrency=concurrency,
             hours=calling_hours,
         )
         self._task: asyncio.Task[None] | None = None
@@ -199,6 +202,8 @@ class VoiceChallengeRun:
         One that is in the journal already, in whatever state, changes nothing: only `recall`
         rings again. What is no US or CA number is recorded as INVALID, with the reason.
         """
+        if isinstance(numbers, str):
+            raise InvalidRequestError("numbers: expected many numbers, not one string")
         added = already = refused = 0
         invalid: list[Invalid] = []
         good: list[Entry] = []
@@ -281,6 +286,7 @@ class VoiceChallengeRun:
         At most *buffer* events wait for a slow reader; older ones are dropped, and the next one
         says how many. Counts are exact in `counts` and in the report, whatever was dropped.
         """
+        _check_whole(buffer, "buffer")
         reader = _Reader(buffer)
         self._readers.add(reader)
         try:
@@ -328,8 +334,7 @@ class VoiceChallengeRun:
         ]
         await self._journal.apply(changes)
         for entry in await self._journal.called_since(now - self._pacing.ring_window):
-            holds = entry.state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN)
-            if holds and not entry.codes_used and not entry.codes_waiting:
+            if entry.state in _MAY_RING and not entry.codes_used and not entry.codes_waiting:
                 age = max(0.0, now - (entry.called_at or now))
                 self._pacing.restore(entry.number, ticks + self._pacing.ring_window - age)
 
@@ -341,10 +346,12 @@ class VoiceChallengeRun:
             if task is not None:
                 await asyncio.wait([task], timeout=self._drain_timeout)
         finally:
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-            await self._journal.close()
+            try:
+                if task is not None and not task.done():
+                    task.cancel()
+                    await asyncio.wait([task])
+            finally:
+                await self._journal.close()
 
     def _publish(self, event: Event, entry: Entry) -> None:
         for reader in self._readers:
@@ -374,12 +381,14 @@ class VoiceChallengeRun:
         if isinstance(item, tuple) and len(item) == 2:
             item = NewNumber(number=item[0], ref=item[1])
         new = item if isinstance(item, NewNumber) else NewNumber(number=item)  # type: ignore[arg-type]
+        if new.ref is not None and not (isinstance(new.ref, str) and _is_text(new.ref)):
+            raise InvalidRequestError(f"ref: expected text, not {new.ref!r}")
         at = new.line if new.line is not None else line
         problem = new.problem or self._problem(new.number)
         if problem is None:
             return Entry(number=new.number, ref=new.ref, line=at, region=region_of(new.number))
         return Entry(
-            number=str(new.number)[:100],
+            number=str(new.number)[:100].encode(errors="backslashreplace").decode(),
             ref=new.ref,
             line=at,
             state=ChallengeState.INVALID,
@@ -397,6 +406,30 @@ class VoiceChallengeRun:
         if self._scheduler.hours is not None and not self._scheduler.hours.zones(e164):
             return "its time zone is not known: calling hours need a default_zone for it"
         return None
+
+
+_MAY_RING = frozenset(
+    {
+        ChallengeState.PENDING,  # recalled
+        ChallengeState.AWAITING_CODE,
+        ChallengeState.UNKNOWN,
+        ChallengeState.EXPIRED,
+    }
+)
+
+
+def _check_whole(value: object, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e9:
+        raise InvalidRequestError(f"{name}: {value!r} is not a whole number from 1")
+
+
+def _is_text(value: str) -> bool:
+    """Say whether *value* can be stored: half of a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Reader:

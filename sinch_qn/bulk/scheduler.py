@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import attrs
@@ -73,11 +74,11 @@ class Scheduler:
         if self.workers.pacing.paused:
             if not self._probing:
                 self._probing = True
-                self._start(group, self._probe())
+                self._start(group, self._probe)
             return False
         if await self._should_list():
             self._listing = True
-            self._start(group, self._list())
+            self._start(group, self._list)
         started = await self._start_adding(group)
         for todo, work in (
             (Todo.VERIFY, self.workers.verify),
@@ -86,7 +87,7 @@ class Scheduler:
             (Todo.LEARN, self.workers.learn),
         ):
             while len(self._tasks) < self.concurrency and (entry := await self._due(todo)):
-                self._start(group, work(entry), entry.number)
+                self._start(group, partial(work, entry), entry.number)
                 started = True
         return await self._start_ringing(group) or started
 
@@ -100,11 +101,11 @@ class Scheduler:
                 break
             closed = self.hours.opens_in(entry.number, self.workers.wall()) if self.hours else 0
             if closed:
-                held = self.workers.later(entry, closed, "outside its calling hours")
+                held = partial(self.workers.later, entry, closed, "outside its calling hours")
                 self._start(group, held, entry.number)
             else:
                 self.workers.pacing.take(entry.number, clock())
-                self._start(group, self.workers.ring(entry), entry.number)
+                self._start(group, partial(self.workers.ring, entry), entry.number)
             started = True
         return started
 
@@ -116,7 +117,7 @@ class Scheduler:
             return False
         batch = missing[:_MAX_ADD]
         del missing[:_MAX_ADD]
-        self._start(group, self.workers.add(batch), *(entry.number for entry in batch))
+        self._start(group, partial(self.workers.add, batch), *(entry.number for entry in batch))
         return True
 
     async def _probe(self) -> None:
@@ -135,11 +136,14 @@ class Scheduler:
             self.look_again(Todo.LEARN, Todo.RING)
 
     def _start(
-        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], *numbers: str
+        self,
+        group: asyncio.TaskGroup,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *numbers: str,
     ) -> None:
         async def worker() -> None:
             try:
-                await work
+                await work()
             except SinchError as error:
                 self.fail(error)
 
@@ -194,7 +198,8 @@ class Scheduler:
             timeout = min(timeout, self.workers.pacing.wait(clock) or timeout)
         if not (self._busy or self.workers.missing or self._listing):
             if await self.workers.journal.next_due() is None:
-                self.settled.set()
+                if not self._wake.is_set():  # else it was read before something came
+                    self.settled.set()
             else:
                 self.settled.clear()
         if not self._wake.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import queue
@@ -148,9 +149,19 @@ class SqliteJournal:
         Raises `JournalError`, and leaves the file as it was, if it is not a journal, is damaged,
         is of a newer version or another project, or if another run is using it.
         """
-        await asyncio.to_thread(self._open, identity, running)
+        opening = asyncio.create_task(asyncio.to_thread(self._open, identity, running))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on; what it opens must not stay open, nor locked.
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
+                await self.close()
+            raise
 
     def _open(self, identity: Identity | None, running: bool) -> None:  # noqa: FBT001
+        if self._thread is not None:
+            raise JournalError(f"{self._path}: this journal is open already: leave its run first")
         try:
             size = self._path.stat().st_size if self._path.exists() else 0
             if size:
@@ -162,7 +173,11 @@ class SqliteJournal:
                 if not size:
                     self._create()
             database = _connect(self._path)
-            _check_content(database, identity, thorough=running)
+            try:
+                _check_content(database, identity, running=running)
+            except BaseException:
+                database.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             self._release_lock()
             raise JournalError(f"{self._path}: the journal cannot be used: {error}") from error
@@ -187,11 +202,10 @@ class SqliteJournal:
     def _create(self) -> None:
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
         self._path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        database = sqlite3.connect(self._path)
-        # Written before WAL is switched on, so that they stand in the file's own header.
-        database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.close()
+        with contextlib.closing(sqlite3.connect(self._path)) as database:
+            # Written before WAL is switched on, so that it stands in the file's own header.
+            database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            database.execute("PRAGMA journal_mode = WAL")
 
     def _take_lock(self) -> None:
         lock = self._path.with_name(self._path.name + ".lock")
@@ -208,10 +222,19 @@ class SqliteJournal:
 
     async def close(self) -> None:
         """Finish what was accepted, and let the next runner in."""
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.close)
-            self._thread = None
-        self._release_lock()
+        # Not open from here on: what came later would wait for ever.
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+
+        def finish() -> None:
+            # In the thread to its end, so that a cancelled caller leaves no lock behind.
+            try:
+                thread.close()
+            finally:
+                self._release_lock()
+
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, finish))
 
     async def add(self, entries: Sequence[Entry]) -> int:
         """Store those whose number is not known yet."""
@@ -278,16 +301,14 @@ class SqliteJournal:
     def rows(self) -> Iterator[Entry]:
         """Yield all entries in the order they were added, a page at a time."""
         query = "SELECT seq, " + _SELECT.removeprefix("SELECT ") + " WHERE seq > ? ORDER BY seq"
-        database = _connect(self._path)
         try:
-            last = 0
-            while page := database.execute(f"{query} LIMIT {_PAGE}", (last,)).fetchall():
-                last = page[-1][0]
-                yield from (_from_row(row[1:]) for row in page)
+            with contextlib.closing(_connect(self._path)) as database:
+                last = 0
+                while page := database.execute(f"{query} LIMIT {_PAGE}", (last,)).fetchall():
+                    last = page[-1][0]
+                    yield from (_from_row(row[1:]) for row in page)
         except sqlite3.Error as error:
             raise JournalError(f"{self._path}: the journal cannot be read: {error}") from error
-        finally:
-            database.close()
 
     async def take_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
@@ -343,14 +364,18 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_content(
-    database: sqlite3.Connection, identity: Identity | None, *, thorough: bool
+    database: sqlite3.Connection, identity: Identity | None, *, running: bool
 ) -> None:
-    if thorough:
+    if running:
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise JournalError(f"the journal is damaged: {verdict}")
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version < len(_MIGRATIONS):
+        if not running:  # only under the lock: an older runner may be at work
+            raise JournalError("the journal is of an older version: start its run once")
+        # Lost if the process died while it made the file.
+        database.execute("PRAGMA journal_mode = WAL")
         _migrate(database, version)
     if identity is None:
         return
@@ -410,6 +435,11 @@ def _apply(database: sqlite3.Connection, change: Change) -> Entry | None:
             )
     if after.settled_at is not None:
         database.execute("DELETE FROM inbox WHERE number = ?", (change.number,))
+    elif change.event is Event.ASK:
+        # Its person is asked for the same code once more: that must not be a duplicate then.
+        database.execute(
+            "DELETE FROM inbox WHERE number = ? AND status = 'in hand'", (change.number,)
+        )
     elif status := _NEW_STATUS.get(change.event):
         database.execute(
             "UPDATE inbox SET status = ? WHERE number = ? AND status = 'in hand'",
@@ -422,7 +452,6 @@ _NEW_STATUS = {
     Event.NOT_VERIFIED: "waiting",
     Event.AGAIN: "waiting",
     Event.WRONG: "used",
-    Event.ASK: "used",
 }
 
 
@@ -570,12 +599,13 @@ class _DatabaseThread:
             results = [job.work(self._database) for job in jobs]
             if writes:
                 self._database.execute("COMMIT")
-        except (sqlite3.Error, JournalError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             # After this nobody can say what is on disk: nothing more is written here.
             self._broken = JournalError(f"{self._name}: the journal failed: {error}")
             self._broken.__cause__ = error
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
             return self._broken
         return results
 
@@ -587,7 +617,7 @@ def _resolve(jobs: list[_Job], results: list[Any] | JournalError) -> None:
         result = results if isinstance(results, JournalError) else results[index]
         by_loop.setdefault(job.future.get_loop(), []).append((job.future, result))
     for loop, resolved in by_loop.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # closed: nobody waits there
             loop.call_soon_threadsafe(_set_results, resolved)
 
 

@@ -158,7 +158,7 @@ class Entry:
     attempt: int = 0
     """Calls that may have rung; the current one, while it is called."""
     codes_used: int = 0
-    """Codes handed in for the current attempt."""
+    """Codes handed in for the current attempt, once that is known to have been made."""
     codes_waiting: int = 0
     """Codes in the inbox that were not handed in yet."""
     called_at: float | None = None
@@ -232,15 +232,7 @@ def step(entry: Entry, change: Change) -> Entry | None:
     The codes themselves are in the journal's inbox; here they are only counted.
     """
     state = TABLE[change.event].get(entry.state)
-    if state is None or change.attempt not in (None, entry.attempt):
-        return None
-    if change.event is Event.CODE and entry.state is ChallengeState.PENDING and not entry.attempt:
-        return None  # never called: there can be no code
-    if change.from_state not in (None, entry.state):
-        return None
-    if change.event is Event.VERIFY and not entry.codes_waiting:
-        return None
-    if change.event is Event.ADD and entry.added:
+    if state is None or not _is_possible(entry, change):
         return None
     usual: dict[str, Any] = {
         "state": state,
@@ -254,26 +246,54 @@ def step(entry: Entry, change: Change) -> Entry | None:
         after = attrs.evolve(after, state=_home(after, change))
     if after.todo is Todo.EXPIRE and after.window_end is not None:
         after = attrs.evolve(after, due=after.window_end)
-    settled = after.state.settled and after.todo is Todo.NOTHING
-    return attrs.evolve(after, settled_at=change.at if settled else None)
+    if not after.state.settled or after.todo is not Todo.NOTHING:
+        return attrs.evolve(after, settled_at=None)
+    # What is left in the inbox is erased with this.
+    since = change.at if entry.settled_at is None else entry.settled_at
+    return attrs.evolve(after, settled_at=since, codes_waiting=0)
 
 
-def _effects(entry: Entry, change: Change) -> dict[str, Any]:  # noqa: C901, PLR0911 - an arm an event
+def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an arm an event
+    """Say whether *change* means *entry* as it is, beyond what the table says of its state."""
+    if change.attempt not in (None, entry.attempt) or change.from_state not in (None, entry.state):
+        return False
+    match change.event:
+        case Event.CODE:  # of a number that was never called there can be none
+            return entry.state is not ChallengeState.PENDING or entry.attempt > 0
+        case Event.VERIFY:
+            return entry.codes_waiting > 0
+        case Event.CALL:  # a code goes first: another call would make it wrong
+            return not entry.codes_waiting
+        case Event.LEARNT:  # if known, perhaps delayed: a listing must not undo that
+            return entry.todo is Todo.LEARN
+        case Event.ADD:
+            return not entry.added
+    return True
+
+
+def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
+    entry: Entry, change: Change
+) -> dict[str, Any]:
     """Return what *change* does to the fields that are its own."""
     waiting, used = entry.codes_waiting, entry.codes_used
     match change.event:
         case Event.ADD | Event.NOT_ADDED:
             return {"added": change.event is Event.ADD}
         case Event.CALL:
-            return {"attempt": entry.attempt + 1, "codes_used": 0, "called_at": change.at}
+            return {"attempt": entry.attempt + 1, "called_at": change.at}
         case Event.NOT_CALLED:
-            return {"attempt": entry.attempt - 1}
+            return {"attempt": entry.attempt - 1, "called_at": None}
         case Event.CALLED | Event.LOST:
             since = change.at if entry.called_at is None else entry.called_at
-            return {"to_ring": False, "window_end": since + (change.window or 0.0)}
+            end = since + (change.window or 0.0)
+            return {"to_ring": False, "window_end": end, "codes_used": 0}
+        case Event.CANNOT:
+            return {"to_ring": False} | (
+                {"codes_used": 0} if entry.state is ChallengeState.CALLING else {}
+            )
         case Event.CODE:
             return {"codes_waiting": waiting + 1, "note": entry.note} | (
-                {"due": entry.due} if entry.state is ChallengeState.VERIFYING else {}
+                {"due": entry.due} if entry.todo in (Todo.LOOK, Todo.VERIFY) else {}
             )
         case Event.VERIFY:
             taken = {"codes_waiting": waiting - 1, "codes_used": used + 1}
@@ -301,8 +321,8 @@ def _home(entry: Entry, change: Change) -> ChallengeState:
     if change.event is Event.CANNOT:
         # A code that came while it was called is tried whatever the call's outcome was.
         return ChallengeState.EXPIRED if entry.codes_waiting else ChallengeState.FAILED
+    if entry.to_ring:
+        return ChallengeState.PENDING  # a recall that was accepted is not lost by a wrong code
     if change.event is Event.WRONG and entry.codes_used >= (change.max_codes or 1):
         return ChallengeState.FAILED
-    if entry.to_ring:
-        return ChallengeState.PENDING
     return ChallengeState.EXPIRED if entry.window_end is None else ChallengeState.AWAITING_CODE

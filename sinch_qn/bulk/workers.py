@@ -27,7 +27,14 @@ from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.client import LIFE, QualifiedNumbersClient
-from sinch_qn.errors import ConnectError, NotFoundError, Outcome, RateLimitError, SinchError
+from sinch_qn.errors import (
+    ConflictError,
+    ConnectError,
+    NotFoundError,
+    Outcome,
+    RateLimitError,
+    SinchError,
+)
 from sinch_qn.models import (
     AddNumbersRequest,
     GlobalProcessState,
@@ -90,7 +97,7 @@ class Workers:
                 self.trouble = error
             else:
                 self.trouble = None
-                self.pacing.resume()
+                self.pacing.resume(asyncio.get_running_loop().time())
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay * (0.5 + 0.5 * self.jitter())):
@@ -116,7 +123,11 @@ class Workers:
                 await self._record_cut_off(intent, call, Event.LOST, Event.NOT_CALLED)
                 raise
             if isinstance(result, NotFoundError):
-                result = await self._confirmed(number, result)
+                try:
+                    result = await self._confirmed(number, result)
+                except asyncio.CancelledError:
+                    await self._record_cut_off(intent, call, Event.LOST, Event.NOT_CALLED)
+                    raise
             again = self._pace_after(number, result)
             if not isinstance(result, QualifiedNumber) and result.outcome is not Outcome.UNKNOWN:
                 self.pacing.release(number)
@@ -152,7 +163,11 @@ class Workers:
         except asyncio.CancelledError:
             await self._record_cut_off(intent, call, Event.UNSURE, Event.NOT_VERIFIED)
             raise
-        again = self._pace_after(number, result)
+        if isinstance(result, RateLimitError):
+            again = self.pacing.limited(number, result.retry_after)
+        else:
+            self.pacing.asked(answered=_is_answer(result))
+            again = 1.0 + 2.0 * self.jitter()
         now = self.wall()
         change = outcomes.after_verify(
             intent, result, now, max_codes=self.max_codes, again=now + again
@@ -179,6 +194,7 @@ class Workers:
         self.learning.add(entry.number)
         try:
             result = await self._get(entry.number)
+            self.pacing.asked(answered=_is_answer(result))
             now = self.wall()
             if isinstance(result, QualifiedNumber):
                 await self._record(self._learnt(entry.number, result, now))
@@ -190,7 +206,6 @@ class Workers:
                 await self._record(outcomes.not_found(entry, now))
             else:
                 _raise_if_fatal(result)
-                self.pacing.unanswered()
                 await self.later(entry, 5.0 + 25.0 * self.jitter(), str(result))
         finally:
             self.learning.discard(entry.number)
@@ -213,12 +228,16 @@ class Workers:
         if call is None:
             return
         now = self.wall()
-        undo = [Change(number=e.number, event=Event.NOT_ADDED, at=now) for e in entries]
+        # Whatever comes of it, its numbers are looked up (and added) again only after a while.
+        due = now + 30.0 + 30.0 * self.jitter()
+        intents = [Change(number=e.number, event=Event.ADD, at=now, due=due) for e in entries]
+        undo = [attrs.evolve(change, event=Event.NOT_ADDED) for change in intents]
         try:
-            intents = [attrs.evolve(change, event=Event.ADD) for change in undo]
-            numbers = [e.number for e in await self.journal.apply(intents) if e is not None]
+            accepted = [e for e in await self.journal.apply(intents) if e is not None]
+            numbers = [e.number for e in accepted]
             if not numbers:
                 return
+            undo = [change for change in undo if change.number in set(numbers)]
             answer = await self._pipeline.call(
                 ADD_NUMBERS,
                 body=AddNumbersRequest(phone_numbers=numbers),
@@ -232,7 +251,7 @@ class Workers:
         except SinchError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 await self.journal.apply(undo)
-                await self._add_refused(entries, error)
+                await self._add_refused(accepted, error)
             return  # unknown: looked up when its time comes, and never added a second time
         for number in answer.qualified_numbers or []:
             if number.phone_number is not None:
@@ -307,7 +326,7 @@ class Workers:
             return await self._pipeline.prepare()
         except SinchError as error:
             _raise_if_fatal(error)
-            self.pacing.unanswered()
+            self.pacing.asked(answered=False)
             if entry.state is ChallengeState.PENDING:
                 await self.later(entry, 1.0 + 2.0 * self.jitter(), str(error))
             return None
@@ -352,10 +371,13 @@ class Workers:
         )
 
     async def _confirmed(self, number: str, not_found: NotFoundError) -> SinchError:
-        """Return *not_found* if a look-up agrees; else why the call is to be made another time."""
+        """Return *not_found* if a look-up agrees; else why the call was refused, or not made."""
         result = await self._get(number)
-        if isinstance(result, NotFoundError | QualifiedNumber):
+        if isinstance(result, NotFoundError):
             return not_found
+        if isinstance(result, QualifiedNumber):
+            message = f"{not_found.message} (though a look-up finds it)"
+            return ConflictError(message, status_code=not_found.status_code)
         return ConnectError(f"not found, and the look-up failed: {result}")
 
     async def _verdict(self, intent: Entry, refused: Change) -> Change:
@@ -394,6 +416,11 @@ class Workers:
             self.publish(change.event, after)
         if after.due <= change.at:
             self.look_again(after.todo)
+
+
+def _is_answer(result: QualifiedNumber | SinchError) -> bool:
+    """Say whether somebody was there to answer, be it with a refusal."""
+    return isinstance(result, QualifiedNumber) or result.outcome is Outcome.REJECTED
 
 
 def _raise_if_fatal(result: QualifiedNumber | SinchError) -> None:

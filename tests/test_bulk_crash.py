@@ -1,0 +1,146 @@
+"""A run that is killed at random moments loses nothing and rings nobody twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from sinch_qn.bulk import ChallengeState, SqliteJournal, submit_code
+from sinch_qn.errors import InvalidRequestError, JournalError
+from sinch_qn.sandbox import Sandbox
+
+S = ChallengeState
+COUNT = 500
+KILLS = 4
+CONCURRENCY = 30
+SEED = int(os.environ.get("SINCH_QN_SEED", "7"))
+
+RUNNER = f"""
+import asyncio, sys
+from sinch_qn import QualifiedNumbersClient
+from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
+async def main():
+    async with QualifiedNumbersClient.from_env() as client:
+        async with VoiceChallengeRun(
+            client, SqliteJournal(sys.argv[1]), max_ringing=10_000, calls_per_second=150.0,
+            concurrency={CONCURRENCY}, code_timeout=4.0, max_codes=3,
+        ) as run:
+            await run.add([f"+1{{2_025_600_000 + n}}" for n in range({COUNT})])
+            print("started", flush=True)
+            report = await run.finish()
+            print("finished", flush=True)
+asyncio.run(main())
+"""
+
+
+class People:
+    """Those at the phones: they say what they heard to the journal, as another process."""
+
+    def __init__(self, sandbox: Sandbox, path: Path, numbers: list[str]) -> None:
+        self.sandbox = sandbox
+        self.path = path
+        self.numbers = numbers
+        self.accepted: set[str] = set()
+
+    async def talk(self) -> None:
+        """Hand in each code once it was heard, until cancelled."""
+        journal = SqliteJournal(self.path)
+        while True:
+            with contextlib.suppress(JournalError):
+                await journal.open(None, running=False)
+                break
+            await asyncio.sleep(0.02)
+        try:
+            while True:
+                heard = [n for n in self.numbers if n not in self.accepted and self._code(n)]
+                await asyncio.gather(*(self._say(journal, number) for number in heard))
+                await asyncio.sleep(0.02)
+        finally:
+            await journal.close()
+
+    def _code(self, number: str) -> str | None:
+        return self.sandbox.code_for(number)
+
+    async def _say(self, journal: SqliteJournal, number: str) -> None:
+        with contextlib.suppress(InvalidRequestError):
+            await submit_code(journal, number, str(self._code(number)))
+            self.accepted.add(number)
+
+
+def in_flight(path: Path) -> int:
+    """Return how many calls have an intent and no outcome."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        query = "SELECT count(*) FROM numbers WHERE state = 'calling'"
+        return int(database.execute(query).fetchone()[0])
+
+
+async def run_until(path: Path, sandbox: Sandbox, *, calls: int | None) -> bool:
+    """Run; kill it once it has made so many *calls*. Say whether it finished by itself."""
+    runner = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        RUNNER,
+        str(path),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | sandbox.environment(),
+    )
+    assert runner.stdout is not None
+    assert await runner.stdout.readline() == b"started\n"
+    if calls is not None:
+        enough = sandbox.calls.total("sendVoiceChallenge") + calls
+        async with asyncio.timeout(15.0):
+            while sandbox.calls.total("sendVoiceChallenge") < enough:  # noqa: ASYNC110 - a counter
+                await asyncio.sleep(0.003)
+        runner.send_signal(signal.SIGKILL)
+    try:
+        async with asyncio.timeout(30.0):
+            said = await runner.stdout.readline()
+            await runner.wait()
+    except TimeoutError:
+        runner.kill()
+        await runner.wait()
+        raise
+    return said == b"finished\n"
+
+
+async def test_kill_minus_nine(tmp_path: Path) -> None:
+    """P1, P8: killed again and again, a run loses no number and no code and rings nobody twice.
+
+    UNKNOWN are no more than what was in flight at the kills, and none of them rang unheard.
+    """
+    chance = Random(SEED)
+    path = tmp_path / "run.db"
+    numbers = [f"+1{2_025_600_000 + n}" for n in range(COUNT)]
+    async with Sandbox(random=Random(SEED), latency=0.02) as sandbox:
+        sandbox.add(numbers)
+        people = People(sandbox, path, numbers)
+        talking = asyncio.create_task(people.talk())
+        at_kills = 0
+        for _ in range(KILLS):
+            assert not await run_until(path, sandbox, calls=chance.randrange(1, 100))
+            at_kills += in_flight(path)
+        assert await run_until(path, sandbox, calls=None)
+        talking.cancel()
+        await asyncio.wait([talking])
+        rings = Counter(sandbox.world.rings(number) for number in numbers)
+        rang = {number for number in numbers if sandbox.world.rings(number)}
+    assert set(rings) <= {0, 1}
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert database.execute("SELECT count(*) FROM inbox").fetchone() == (0,)
+    rows = {entry.number: entry for entry in SqliteJournal(path).rows()}
+    assert set(rows) == set(numbers)
+    states = Counter(entry.state for entry in rows.values())
+    assert set(states) <= {S.VERIFIED, S.UNKNOWN}
+    assert states[S.UNKNOWN] <= at_kills <= KILLS * CONCURRENCY
+    assert {entry.attempt for entry in rows.values()} == {1}
+    assert people.accepted == rang == {n for n, e in rows.items() if e.state is S.VERIFIED}
+    assert at_kills > 0
+    assert sandbox.violations == []

@@ -1,0 +1,514 @@
+"""One contract, kept by every journal: what was accepted stays, and is applied once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+import pytest
+import pytest_asyncio
+
+from sinch_qn.bulk import BatchState, MemoryJournal, SqliteJournal, Submission
+from sinch_qn.bulk.journal import Identity, Journal, act, can_be_enabled
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.errors import JournalError
+from sinch_qn.models import GlobalProcessState
+
+S = ChallengeState
+E = Event
+G = GlobalProcessState
+
+MINE = Identity("project", "https://api.example")
+NUMBER = "+12025550134"
+OTHER = "+12025550135"
+TOLL_FREE = "+18335550134"
+
+
+class Kind(NamedTuple):
+    """A journal, and what a test needs to reach behind it."""
+
+    journal: Journal
+    path: Path | None
+
+    def forget(self, number: str) -> None:
+        """Put *number* back to before its first call, as a broken program might."""
+        if self.path is None:
+            assert isinstance(self.journal, MemoryJournal)
+            before = self.journal._entries[number]
+            self.journal._save(before, attrs.evolve(before, state=S.PENDING, attempt=0))
+            return
+        with sqlite3.connect(self.path) as database:
+            database.execute(
+                "UPDATE numbers SET state = 'pending', attempt = 0 WHERE number = ?", (number,)
+            )
+        database.close()
+
+    def codes(self) -> list[str]:
+        """Return the codes that are kept."""
+        if self.path is None:
+            assert isinstance(self.journal, MemoryJournal)
+            return [code for inbox in self.journal._inbox.values() for _, code in inbox]
+        database = sqlite3.connect(self.path)
+        try:
+            return [code for (code,) in database.execute("SELECT code FROM inbox")]
+        finally:
+            database.close()
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
+async def kind(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kind]:
+    """Return an open journal of each kind."""
+    path = tmp_path / "run.db" if request.param == "sqlite" else None
+    journal: Journal = MemoryJournal() if path is None else SqliteJournal(path)
+    await journal.open(MINE, running=True)
+    try:
+        yield Kind(journal, path)
+    finally:
+        await journal.close()
+
+
+@pytest.fixture
+def journal(kind: Kind) -> Journal:
+    """Return an open journal of each kind."""
+    return kind.journal
+
+
+def numbers(count: int, start: int = 2_025_550_000) -> list[str]:
+    """Return *count* numbers."""
+    return [f"+1{start + index}" for index in range(count)]
+
+
+async def happen(journal: Journal, number: str, *events: Event, **more: Any) -> Entry:
+    """Let *events* happen to *number*; all must be possible."""
+    more = {"at": 1.0, "window": 100.0, "max_codes": 3} | more
+    changes = [Change(number=number, event=event, **more) for event in events]
+    entries = await journal.apply(changes)
+    last = entries[-1]
+    assert all(entries), (events, entries)
+    assert last is not None
+    return last
+
+
+async def called(journal: Journal, *wanted: str) -> None:
+    """Add numbers and let each be called."""
+    await journal.add([Entry(number=number) for number in wanted])
+    for number in wanted:
+        await happen(journal, number, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+
+
+class TestContract:
+    """What a run asks of its journal."""
+
+    async def test_a_number_is_added_once(self, journal: Journal) -> None:
+        """Rule 10: what is there already, in whatever state, is left alone and not counted."""
+        assert await journal.add([]) == 0
+        first = Entry(number=NUMBER, ref="ticket 1", line=7, region="US")
+        assert await journal.add([first, Entry(number=OTHER), first]) == 2
+        await happen(journal, NUMBER, E.CALL)
+        assert await journal.add([Entry(number=NUMBER, ref="ticket 2")]) == 0
+        entry = await journal.get(NUMBER)
+        assert entry is not None
+        assert (entry.ref, entry.line, entry.region) == ("ticket 1", 7, "US")
+        assert entry.state is S.CALLING
+        assert await journal.get("+12025550199") is None
+
+    async def test_every_field_comes_back(self, journal: Journal) -> None:
+        """An entry that was stored is read as it was, whatever its fields are."""
+        full = Entry(
+            number=NUMBER,
+            ref="ü;\n",
+            line=3,
+            state=S.UNKNOWN,
+            attempt=2,
+            codes_used=1,
+            codes_waiting=0,
+            called_at=5.5,
+            settled_at=7.25,
+            due=float("inf"),
+            window_end=9.0,
+            remote=G("GLOBAL_PROCESS_STATE_TO_COME"),
+            region="CA",
+            added=True,
+            note="a note",
+            to_ring=False,
+            tries=1,
+            batch=4,
+        )
+        await journal.add([full])
+        assert await journal.get(NUMBER) == full
+        assert list(journal.rows()) == [full]
+
+    async def test_a_change_is_applied_where_it_is_possible(self, journal: Journal) -> None:
+        """Changes are applied one after the other; one that is not possible changes nothing."""
+        await journal.add([Entry(number=NUMBER)])
+        call = Change(number=NUMBER, event=E.CALL, at=1.0)
+        done = await journal.apply([call, call, attrs.evolve(call, number=OTHER)])
+        assert done[0] is not None
+        assert done[1:] == [None, None]
+        assert await journal.get(NUMBER) == done[0]
+        stale = Change(number=NUMBER, event=E.CALLED, at=2.0, attempt=7)
+        assert await journal.apply([stale]) == [None]
+        elsewhere = Change(number=NUMBER, event=E.CALLED, at=2.0, from_state=S.PENDING)
+        assert await journal.apply([elsewhere]) == [None]
+        assert await journal.apply([]) == []
+
+    async def test_an_intent_is_logged_once(self, kind: Kind) -> None:
+        """P1: a second intent for an attempt that may have rung is a JournalError."""
+        await called(kind.journal, NUMBER)
+        kind.forget(NUMBER)
+        with pytest.raises(JournalError, match="call attempt 1 was made before"):
+            await kind.journal.apply([Change(number=NUMBER, event=E.CALL, at=2.0)])
+
+    async def test_an_attempt_that_was_not_made_may_be_made(self, journal: Journal) -> None:
+        """Rule 2: after NOT_CALLED the same attempt has its intent again, as often as need be."""
+        await journal.add([Entry(number=NUMBER)])
+        for _ in range(3):
+            await happen(journal, NUMBER, E.CALL, E.NOT_CALLED)
+        entry = await happen(journal, NUMBER, E.CALL, E.CALLED)
+        assert entry.attempt == 1
+        await journal.submit_code(NUMBER, "1111", 2.0)
+        for _ in range(3):
+            assert await journal.take_code(NUMBER, 2.0) is not None
+            await happen(journal, NUMBER, E.NOT_VERIFIED)
+        taken = await journal.take_code(NUMBER, 2.0)
+        assert taken is not None
+        assert taken[0].codes_used == 1
+
+    async def test_codes_of_a_call_that_was_not_made(self, journal: Journal) -> None:
+        """Rule 12: an early code for a recall that was not made does not collide with old codes."""
+        await called(journal, NUMBER)
+        await journal.submit_code(NUMBER, "1111", 2.0)
+        await journal.take_code(NUMBER, 2.0)
+        await happen(journal, NUMBER, E.WRONG, E.RECALL)
+        await happen(journal, NUMBER, E.LEARNT, E.CALL, remote=G.ELIGIBLE)
+        await journal.submit_code(NUMBER, "2222", 3.0)
+        await happen(journal, NUMBER, E.NOT_CALLED)
+        taken = await journal.take_code(NUMBER, 4.0)
+        assert taken is not None
+        assert taken[1] == "2222"
+        assert (await happen(journal, NUMBER, E.VERIFIED)).state is S.VERIFIED
+
+    async def test_codes_are_kept_as_they_came(self, kind: Kind) -> None:
+        """Rule 12: a code waits until it is taken, oldest first, leading zeros and all."""
+        journal = kind.journal
+        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.REFUSED
+        await journal.add([Entry(number=NUMBER)])
+        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.REFUSED
+        assert await journal.take_code(NUMBER, 1.0) is None
+        assert await journal.take_code(OTHER, 1.0) is None
+        await happen(journal, NUMBER, E.CALL)
+        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.ACCEPTED
+        assert await journal.submit_code(NUMBER, "01", 1.0) is Submission.ACCEPTED
+        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.DUPLICATE
+        assert await journal.take_code(NUMBER, 1.0) is None  # still being called
+        await happen(journal, NUMBER, E.CALLED)
+        for code in ("0001", "01"):
+            taken = await journal.take_code(NUMBER, 1.0)
+            assert taken is not None
+            assert taken[1] == code
+            assert await journal.take_code(NUMBER, 1.0) is None
+            assert await journal.submit_code(NUMBER, code, 1.0) is Submission.DUPLICATE
+            await happen(journal, NUMBER, E.WRONG)
+        assert sorted(kind.codes()) == ["0001", "01"]
+        assert await journal.submit_code(NUMBER, "0001", 2.0) is Submission.DUPLICATE
+        # A new call has new codes, though they be the same.
+        await happen(journal, NUMBER, E.RECALL)
+        await happen(journal, NUMBER, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        assert await journal.submit_code(NUMBER, "0001", 3.0) is Submission.ACCEPTED
+
+    async def test_the_code_that_is_tried_again_is_the_same(self, journal: Journal) -> None:
+        """Rule 15: after a lost answer the code in hand goes first, before those that wait."""
+        await called(journal, NUMBER)
+        for code in ("1111", "2222"):
+            await journal.submit_code(NUMBER, code, 1.0)
+        await journal.take_code(NUMBER, 1.0)
+        await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
+        taken = await journal.take_code(NUMBER, 1.0)
+        assert taken is not None
+        assert taken[1] == "1111"
+        assert taken[0].codes_used == 2
+
+    async def test_a_person_who_was_asked_may_say_the_same(self, journal: Journal) -> None:
+        """Rule 15: the code that a person is asked for once more is no duplicate then."""
+        await called(journal, NUMBER)
+        await journal.submit_code(NUMBER, "1111", 1.0)
+        await journal.take_code(NUMBER, 1.0)
+        await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
+        await journal.take_code(NUMBER, 1.0)
+        await happen(journal, NUMBER, E.UNSURE, E.ASK)
+        assert await journal.submit_code(NUMBER, "1111", 2.0) is Submission.ACCEPTED
+
+    @pytest.mark.parametrize("end", [E.VERIFIED, E.BLOCKED, E.WRONG])
+    async def test_codes_are_erased_when_their_number_settles(self, kind: Kind, end: Event) -> None:
+        """Rule 16: once a number is settled no code of it is kept, not even one that waited."""
+        await called(kind.journal, NUMBER, OTHER)
+        for code in ("1111", "2222"):
+            await kind.journal.submit_code(NUMBER, code, 1.0)
+        await kind.journal.submit_code(OTHER, "3333", 1.0)
+        await kind.journal.take_code(NUMBER, 1.0)
+        entry = await happen(kind.journal, NUMBER, end, max_codes=1)
+        assert entry.settled_at is not None
+        assert kind.codes() == ["3333"]
+        if end is E.WRONG:
+            assert entry.state is S.FAILED
+            again = await happen(kind.journal, NUMBER, E.RECALL)
+            assert again.todo is Todo.LEARN
+            assert await kind.journal.take_code(NUMBER, 2.0) is None
+        else:
+            assert await kind.journal.submit_code(NUMBER, "1111", 2.0) is Submission.REFUSED
+
+    async def test_what_is_due_is_picked_longest_due_first(self, journal: Journal) -> None:
+        """Rule 8: what is to be done next comes from the journal, by its kind and time, once."""
+        first, second, third = numbers(3)
+        await journal.add([Entry(number=number) for number in (first, second, third)])
+        await happen(journal, first, E.LATER, due=50.0)
+        await happen(journal, second, E.LATER, due=20.0)
+        await happen(journal, second, E.LATER, due=30.0)
+        await happen(journal, second, E.LATER, due=20.0)
+        picked = await journal.pick(Todo.LEARN, 40.0, 10)
+        assert [entry.number for entry in picked] == [third, second]
+        assert await journal.pick(Todo.LEARN, 40.0, 10) == picked
+        assert len(await journal.pick(Todo.LEARN, 50.0, 2)) == 2
+        assert await journal.backlog(Todo.LEARN, 40.0) == 2
+        assert await journal.backlog(Todo.LEARN, 50.0) == 3
+        assert await journal.pick(Todo.RING, 50.0, 10) == []
+        assert await journal.backlog(Todo.RING, 50.0) == 0
+        await happen(journal, third, E.LEARNT, remote=G.ELIGIBLE)
+        assert [e.number for e in await journal.pick(Todo.RING, 40.0, 10)] == [third]
+
+    async def test_when_the_next_is_due(self, journal: Journal) -> None:
+        """Rule 19: nothing is due once all is settled; what waits for an answer never is."""
+        assert await journal.next_due() is None
+        await journal.add([Entry(number=NUMBER), Entry(number=OTHER)])
+        await happen(journal, NUMBER, E.LATER, due=70.0)
+        await happen(journal, OTHER, E.LATER, due=60.0)
+        assert await journal.next_due() == 60.0
+        await happen(journal, OTHER, E.NOTHING_TO_DO)
+        assert await journal.next_due() == 70.0
+        await happen(journal, NUMBER, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        assert await journal.next_due() == 101.0  # its window
+        await journal.submit_code(NUMBER, "1111", 2.0)
+        assert await journal.next_due() == 0.0
+        await journal.take_code(NUMBER, 2.0)
+        assert await journal.next_due() == float("inf")
+        await happen(journal, NUMBER, E.VERIFIED)
+        assert await journal.next_due() is None
+
+    async def test_what_a_crash_has_left(self, journal: Journal) -> None:
+        """P8: an intent without an outcome is found again, and nothing else is."""
+        calling, verifying, *rest = numbers(4)
+        await called(journal, verifying, *rest)
+        await journal.add([Entry(number=calling), Entry(number=OTHER)])
+        await happen(journal, calling, E.CALL)
+        await journal.submit_code(verifying, "1111", 1.0)
+        await journal.take_code(verifying, 1.0)
+        unfinished = await journal.unfinished()
+        assert {entry.number for entry in unfinished} == {calling, verifying}
+
+    async def test_who_was_called_lately(self, journal: Journal) -> None:
+        """Rule 9: the last calls are known by the time of their intents, oldest first."""
+        wanted = numbers(4)
+        await journal.add([Entry(number=number) for number in wanted])
+        for at, number in zip((30.0, 10.0, 20.0), wanted, strict=False):
+            await happen(journal, number, E.CALL, at=at)
+        assert [e.called_at for e in await journal.called_since(0.0)] == [10.0, 20.0, 30.0]
+        assert [e.called_at for e in await journal.called_since(10.0)] == [20.0, 30.0]
+        await happen(journal, wanted[0], E.NOT_CALLED)
+        assert [e.called_at for e in await journal.called_since(10.0)] == [20.0]
+
+    async def test_counts_are_exact(self, journal: Journal) -> None:
+        """Rule 21: counts have every state, and are those of the rows after random changes."""
+        chance = random.Random(11)
+        wanted = numbers(40)
+        await journal.add([Entry(number=number) for number in wanted])
+        await journal.add([Entry(number="x", state=S.INVALID, settled_at=1.0)])
+        for moment in range(300):
+            changes = [
+                Change(
+                    number=chance.choice(wanted),
+                    event=chance.choice(list(Event)),
+                    at=float(moment),
+                    window=10.0,
+                    max_codes=2,
+                )
+                for _ in range(5)
+            ]
+            await journal.apply([c for c in changes if c.event not in {E.CODE, E.VERIFY}])
+            number = chance.choice(wanted)
+            await journal.submit_code(number, str(chance.randrange(3)), float(moment))
+            await journal.take_code(number, float(moment))
+        counts = await journal.counts()
+        assert set(counts) == set(S)
+        found = Counter(entry.state for entry in journal.rows())
+        assert {state: n for state, n in counts.items() if n} == found
+        assert sum(counts.values()) == 41
+
+    async def test_rows_come_in_the_order_they_were_added(self, journal: Journal) -> None:
+        """Rule 20: all rows come back, in order, also after the journal was closed."""
+        wanted = numbers(4100)
+        await journal.add([Entry(number=number) for number in reversed(wanted)])
+        assert [entry.number for entry in journal.rows()] == wanted[::-1]
+        await journal.close()
+        assert sum(1 for _ in journal.rows()) == 4100
+
+    async def test_it_belongs_to_one_project(self, kind: Kind) -> None:
+        """Rule 11: a journal of another project id or base URL is a JournalError."""
+        journal = kind.journal
+        await journal.close()
+        for other in (
+            Identity("another", MINE.base_url),
+            Identity(MINE.project_id, "https://elsewhere.example"),
+        ):
+            with pytest.raises(JournalError, match="belongs to project project"):
+                await journal.open(other, running=True)
+        await journal.open(MINE, running=True)
+
+    async def test_one_runner_at_a_time(self, kind: Kind) -> None:
+        """Rule 11: a second runner is refused until the first has gone; a submitter is not."""
+        journal = kind.journal
+        second = journal if kind.path is None else SqliteJournal(kind.path)
+        with pytest.raises(JournalError, match="another run is using this journal"):
+            await second.open(MINE, running=True)
+        await second.open(None, running=False)
+        assert await second.get(NUMBER) is None
+        if second is not journal:
+            await second.close()
+        await journal.close()
+        await second.open(MINE, running=True)
+        await second.close()
+
+    async def test_batches(self, journal: Journal) -> None:
+        """Rule 23: verified numbers go into one batch each; toll-free ones into their own."""
+        us, ca, unsure, skipped, pending = numbers(5)
+        everyone = [
+            Entry(number=us, region="US"),
+            Entry(number=ca, region="CA"),
+            Entry(number=unsure),
+            Entry(number=TOLL_FREE, region="US"),
+            Entry(number=skipped, region="US"),
+            Entry(number=pending, region="US"),
+        ]
+        await journal.add(everyone)
+        take = journal.take_batch
+        assert await take(toll_free=False, region="US", limit=500, at=1.0) is None
+        for number in (us, ca, unsure, TOLL_FREE):
+            await happen(journal, number, E.CALL, E.VERIFIED, remote=G.VERIFIED)
+        await happen(journal, skipped, E.NOTHING_TO_DO, remote=G.VERIFIED)
+        first = await take(toll_free=False, region="US", limit=2, at=5.0)
+        assert first is not None
+        assert (first.numbers, first.region, first.state) == (
+            (us, unsure),
+            "US",
+            BatchState.SENDING,
+        )
+        second = await take(toll_free=False, region="CA", limit=9, at=6.0)
+        assert second is not None
+        assert second.numbers == (ca,)
+        free = await take(toll_free=True, region=None, limit=9, at=7.0)
+        assert free is not None
+        assert (free.numbers, free.toll_free) == ((TOLL_FREE,), True)
+        third = await take(toll_free=False, region=None, limit=9, at=8.0)
+        assert third is not None
+        assert third.numbers == (skipped,)
+        assert await take(toll_free=False, region=None, limit=9, at=9.0) is None
+        await journal.settle_batch(first.id, BatchState.ORDERED, order_id="order", note=None)
+        await journal.settle_batch(second.id, BatchState.UNKNOWN, order_id=None, note="lost")
+        await journal.settle_batch(third.id, BatchState.NOT_SENT, order_id=None, note="down")
+        batches = await journal.batches()
+        assert [batch.id for batch in batches] == [first.id, second.id, free.id, third.id]
+        assert [batch.state for batch in batches] == [
+            BatchState.ORDERED,
+            BatchState.UNKNOWN,
+            BatchState.SENDING,
+            BatchState.NOT_SENT,
+        ]
+        assert (batches[0].order_id, batches[0].at, batches[0].numbers) == (
+            "order",
+            5.0,
+            (us, unsure),
+        )
+        assert batches[1].note == "lost"
+        # What was not sent is free for another; what is unknown is never taken again.
+        again = await take(toll_free=False, region=None, limit=9, at=10.0)
+        assert again is not None
+        assert again.numbers == (skipped,)
+        entry = await journal.get(us)
+        assert entry is not None
+        assert entry.batch == first.id
+        assert not can_be_enabled(entry)
+
+    async def test_many_at_once(self, journal: Journal) -> None:
+        """Callers that come at the same time are each served, and none twice."""
+        wanted = numbers(60)
+        added = await asyncio.gather(
+            *(journal.add([Entry(number=number)]) for number in wanted + wanted)
+        )
+        assert sum(added) == 60
+        calls = [Change(number=number, event=E.CALL, at=1.0) for number in wanted + wanted]
+        done = await asyncio.gather(*(journal.apply([call]) for call in calls))
+        assert sum(entry is not None for (entry,) in done) == 60
+        assert (await journal.counts())[S.CALLING] == 60
+
+
+async def test_both_kinds_agree(tmp_path: Path) -> None:
+    """The same history in each kind of journal ends in the same rows, codes and answers."""
+    memory, sqlite = MemoryJournal(), SqliteJournal(tmp_path / "run.db")
+    journals: list[Journal] = [memory, sqlite]
+    for each in journals:
+        await each.open(MINE, running=True)
+        await each.add([Entry(number=number) for number in numbers(8)])
+    chance = random.Random(5)
+    for moment in range(600):
+        number, at = chance.choice(numbers(8)), float(moment)
+        kind = chance.randrange(6)
+        event = chance.choice([e for e in Event if e not in {E.CODE, E.VERIFY}])
+        change = Change(
+            number=number,
+            event=event,
+            at=at,
+            due=chance.choice([None, at + 5]),
+            window=20.0,
+            max_codes=2,
+            remote=chance.choice([None, G.ELIGIBLE, G.VERIFIED]),
+        )
+        code, todo = str(chance.randrange(4)), chance.choice(list(Todo)[1:])
+        answers: list[Any] = []
+        for each in journals:
+            if kind == 0:
+                answers.append(await each.submit_code(number, code, at))
+            elif kind == 1:
+                answers.append(await each.take_code(number, at))
+            elif kind == 2:
+                answers.append(await each.pick(todo, at, 3))
+            elif kind == 3:
+                answers.append((await each.next_due(), await each.backlog(todo, at)))
+            else:
+                answers.append(await each.apply([change]))
+        assert answers[0] == answers[1], (moment, kind, change)
+    assert list(memory.rows()) == list(sqlite.rows())
+    await sqlite.close()
+    found = sqlite3.connect(tmp_path / "run.db")
+    rows = found.execute("SELECT number, attempt, code, status FROM inbox").fetchall()
+    found.close()
+    assert sorted(rows) == sorted(
+        (number, *key, status)
+        for number, inbox in memory._inbox.items()
+        for key, status in inbox.items()
+    )
+
+
+def test_what_is_logged_of_an_unsafe_write() -> None:
+    """P8: each unsafe write has an intent and an outcome in the log; other events have no row."""
+    before = Entry(number=NUMBER, attempt=1, state=S.CALLING)
+    after = attrs.evolve(before, attempt=2)
+    assert act(before, after, E.LEARNT) is None
+    assert act(attrs.evolve(before, state=S.PENDING), after, E.BLOCKED) is None
+    intent = act(before, after, E.CALL)
+    assert intent is not None
+    assert (intent.operation, intent.attempt, intent.outcome) == ("call", 2, None)
