@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check codegen format dist-check lock clean
+.PHONY: help demo test check codegen format dist-check soak fuzz bench audit lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,26 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 	$(PYTHON) -m venv build/dist-check
 	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli]"
 	cd build && dist-check/bin/python -W error ../tests/installed.py
+
+soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count (2 minutes)
+	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/test_bulk_crash.py
+
+fuzz: $(READY) ## Fuzz for longer, with other examples each time: make fuzz FUZZ=50
+	SINCH_QN_FUZZ=$(or $(FUZZ),20) $(BIN)/python -m pytest tests/test_fuzz.py
+
+build/bench/.ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv build/bench
+	build/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	build/bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+bench: build/bench/.ready ## Measure calls, runs and the journal, side by side (10 minutes)
+	build/bench/bin/python benchmarks/calls.py --json build/calls.json --chart docs/calls.svg
+	build/bench/bin/python benchmarks/run.py
+	build/bench/bin/python benchmarks/journal.py
+
+audit: $(READY) ## Write the SBOM, and ask for known vulnerabilities
+	@bash .ci/audit
 
 lock: $(READY) ## Pin anew what requirements.txt pins (needs pip-tools in the environment)
 	@mkdir -p build

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import json
 import platform
 import resource
@@ -75,7 +75,7 @@ def main() -> None:
             figures = runner.run(measure(base_url, options.rounds))
         figures["1"]["sinch SDK (sequential)"] = sequential(base_url, figures["1"][OURS])
     result = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         "loop": options.loop,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -146,11 +146,12 @@ def show(result: dict[str, Any]) -> None:
     """Print the figures."""
     print(f"{result['date']}, {result['machine']}, {result['loop']}")
     for concurrency, contenders in result["concurrency"].items():
-        print(f"\nconcurrency {concurrency:>3}        CPU µs/call   times ours    calls/s   p50 ms   p99 ms")
+        heading = f"concurrency {concurrency}"
+        print(f"\n{heading:24}  CPU µs/call times ours calls/s  p50 ms  p99 ms")
         for name, f in contenders.items():
             print(
-                f"{name:24}{f['cpu_us']:12.0f}{f['times_our_cpu']:13.2f}"
-                f"{f['calls_per_second']:11.0f}{f['p50_ms']:9.2f}{f.get('p99_ms', float('nan')):9.2f}"
+                f"{name:24}{f['cpu_us']:13.0f}{f['times_our_cpu']:11.2f}"
+                f"{f['calls_per_second']:8.0f}{f['p50_ms']:8.2f}{f.get('p99_ms', 0):8.2f}"
             )
 
 

@@ -111,7 +111,7 @@ async def telnyx(base_url: str) -> AsyncIterator[Call]:
 def vendor(base_url: str) -> Callable[[], Any]:
     """Return a like call of the vendor's SDK, which is sequential and lacks this API."""
     module = importlib.import_module("sinch")
-    client = module.SinchClient(project_id=PROJECT, key_id="key", key_secret="secret")  # noqa: S106
+    client = module.SinchClient(project_id=PROJECT, key_id="key", key_secret="secret")
     client.configuration.auth_origin = base_url
     client.configuration.numbers_origin = base_url
     return lambda: client.numbers.get(phone_number=NUMBER)

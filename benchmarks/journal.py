@@ -1,6 +1,6 @@
 """What durability costs: group commit against one by one, and a million numbers.
 
-    python benchmarks/journal.py [--numbers 1000000] [--json]
+python benchmarks/journal.py [--numbers 1000000] [--json]
 """
 
 from __future__ import annotations

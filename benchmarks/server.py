@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import re
+import ssl
 import sys
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
@@ -115,10 +116,15 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--numbers", type=int, default=0)
     parser.add_argument("--page-delay", type=float, default=0.0, help="seconds")
+    parser.add_argument("--certificate", help="PEM file with certificate and key: speak TLS")
     options = parser.parse_args()
     server = Server(options.numbers, options.page_delay)
+    context = None
+    if options.certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(options.certificate)
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0)
+    listening = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, ssl=context)
     print(listening.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

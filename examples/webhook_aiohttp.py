@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -29,30 +30,45 @@ _TABLE = """CREATE TABLE IF NOT EXISTS events (
 
 
 class Inbox:
-    """The events that came, in SQLite; one without a state is still to be looked into."""
+    """The events that came, in SQLite; one without a state is still to be looked into.
+
+    Used from threads, one at a time: a thread outlives the task that was cancelled waiting for it.
+    """
 
     def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute(_TABLE)
 
     def keep(self, event: CallbackEvent) -> bool:
         """Keep *event* unless it was before; say whether it is new."""
         row = (event.event_id, event.resource_id or "")
-        added = self._database.execute("INSERT OR IGNORE INTO events VALUES (?, ?, NULL)", row)
-        return added.rowcount == 1
+        with self._lock:
+            added = self._database.execute("INSERT OR IGNORE INTO events VALUES (?, ?, NULL)", row)
+            return added.rowcount == 1
 
     def waiting(self) -> dict[str, str]:
         """Return the numbers of the events to be looked into, by event id."""
         query = "SELECT id, number FROM events WHERE state IS NULL LIMIT 100"
-        return dict(self._database.execute(query).fetchall())
+        with self._lock:
+            return dict(self._database.execute(query).fetchall())
 
     def settle(self, event_id: str, state: str) -> None:
         """Write down what the look has found."""
-        self._database.execute("UPDATE events SET state = ? WHERE id = ?", (state, event_id))
+        query = "UPDATE events SET state = ? WHERE id = ?"
+        with self._lock:
+            self._database.execute(query, (state, event_id))
+
+    def settled(self) -> list[tuple[str, str]]:
+        """Return number and state of each event that was looked into."""
+        query = "SELECT number, state FROM events WHERE state IS NOT NULL ORDER BY number"
+        with self._lock:
+            return self._database.execute(query).fetchall()
 
     def close(self) -> None:
         """Let the file go."""
-        self._database.close()
+        with self._lock:
+            self._database.close()
 
 
 class Receiver:

@@ -14,8 +14,8 @@ import orjson
 from sinch_qn._checks import check_timeout
 from sinch_qn._operations import Operation, Replay
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response, encode, read_json, read_model
-from sinch_qn.auth import Auth
+from sinch_qn._wire import Request, Response, encode, read_json, read_model, sensitive_texts
+from sinch_qn.auth import FAILURE_TTL, Auth
 from sinch_qn.errors import (
     AuthenticationError,
     ConnectError,
@@ -23,6 +23,8 @@ from sinch_qn.errors import (
     NotFoundError,
     Outcome,
     SinchError,
+    TokenError,
+    cover,
 )
 from sinch_qn.phone import check_e164
 from sinch_qn.rate_limit import RateLimit
@@ -49,6 +51,8 @@ class Call(Progress):
     """An attempt before this one ended with an unknown outcome."""
     authorization: str = attrs.field(default="", repr=False)
     """Had beforehand, for the first attempt; the rate limit's turn came with it."""
+    body: object = attrs.field(default=None, repr=False)
+    """What is sent: an error's text may not repeat what is personal or secret in it."""
 
     @property
     def may_have_left(self) -> bool:
@@ -99,6 +103,7 @@ class Pipeline:
         """
         request = self._request(operation, phone_number=phone_number, body=body)
         call = prepared or Call()
+        call.body = body
         return await self._within(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> Call:
@@ -211,12 +216,15 @@ class Pipeline:
                 return answer
             if isinstance(failure, NotFoundError) and _was_deleted_before(operation, call):
                 return cast("R", None)
+            cover(failure, [authorization.partition(" ")[2], *sensitive_texts(call.body)])
             failure.attempts = call.attempts
             call.connected = False
             call.may_have_happened |= failure.outcome is Outcome.UNKNOWN
             try:
-                if not self._renewed_token(failure, authorization, call):
-                    await self._wait_to_retry(operation, failure, call, retry, deadline)
+                if not self._renewed_token(
+                    failure, authorization, call
+                ) and not await self._wait_to_retry(operation, failure, call, retry, deadline):
+                    raise failure
             finally:
                 del failure  # its traceback holds this frame: do not leave a cycle behind
 
@@ -265,20 +273,28 @@ class Pipeline:
         call: Call,
         retry: RetryRule,
         deadline: asyncio.Timeout,
-    ) -> None:
-        """Wait until the next attempt's time, or raise *failure* if there is to be none."""
+    ) -> bool:
+        """Wait until the next attempt's time; return False if there is to be none."""
         if not is_repeatable(operation, failure):
-            raise failure
+            return False
         when = deadline.when()
         remaining = float("inf") if when is None else when - asyncio.get_running_loop().time()
         attempt = call.attempts - call.renewed
         delay = retry(Failure(operation, failure, attempt, remaining))
-        if delay is None or delay >= remaining or not self._quota.spend():
-            raise failure
-        call.retries += 1
+        if delay is None:
+            return False
+        # One token request serves all who wait, so theirs are no retries that multiply an outage;
+        # but until its failure is forgotten they would only hear of it again.
+        shared = isinstance(failure, TokenError)
+        if shared:
+            delay += FAILURE_TTL
+        if delay >= remaining or not (shared or self._quota.spend()):
+            return False
+        call.retries += not shared
         call.waiting_for = "the next attempt"
         _log.info("%s failed (%s): again in %.1f s", operation.id, type(failure).__name__, delay)
         await self._sleep(delay)
+        return True
 
 
 def _was_deleted_before(operation: Operation[Any], call: Call) -> bool:

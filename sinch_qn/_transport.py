@@ -13,7 +13,7 @@ import yarl
 
 from sinch_qn._version import __version__
 from sinch_qn._wire import Request, Response
-from sinch_qn.errors import ConnectError, InvalidResponseError, TransportError
+from sinch_qn.errors import ConnectError, InvalidResponseError, SinchError, TransportError
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
@@ -30,6 +30,9 @@ _HEADERS = {
     "User-Agent": f"sinch-qn/{__version__}",
 }
 """What every request carries; own sessions know them, which spares aiohttp a merge each time."""
+
+_QUOTING = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
+"""What may quote the head or body of half an answer; so neither their text nor they go along."""
 
 # The pipeline holds the one deadline; aiohttp's own timers would only cost.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -126,11 +129,18 @@ class Transport:
             finally:
                 answer.close()  # does nothing once the body was read to its end
         except aiohttp.ClientResponseError as error:
-            # Not chained: this one holds the request, and with it the Authorization header.
-            failure = InvalidResponseError(f"the answer is not HTTP: {error.message}")
+            # Not chained: this one holds the request, and with it the Authorization header. What
+            # follows the colon are bytes of the answer, which may repeat the request.
+            what = error.message.partition(":")[0]
+            failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
+        except _QUOTING as error:
+            failure = _translate(error, type(error).__name__, connected=progress.connected)
         except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error, connected=progress.connected) from error
-        raise failure
+            raise _translate(error, str(error), connected=progress.connected) from error
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame: do not leave a cycle behind
 
     async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
         """Return the body; an error's is only its explanation, so that one may be missing."""
@@ -144,9 +154,8 @@ class Transport:
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
-            raise InvalidResponseError(
-                f"encoded body ({encoding[:20]}) refused", status_code=answer.status
-            )
+            shown = encoding if encoding.isalpha() and len(encoding) < 20 else "unknown"
+            raise InvalidResponseError(f"encoded body ({shown}) refused", status_code=answer.status)
         content = answer.content
         chunks = [await content.readany()]
         size = len(chunks[0])
@@ -155,6 +164,7 @@ class Transport:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.append(await content.readany())
             size += len(chunks[-1])
+        chunks.clear()  # whoever keeps the error keeps this frame
         raise InvalidResponseError(
             f"body of more than {self._max_body} bytes refused", status_code=answer.status
         )
@@ -210,9 +220,9 @@ def _open_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     return session
 
 
-def _translate(error: Exception, *, connected: bool) -> TransportError:
-    """Return our error for one of aiohttp's or the socket's."""
-    what = str(error) or type(error).__name__
+def _translate(error: Exception, what: str, *, connected: bool) -> TransportError:
+    """Return our error for one of aiohttp's or the socket's, and *what* it says."""
+    what = what or type(error).__name__
     if not connected or isinstance(
         error,
         aiohttp.ClientConnectorError

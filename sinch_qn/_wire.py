@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -64,6 +64,16 @@ def encode(model: Any) -> dict[str, Any]:
     """Return *model* as a JSON object with wire names; what is None is left out."""
     written: dict[str, Any] = _converter.unstructure(model)
     return written
+
+
+def sensitive_texts(model: Any) -> Iterator[str]:
+    """Yield what is personal or secret in *model*: the texts of fields that are in no repr."""
+    for field in attrs.fields(type(model)) if attrs.has(type(model)) else ():
+        value = getattr(model, field.name)
+        if isinstance(value, str) and not field.repr:
+            yield value
+        else:
+            yield from sensitive_texts(value)
 
 
 def decode(value: object, model: type[T]) -> T:

@@ -29,6 +29,9 @@ TOKEN_URL = "https://auth.sinch.com/oauth2/token"  # noqa: S105 - an address, no
 _TOKEN_TIMEOUT = 30.0
 """Seconds for one token request; those who wait for it have deadlines of their own."""
 
+FAILURE_TTL = 1.0
+"""Seconds for which a failed token request is told to all who ask."""
+
 _DEFAULT_LIFETIME = 300.0
 """Seconds that a token is trusted for when its answer names no `expires_in`."""
 
@@ -113,7 +116,7 @@ class TokenCache:
     """
 
     def __init__(
-        self, *, failure_ttl: float = 1.0, monotonic: Callable[[], float] = time.monotonic
+        self, *, failure_ttl: float = FAILURE_TTL, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._failure_ttl = failure_ttl
         self._monotonic = monotonic

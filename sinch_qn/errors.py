@@ -17,7 +17,8 @@
     ├── InvalidResponseError                      an answer that cannot be understood
     ├── PaginationError                           a listing that would never end
     ├── UnexpectedStateError                      a wait that can no longer succeed
-    └── JournalError                              a run's journal cannot be used
+    ├── JournalError                              a run's journal cannot be used
+    └── WebhookError                              a callback that is not to be trusted, or read
 
 Ask an error's `outcome` before repeating a call that rings a phone or places an order:
 
@@ -31,7 +32,8 @@ Ask an error's `outcome` before repeating a call that rings a phone or places an
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
     from sinch_qn.models import QualifiedNumber
 
+
+_LEAST_SECRET = 3
+"""Characters; shorter ones, such as the state in an address, would blot out innocent words."""
 
 _SHOWN_VIOLATIONS = 10
 """How many violated fields an error's text names; `details` has them all."""
@@ -224,6 +229,12 @@ class JournalError(SinchError):
     """A run's journal cannot be used; the file is left as it was."""
 
 
+class WebhookError(SinchError):
+    """A callback was refused: not signed rightly, too large, or no event. Nothing was sent."""
+
+    _default_outcome = Outcome.NOT_SENT
+
+
 _BY_STATUS: dict[int, type[StatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -232,6 +243,24 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     409: ConflictError,
     429: RateLimitError,
 }
+
+
+def cover(error: SinchError, secrets: Iterable[str]) -> None:
+    """Put `•••` wherever the server's words in *error* repeat one of *secrets*."""
+    texts = sorted((text for text in secrets if len(text) >= _LEAST_SECRET), key=len, reverse=True)
+    if texts:
+        error.args = _covered(error.args, texts)
+        vars(error).update(_covered(vars(error), texts))
+
+
+def _covered(value: Any, texts: list[str]) -> Any:
+    if isinstance(value, str):
+        return functools.reduce(lambda left, text: left.replace(text, "•••"), texts, value)
+    if isinstance(value, list | tuple):
+        return type(value)(_covered(each, texts) for each in value)
+    if isinstance(value, dict):
+        return {key: _covered(each, texts) for key, each in value.items()}
+    return value
 
 
 def status_error_class(status_code: int) -> type[StatusError]:

@@ -24,7 +24,7 @@ if "stream_writer" in inspect.signature(ClientResponse).parameters:
             kwargs.setdefault("stream_writer", SimpleNamespace(output_size=0))
             super().__init__(*args, **kwargs)
 
-    aioresponses.core.ClientResponse = _MockResponse
+    vars(aioresponses.core)["ClientResponse"] = _MockResponse
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):

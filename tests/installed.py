@@ -12,7 +12,6 @@ from pathlib import Path
 import sinch_qn
 from sinch_qn.sandbox import Sandbox
 
-
 _NOT_IMPORTED = {"sinch_qn.cli.__main__", "sinch_qn.pytest_plugin"}
 """One runs the command; the other is for pytest to load, where there is one."""
 

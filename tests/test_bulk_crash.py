@@ -1,4 +1,7 @@
-"""A run that is killed at random moments loses nothing and rings nobody twice."""
+"""A run that is killed at random moments loses nothing and rings nobody twice.
+
+`make soak` runs it with 20 kills over 10,000 numbers and prints what it counted.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,12 @@ from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.sandbox import Sandbox
 
 S = ChallengeState
-COUNT = 500
-KILLS = 4
+SOAK = bool(os.environ.get("SINCH_QN_SOAK"))  # make soak
+COUNT = 10_000 if SOAK else 500
+KILLS = 20 if SOAK else 4
+RATE = 300.0 if SOAK else 150.0
+PATIENCE = 300.0 if SOAK else 30.0
+"""Seconds that a run may take before it is taken to hang."""
 CONCURRENCY = 30
 SEED = int(os.environ.get("SINCH_QN_SEED", "7"))
 
@@ -29,7 +36,7 @@ from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
 async def main():
     async with QualifiedNumbersClient.from_env() as client:
         async with VoiceChallengeRun(
-            client, SqliteJournal(sys.argv[1]), max_ringing=10_000, calls_per_second=150.0,
+            client, SqliteJournal(sys.argv[1]), max_ringing=10_000, calls_per_second={RATE},
             concurrency={CONCURRENCY}, code_timeout=4.0, max_codes=3,
         ) as run:
             await run.add([f"+1{{2_025_600_000 + n}}" for n in range({COUNT})])
@@ -95,12 +102,12 @@ async def run_until(path: Path, sandbox: Sandbox, *, calls: int | None) -> bool:
     assert await runner.stdout.readline() == b"started\n"
     if calls is not None:
         enough = sandbox.calls.total("sendVoiceChallenge") + calls
-        async with asyncio.timeout(15.0):
+        async with asyncio.timeout(PATIENCE):
             while sandbox.calls.total("sendVoiceChallenge") < enough:  # noqa: ASYNC110 - a counter
                 await asyncio.sleep(0.003)
         runner.send_signal(signal.SIGKILL)
     try:
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(PATIENCE):
             said = await runner.stdout.readline()
             await runner.wait()
     except TimeoutError:
@@ -124,7 +131,9 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
         talking = asyncio.create_task(people.talk())
         at_kills = 0
         for _ in range(KILLS):
-            assert not await run_until(path, sandbox, calls=chance.randrange(1, 100))
+            assert not await run_until(
+                path, sandbox, calls=chance.randrange(1, COUNT // (KILLS + 1))
+            )
             at_kills += in_flight(path)
         assert await run_until(path, sandbox, calls=None)
         talking.cancel()
@@ -144,3 +153,10 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
     assert people.accepted == rang == {n for n, e in rows.items() if e.state is S.VERIFIED}
     assert at_kills > 0
     assert sandbox.violations == []
+    if SOAK:
+        counted = ", ".join(f"{n} {state.value}" for state, n in states.items())
+        print(  # noqa: T201 - what a soak is for
+            f"\n{KILLS} kills over {COUNT} numbers: {counted}; in flight at the kills: {at_kills}; "
+            f"rung twice: {sum(n for times, n in rings.items() if times > 1)}; "
+            f"lost: {COUNT - len(rows)}; integrity: ok"
+        )

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import pty
 import re
-import select
 import shlex
 import signal
 import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest.mock import AsyncMock
 
 import pytest
 from click.testing import CliRunner, Result
 
 from sinch_qn import __version__, errors
-from sinch_qn.cli import as_written, demo, exits, output
+from sinch_qn.cli import exits, output
 from sinch_qn.cli.commands import cli
-from sinch_qn.cli.qualify import NOBODY_ANSWERED, OUTCOME_UNKNOWN, Job
 from sinch_qn.errors import Outcome
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import (
@@ -34,6 +25,7 @@ from sinch_qn.models import (
     QualifiedNumber,
 )
 from sinch_qn.sandbox import Sandbox
+from tests.command import at_terminal, eventually, finish, process, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,28 +33,11 @@ if TYPE_CHECKING:
 
 NUMBER, OTHER, CANADIAN, TOLL_FREE = "+12025550134", "+12025550135", "+14165550134", "+18335550134"
 LOST_ANSWER = "+12025559996"
-COMMAND = [sys.executable, "-m", "sinch_qn.cli"]
 PERSON = {"firstName": "Canary", "lastName": "Canary", "email": "canary@example.com"}
 ADDRESS = dict.fromkeys(
     ["buildingNumber", "street", "city", "state", "postalCode", "country"], "Canary"
 )
 LOA = {"authorisedPerson": PERSON, "address": ADDRESS, "currentVoiceCarrier": "Canary"}
-
-
-@contextmanager
-def running(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """Run *sandbox* on a thread of its own: commands run an event loop of theirs."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
-        yield sandbox
-        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result(10)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
 
 
 @pytest.fixture
@@ -95,14 +70,6 @@ def loa(tmp_path: Path) -> str:
     return str(path)
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    """Wait until *is_so*, for at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 # ── What is printed, and where ──────────────────────────────────────────────────────────────────
 
 
@@ -111,6 +78,7 @@ def test_the_version_and_the_help_are_there(run: Callable[..., Result]) -> None:
     assert run("--version").output == f"sinch-qn, version {__version__}\n"
     names = set(cli.commands)
     assert names >= {"list", "get", "add", "delete", "send", "verify", "sandbox", "demo"}
+    assert names >= {"run", "status", "code", "recall", "report"}
     assert names >= {"text-enable", "text-enable-toll-free"}
     for name in names:
         shown = run(name, "--help")
@@ -569,73 +537,7 @@ def test_at_a_terminal_it_is_asked_first(sandbox: Sandbox) -> None:
     assert sandbox.calls.total("deleteQualifiedNumber") == 1
 
 
-def at_terminal(
-    sandbox: Sandbox, *arguments: str, answer: str = "", raw: bool = False
-) -> tuple[int, str]:
-    """Run a command at a pseudo-terminal; return its exit code and what was on the screen."""
-    master, terminal = pty.openpty()
-    environment = {**os.environ, **sandbox.environment(), "COLUMNS": "120", "TERM": "xterm"}
-    environment.pop("NO_COLOR", None)
-    with subprocess.Popen(  # noqa: S603 - our own command
-        [*COMMAND, *arguments],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        env=environment,
-        start_new_session=True,
-        preexec_fn=_control_terminal,  # noqa: PLW1509 - one thread here matters: the child's
-    ) as process:
-        os.close(terminal)
-        shown, to_answer, deadline = b"", bool(answer), time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if to_answer and b"[y/N]" in shown:
-                os.write(master, answer.encode())
-                to_answer = False
-            if not select.select([master], [], [], 1.0)[0]:
-                # Python misses a Ctrl-C just before it reads; a person presses it again.
-                to_answer = answer == "\x03"
-                continue
-            try:
-                piece = os.read(master, 65536)
-            except OSError:  # the terminal's last user has gone
-                break
-            shown += piece
-        os.close(master)
-    text = shown.decode()
-    return process.returncode, text if raw else re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-
-
-def _control_terminal() -> None:
-    import fcntl  # noqa: PLC0415 - in the child
-    import termios  # noqa: PLC0415
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 # ── As a process ────────────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a process of its own."""
-    with subprocess.Popen(  # noqa: S603 - our own command
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(env or {})},
-    ) as running_process:
-        try:
-            yield running_process
-        finally:
-            running_process.kill()
-
-
-def finish(command: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Return exit code, standard output and standard error of a command that ends."""
-    out, err = command.communicate(timeout=20)
-    assert "Traceback" not in err
-    return command.returncode, out, err
 
 
 def test_the_sandbox_prints_what_leads_to_it(tmp_path: Path) -> None:
@@ -723,118 +625,3 @@ def test_help_loads_little() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("set()\n")
-
-
-# ── The whole job ───────────────────────────────────────────────────────────────────────────────
-
-CUSTOMERS = """Name;Phone
-Good;(202) 555-0134
-Toll-free;833-555-0134
-Canadian;+1 416-555-0134
-Typo;202-555-013
-Again;2025550134
-Not eligible;202-555-9990
-Nobody there;202-555-9992
-First call missed;202-555-9993
-Mishears;202-555-9994
-Blocked;202-555-9995
-Lost answer;202-555-9996
-Hosting fails;202-555-9997
-"""
-
-
-def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line of the demo's file ends in exactly one outcome, and the command with 0."""
-    monkeypatch.setattr(demo, "_SLOWEST_ANSWER", demo._FASTEST_ANSWER)
-    path = tmp_path / "customers.csv"
-    path.write_text(CUSTOMERS)
-    result = CliRunner().invoke(cli, ["demo", str(path), "--json"])
-    assert result.exit_code == 0, result.output
-    outcomes = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {each["outcome"]: each["count"] for each in outcomes} == {
-        "HOSTING_DONE": 5,
-        "NOT_ELIGIBLE": 1,
-        "VERIFICATION_BLOCKED": 2,
-        "HOSTING_FAILED": 1,
-        NOBODY_ANSWERED: 1,
-        "invalid": 1,
-        "duplicate": 1,
-    }
-    assert "line 5: 202-555-013: too short" in result.stderr
-    assert "line 6: 2025550134: duplicate of line 2" in result.stderr
-
-
-def test_the_demo_shows_its_progress_live(tmp_path: Path) -> None:
-    """At a terminal the demo shows bars while it works, and then a table."""
-    path = tmp_path / "customers.csv"
-    path.write_text(f"{NUMBER}\n")
-    code, shown = at_terminal(Sandbox(port=1), "demo", str(path))
-    assert code == 0
-    assert re.search(r"Verified +━+ 1/1", shown)
-    assert re.search(r"OUTCOME +NUMBERS", shown)
-
-
-async def outcomes_of(
-    sandbox: Sandbox, *numbers: str, client: Any = None, heard: str | None = None, **options: Any
-) -> dict[str, str]:
-    """Return what becomes of *numbers* in the whole job; *heard* is what people say they heard."""
-    async with sandbox:
-
-        async def hear(phone_number: str) -> str | None:
-            return heard or sandbox.code_for(phone_number)
-
-        job = Job(
-            client=client or sandbox.client(),
-            hear=hear,
-            service_plan_id="plan",
-            campaign_id=None,
-            loa=demo._LOA,
-            linger=0.01,
-            **options,
-        )
-        await job.run([as_written.read(number) for number in numbers])
-        return job.outcomes
-
-
-async def test_a_wrong_code_is_heard_again() -> None:
-    """A wrong code, also one that gets a 400, means another call, until it is given up."""
-    sandbox = Sandbox(wrong_code="rejected", max_attempts=9)
-    assert await outcomes_of(sandbox, NUMBER, heard="x") == {NUMBER: "VERIFICATION_FAILED"}
-    assert sandbox.world.rings(NUMBER) == 3
-
-
-async def test_a_call_that_may_have_rung_is_not_repeated() -> None:
-    """Where a call's answer was lost its code still counts, but the phone is not rung again."""
-    sandbox = Sandbox()
-    assert await outcomes_of(sandbox, LOST_ANSWER) == {LOST_ANSWER: "HOSTING_DONE"}
-    assert sandbox.world.rings(LOST_ANSWER) == 1
-    sandbox = Sandbox(answer_delay=60)
-    assert await outcomes_of(sandbox, LOST_ANSWER) == {LOST_ANSWER: OUTCOME_UNKNOWN}
-    assert sandbox.world.rings(LOST_ANSWER) == 1
-
-
-async def test_what_takes_too_long_is_said() -> None:
-    """A number that is not ready in time has that as its outcome."""
-    sandbox = Sandbox(loa_delay=None)
-    assert await outcomes_of(sandbox, NUMBER, patience=0.3) == {NUMBER: "not HOSTING_DONE in time"}
-
-
-async def test_a_refused_order_is_the_outcome_of_its_numbers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """An order that fails is told for each of its numbers, and stops no other order."""
-    refused = errors.ConflictError("no", status_code=409, status="ALREADY_EXISTS")
-    monkeypatch.setattr(
-        "sinch_qn.QualifiedNumbersClient.text_enable_numbers", AsyncMock(side_effect=refused)
-    )
-    assert await outcomes_of(Sandbox(), NUMBER, TOLL_FREE) == {
-        NUMBER: "order: refused: ALREADY_EXISTS",
-        TOLL_FREE: "HOSTING_DONE",
-    }
-
-
-async def test_an_error_of_one_number_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a number meets is its own outcome."""
-    get = "sinch_qn.QualifiedNumbersClient.wait_for_state"
-    monkeypatch.setattr(get, AsyncMock(side_effect=errors.ConnectError("no")))
-    assert await outcomes_of(Sandbox(), NUMBER) == {NUMBER: "failed: ConnectError"}

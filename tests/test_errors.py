@@ -29,6 +29,7 @@ from sinch_qn.errors import (
     TokenError,
     TransportError,
     UnexpectedStateError,
+    WebhookError,
     status_error_class,
 )
 from sinch_qn.models import GlobalProcessState, QualifiedNumber
@@ -58,6 +59,7 @@ TABLE: list[tuple[type[SinchError], tuple[type[Exception], ...], Outcome, dict[s
     (PaginationError, (SinchError,), Outcome.UNKNOWN, {}),
     (UnexpectedStateError, (SinchError,), Outcome.UNKNOWN, {"number": NUMBER}),
     (JournalError, (SinchError,), Outcome.UNKNOWN, {}),
+    (WebhookError, (SinchError,), Outcome.NOT_SENT, {}),
 ]
 """Class, bases, the outcome it has unless told, and what it cannot be made without."""
 

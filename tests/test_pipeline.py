@@ -454,12 +454,12 @@ async def test_a_token_endpoint_in_trouble_is_retried() -> None:
 async def test_a_failing_token_endpoint_is_not_hammered() -> None:
     """A thousand calls ask a failing token endpoint no more than once a second together."""
     api = Api(tokens=[answer(500)], calls=[OK])
-    retry = RetryPolicy(random=lambda: 1.0)  # attempts at 0, 0.5, 1.5 and 3.5 s
+    retry = RetryPolicy(random=lambda: 1.0)  # waits of 0.5, 1 and 2 s, and a second more
     to = pipeline(api, auth=oauth2(), retry=retry, quota=RetryQuota(capacity=1e9))
     failures = await asyncio.gather(*(failing(to, SEND_VOICE_CHALLENGE) for _ in range(1000)))
     assert {type(failure) for failure in failures} == {TokenError}
     assert {failure.outcome for failure in failures} == {Outcome.NOT_SENT}
-    assert api.tokens.times == [0.0, 1.5, 3.5]
+    assert api.tokens.times == [0.0, 1.5, 3.5, 6.5]
     assert api.calls.sent == []
 
 

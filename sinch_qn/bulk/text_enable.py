@@ -144,7 +144,7 @@ class TextEnableRun:
         self._wall = wall
         self._jitter = jitter
         self._sleep = sleep
-        self._tried = 0
+        self._pause_due = False
         self._misses = 0
         self._pauses = 0
         self._stopped: str | None = None
@@ -201,8 +201,8 @@ class TextEnableRun:
                     for batch in unknown & hosted:
                         await self._settle(batch, BatchState.ORDERED, note=_FOUND)
                     unknown -= hosted
-        except DeadlineExceededError as error:
-            _log.info("following the orders ends: %s", error)
+        except DeadlineExceededError:
+            _log.info("following the orders ends after %.0f s", self._follow)
 
     async def report(self) -> TextEnableReport:
         """Return how text-enabling stands."""
@@ -244,13 +244,14 @@ class TextEnableRun:
         """
         if self._stopped is not None:
             return False
-        if self._tried:
+        if self._pause_due:
             await self._sleep(self._interval)
+            self._pause_due = False
         call = await self._prepared()
         batch = await self._intend(toll_free=toll_free, region=region)
         if batch is None:
             return False
-        self._tried += 1
+        self._pause_due = True
         await self._record(batch, await self._send(batch, call))
         return True
 
@@ -341,7 +342,8 @@ class TextEnableRun:
                 async for numbers in looks:
                     moved += len(await self._see(numbers))
         except SinchError as error:
-            _log.info("batch %d cannot be looked into: %s", batch.id, error)
+            # By its name alone: a server's words may hold a number.
+            _log.info("batch %d cannot be looked into: %s", batch.id, type(error).__name__)
         return moved
 
     async def _pause(self, error: SinchError | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import aclosing
 from itertools import islice
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sinch_qn import __version__
-from sinch_qn.cli import exits, inputs, sandbox
+from sinch_qn.cli import exits, inputs, runs, sandbox
 from sinch_qn.cli.calling import about, call
 from sinch_qn.cli.exits import Exit
 from sinch_qn.cli.inputs import (
@@ -247,12 +246,22 @@ def run_sandbox(**settings: Any) -> None:
 def run_demo(path: Path | None, *, as_json: bool) -> None:
     """Do the whole job on the sandbox: no account, no phones, no questions.
 
-    The numbers in FILE, or made-up ones, are added, rung, verified and text-enabled.
+    The numbers in FILE, or made-up ones, are added, rung, verified and text-enabled by a run that
+    is killed in the middle and goes on. Leaves demo-report.html here.
     """
     from sinch_qn.cli.demo import demo  # noqa: PLC0415 - 500 ms, when it is needed
 
-    asyncio.run(demo(path, as_json=as_json))
+    demo(path, as_json=as_json)
 
 
-cli.add_command(text_enable)
-cli.add_command(text_enable_toll_free)
+for _command in (
+    text_enable,
+    text_enable_toll_free,
+    runs.run,
+    runs.status,
+    runs.code,
+    runs.recall,
+    runs.free,
+    runs.report,
+):
+    cli.add_command(_command)

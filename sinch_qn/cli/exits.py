@@ -18,9 +18,10 @@ class Exit(enum.IntEnum):
 
     OK = 0
     FAILED = 1
-    """Sinch refused, or its answer cannot be understood; also a code that was wrong."""
+    """Sinch refused, or its answer cannot be understood; also a code that was wrong, or a run in
+    which some numbers need a person."""
     USAGE = 2
-    """Refused here: arguments, files, the environment. Nothing was sent."""
+    """Refused here: arguments, files, the environment, a journal that cannot be used."""
     AUTHENTICATION = 3
     """The credentials were refused, or may not do this."""
     NOT_FOUND = 4
@@ -48,6 +49,10 @@ _IN_DOUBT["text-enable-toll-free"] = _IN_DOUBT["text-enable"]
 
 def explain(error: SinchError, command: str) -> Exit:
     """Say what went wrong, and return the exit code."""
+    if command == "run":
+        say(str(error) or type(error).__name__, "error")
+        say("The same command goes on where this stopped, and rings nobody twice.")
+        return _exit_code(error, command)
     about = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
     say(f"{about}{error or type(error).__name__}", "error")
     code = _exit_code(error, command)
@@ -66,7 +71,7 @@ def explain_interrupt(command: str) -> Exit:
 
 def _exit_code(error: SinchError, command: str) -> Exit:
     match error:
-        case errors.InvalidRequestError():
+        case errors.InvalidRequestError() | errors.JournalError():
             return Exit.USAGE
         case errors.AuthenticationError() | errors.PermissionDeniedError():
             return Exit.AUTHENTICATION

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +54,18 @@ def time(value: str) -> datetime:
     if read.tzinfo is None:
         raise click.BadParameter(f"{value!r} has no time zone: end it with Z for UTC")
     return read
+
+
+_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
+
+
+def duration(value: str) -> float:
+    """Read a duration such as `90`, `15m` or `24h`, in seconds."""
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a duration such as 90, 15m, 24h or 2d")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -139,11 +152,13 @@ def _read(path: Path, column: str | None, *, skip_invalid: bool) -> list[Number]
     return numbers
 
 
-def file_lines(path: Path, column: str | None = None) -> Iterator[GoodLine | BadLine]:
+def file_lines(
+    path: Path, column: str | None = None, *, find_duplicates: bool = True
+) -> Iterator[GoodLine | BadLine]:
     """Read the file at *path*; if its column of numbers is not clear the user is told."""
     from sinch_qn.cli.numbers_file import ColumnError, read_file  # noqa: PLC0415 - as above
 
     try:
-        yield from read_file(path, column=column)
+        yield from read_file(path, column=column, find_duplicates=find_duplicates)
     except ColumnError as error:
         raise click.UsageError(f"{path}: {error}. Say which with --column.") from error

@@ -1,7 +1,7 @@
 """Phone numbers out of CSV files as people have them: good lines and bad lines, none lost.
 
 Read line by line, so a file may be larger than memory. What stays is the number and line of each
-good line, to tell duplicates: about 100 bytes each.
+good line, to tell duplicates: about 100 bytes each, and nothing where duplicates do not matter.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class BadLine:
 
 
 def read_file(
-    path: Path, *, column: str | None = None, ref: str = "ref"
+    path: Path, *, column: str | None = None, ref: str = "ref", find_duplicates: bool = True
 ) -> Iterator[GoodLine | BadLine]:
     """Read the numbers of the file at *path*; see `read_lines`.
 
@@ -69,18 +69,23 @@ def read_file(
         is_utf_16 = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
     encoding = "utf-16" if is_utf_16 else "utf-8-sig"
     with path.open(encoding=encoding, errors="replace", newline="") as lines:
-        yield from read_lines(lines, column=column, ref=ref)
+        yield from read_lines(lines, column=column, ref=ref, find_duplicates=find_duplicates)
 
 
 def read_lines(
-    lines: Iterable[str], *, column: str | None = None, ref: str = "ref"
+    lines: Iterable[str],
+    *,
+    column: str | None = None,
+    ref: str = "ref",
+    find_duplicates: bool = True,
 ) -> Iterator[GoodLine | BadLine]:
     """Read the numbers of CSV *lines*, in their order; blank lines are skipped.
 
     *column* is the heading of the column that holds the numbers, or its index counted from 1; by
     default it is the one with a heading such as `phone`, or in a file without headings the one
-    with a number in it. *ref* is the heading of a column to hand through. Raises `ColumnError`
-    when the column is not clear.
+    with a number in it. *ref* is the heading of a column to hand through. Without
+    *find_duplicates* a repeated number is a good line again, and memory stays flat. Raises
+    `ColumnError` when the column is not clear.
     """
     rows = _rows(lines)
     first = next(rows, None)
@@ -98,7 +103,7 @@ def read_lines(
         except as_written.RefusedNumber as error:
             yield BadLine(line, text or _shown(row), str(error))
             continue
-        before = seen.setdefault(int(number.e164[1:]), line)
+        before = seen.setdefault(int(number.e164[1:]), line) if find_duplicates else line
         if before == line:
             yield GoodLine(line, number, _cell(row, ref_at) or None)
         else:
@@ -125,7 +130,8 @@ def _find_column(row: Sequence[str], column: str | None, *, has_headings: bool) 
             return fitting[0] if fitting else 0
         raise ColumnError(f"which column holds the numbers? There are {_columns(row)}")
     index = _index(row, column) if has_headings else None
-    if index is None and column.isdecimal() and 1 <= int(column) <= len(row):
+    # Python refuses to make an integer of thousands of digits.
+    if index is None and column.isdecimal() and len(column) < 9 and 1 <= int(column) <= len(row):
         index = int(column) - 1
     if index is None:
         raise ColumnError(f"no column {column!r}: there are {_columns(row)}")

@@ -91,7 +91,7 @@ def text_enable(
 
     if blanket_loa == (loa is not None):
         raise click.UsageError("give either --loa FILE or --blanket-loa.")
-    letter = _read_loa(loa) if loa else {"blanket_loa_info": BlanketLoaInfo()}
+    letter = read_loa(loa) if loa else {"blanket_loa_info": BlanketLoaInfo()}
     _check_kind(numbers, toll_free=False)
     request = TextEnableNumbersRequest(
         region_code=region or _region_of(numbers),
@@ -144,7 +144,7 @@ def text_enable_toll_free(
     request = TextEnableTollFreeNumbersRequest(
         region_code=region or _region_of(numbers),
         numbers=[number.e164 for number in numbers],
-        **_read_loa(loa),
+        **read_loa(loa),
         **fields,
     )
     _ask(numbers, request.region_code, yes=yes)
@@ -153,7 +153,7 @@ def text_enable_toll_free(
     say(_LETTER)
 
 
-def _read_loa(path: Path) -> dict[str, Any]:
+def read_loa(path: Path) -> dict[str, Any]:
     """Return the LOA in a JSON file, by its field in the request."""
     from sinch_qn.models import DirectLoaInfo, ResellerLoaInfo  # noqa: PLC0415 - 50 ms
 

@@ -1,4 +1,4 @@
-"""The sandbox's own paths, for people with curl: what was asked, the codes, the clock."""
+"""The sandbox's own paths, for people with curl: what was asked, the codes, the clock, faults."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import attrs
 
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox.answers import order_json, time_json
+from sinch_qn.sandbox.faults import MAKERS, Scripted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +63,36 @@ def _revoke(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
     return {"revoked": sandbox.revoke_tokens()}
 
 
+def _faults(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
+    return [_fault_json(each) for each in sandbox.faults]
+
+
+def _add_fault(sandbox: Sandbox, _: Mapping[str, str], body: Any) -> object:
+    arguments = dict(body)
+    place = {"operation": arguments.pop("operation", None)}
+    place["phone_number"] = arguments.pop("phoneNumber", None)
+    fault = MAKERS[arguments.pop("fault")](**arguments)
+    return _fault_json(sandbox.faults.add(fault, **place))
+
+
+def _clear_faults(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
+    removed = len(sandbox.faults)
+    sandbox.faults.clear()
+    return {"removed": removed}
+
+
+def _fault_json(scripted: Scripted) -> dict[str, object]:
+    fault = scripted.fault
+    return {
+        "fault": fault.kind,
+        "operation": scripted.operation,
+        "phoneNumber": scripted.phone_number,
+        **{name: getattr(fault, name) for name in ("when", "times", "every", "after")},
+        "requests": scripted.requests,
+        "hits": scripted.hits,
+    }
+
+
 CONTROLS: tuple[tuple[str, str, Control], ...] = (
     ("GET", "/_sandbox/state", _state),
     ("GET", "/_sandbox/calls", _calls),
@@ -71,4 +102,7 @@ CONTROLS: tuple[tuple[str, str, Control], ...] = (
     ("POST", "/_sandbox/clock", _advance),
     ("POST", "/_sandbox/orders/{orderId:[^/:]+}:signLoa", _sign_loa),
     ("POST", "/_sandbox/tokens:revoke", _revoke),
+    ("GET", "/_sandbox/faults", _faults),
+    ("POST", "/_sandbox/faults", _add_fault),
+    ("DELETE", "/_sandbox/faults", _clear_faults),
 )

@@ -26,6 +26,7 @@ from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.retry import RetryPolicy, RetryRule
 from sinch_qn.sandbox.answers import HANDLERS, error_json, event_json
 from sinch_qn.sandbox.controls import CONTROLS
+from sinch_qn.sandbox.faults import Answer, Fault, Faults
 from sinch_qn.sandbox.rules import BrokenRulesError, Violation, read_rules
 from sinch_qn.sandbox.world import Clock, Event, Order, Refusal, Settings, World
 from sinch_qn.webhooks import sign
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from sinch_qn.sandbox.rules import Rules
 
 TOKEN = "token"  # noqa: S105 - the name under which token requests are counted
+_COUNTED = (*(operation.id for operation in OPERATIONS), TOKEN)
 _PROJECT = "/v1/projects/{projectId}"
 _ISSUED = 10_000
 """How many tokens are remembered; the oldest are then as unknown as made-up ones."""
@@ -52,15 +54,11 @@ _DELIVERIES = 3
 
 
 class Calls:
-    """How often the sandbox was asked: by operation, and by number where the path names one.
-
-    Every request counts, refused ones too; `World.rings` says how often a phone rang.
-    """
+    """A count of requests: by operation, and by number where the path names one."""
 
     def __init__(self) -> None:
-        ids = [*(operation.id for operation in OPERATIONS), TOKEN]
-        self._totals: Counter[str] = Counter(dict.fromkeys(ids, 0))
-        self._by_number: dict[str, Counter[str]] = {each: Counter() for each in ids}
+        self._totals: Counter[str] = Counter(dict.fromkeys(_COUNTED, 0))
+        self._by_number: dict[str, Counter[str]] = {each: Counter() for each in _COUNTED}
 
     def add(self, operation_id: str, phone_number: str = "") -> None:
         """Count one request."""
@@ -69,11 +67,11 @@ class Calls:
             self._by_number[operation_id][phone_number] += 1
 
     def count(self, operation_id: str, phone_number: str) -> int:
-        """Return how often an operation was asked for one number; an unknown operation raises."""
+        """Return an operation's count for one number; an unknown operation raises."""
         return self._by_number[operation_id][phone_number]
 
     def total(self, operation_id: str) -> int:
-        """Return how often an operation was asked, or `"token"`; an unknown one raises."""
+        """Return the count of an operation, or of `"token"`; an unknown one raises."""
         if operation_id not in self._totals:
             raise KeyError(operation_id)
         return self._totals[operation_id]
@@ -116,6 +114,11 @@ class Sandbox(Settings):
 
     world: World = attrs.field(init=False)
     calls: Calls = attrs.field(init=False, factory=Calls)
+    """How often the sandbox was asked; every request counts, refused ones too."""
+    done: Calls = attrs.field(init=False, factory=Calls)
+    """How often it did what it was asked, whatever became of the answer."""
+    faults: Faults = attrs.field(init=False, factory=lambda: Faults(_COUNTED, TOKEN), repr=False)
+    """What is to go wrong."""
     violations: list[Violation] = attrs.field(init=False, factory=list)
     """What in requests broke the API's description, as it was seen."""
     callbacks: Counter[str] = attrs.field(init=False, factory=Counter)
@@ -256,14 +259,25 @@ class Sandbox(Settings):
     async def _exchange(
         self, operation_id: str, request: web.Request, work: Callable[[bytes], web.Response]
     ) -> web.StreamResponse:
-        """Answer one request: the only way to the world, and so where faults are to be scripted.
-
-        A fault may act before the *work* is done, instead of it, or on the answer after it.
-        """
-        self.calls.add(operation_id, request.match_info.get("phoneNumber", ""))
+        """Answer one request: the only way to the world, and so where its faults happen."""
+        phone_number = request.match_info.get("phoneNumber", "")
+        self.calls.add(operation_id, phone_number)
         body = await request.read()
         if self.latency:
             await asyncio.sleep(self.latency)
+        fault = self.faults.strike(operation_id, phone_number)
+        if fault is None:
+            return self._do(work, body)
+        if fault.revokes:
+            self.revoke_tokens()
+        if fault.when == "before":
+            await asyncio.sleep(fault.delay)
+            return self._do(work, body)
+        good = self._do(work, body) if fault.when == "after" else web.Response()
+        await asyncio.sleep(fault.delay)
+        return await _spoilt(fault, good, request)
+
+    def _do(self, work: Callable[[bytes], web.Response], body: bytes) -> web.Response:
         response = work(body)
         if self.world.events or self.world.next_due != self._next_look:
             self._wake()
@@ -280,11 +294,15 @@ class Sandbox(Settings):
                 return _refused("NOT_FOUND", "The project could not be found.")
             try:
                 asked = rules.check(path, list(request.query.items()), body)
-                return _json(HANDLERS[operation_id](self.world, asked))
+                answer = _json(HANDLERS[operation_id](self.world, asked))
             except BrokenRulesError as error:
                 return self._broken(error.violations)
             except Refusal as refusal:
+                if refusal.status == "INTERNAL":
+                    self.done.add(operation_id, path.get("phoneNumber", ""))
                 return _refused(refusal.status, str(refusal), refusal.fields)
+            self.done.add(operation_id, path.get("phoneNumber", ""))
+            return answer
 
         return await self._exchange(operation_id, request, work)
 
@@ -331,6 +349,7 @@ class Sandbox(Settings):
                 del self._tokens[next(iter(self._tokens))]
             token = secrets.token_urlsafe(24)
             self._tokens[token] = self.clock.now() + self.token_lifetime
+            self.done.add(TOKEN)
             answer = {"access_token": token, "token_type": "bearer", "scope": ""}
             return _json({**answer, "expires_in": int(self.token_lifetime)})
 
@@ -438,6 +457,31 @@ def _is_loopback(host: str) -> bool:
 
 
 # Answers.
+
+
+async def _spoilt(fault: Fault, good: web.Response, request: web.Request) -> web.StreamResponse:
+    """Send what *fault* makes of the *good* answer."""
+    body = good.body if isinstance(good.body, bytes) else b""
+    answer = fault.spoil(Answer.of(body, status=good.status, headers=good.headers))
+    if answer is None:
+        _hang_up(request, at_once=True)
+        return good
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = answer.length
+    sent = 0
+    with suppress(ConnectionError):  # hung up on us: some faults wait for just that
+        await response.prepare(request)
+        for piece in answer.pieces:
+            await response.write(piece)
+            sent += len(piece)
+    if answer.length is not None and sent < answer.length:
+        _hang_up(request)
+    return response
+
+
+def _hang_up(request: web.Request, *, at_once: bool = False) -> None:
+    if request.transport is not None:
+        request.transport.abort() if at_once else request.transport.close()
 
 
 def _json(

@@ -1,0 +1,182 @@
+"""The command line as people use it: in a process of its own, at a terminal, beside a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from sinch_qn.sandbox import Sandbox
+
+COMMAND = [sys.executable, "-m", "sinch_qn.cli"]
+PATIENCE = 20.0
+"""Seconds after which something that was waited for has failed to come."""
+
+
+@contextmanager
+def running(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """Run *sandbox* on a thread of its own: commands run an event loop of theirs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
+        yield sandbox
+        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def eventually(is_so: Callable[[], object]) -> None:
+    """Wait until *is_so*, for a while."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def answering(sandbox: Sandbox, codes: Path, numbers: list[str]) -> Iterator[None]:
+    """Have people write the code of each call into the file *codes*, as they hear it."""
+    over = threading.Event()
+
+    def answer() -> None:
+        heard = dict.fromkeys(numbers, 0)
+        while not over.wait(0.02):
+            for number, calls in heard.items():
+                rings = sandbox.world.rings(number)
+                code = sandbox.code_for(number)
+                if rings > calls and code is not None:
+                    heard[number] = rings
+                    with codes.open("a") as file:
+                        file.write(f"{number},{code}\n")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process of its own, which does not outlive this."""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [*COMMAND, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(env or {})},
+    ) as running_process:
+        try:
+            yield running_process
+        finally:
+            running_process.kill()
+
+
+def finish(command: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Return exit code, standard output and standard error of a command that ends."""
+    out, err = command.communicate(timeout=PATIENCE)
+    assert "Traceback" not in err
+    return command.returncode, out, err
+
+
+class Terminal:
+    """A command at a pseudo-terminal: what is on its screen, and a keyboard."""
+
+    def __init__(self, env: dict[str, str], *arguments: str) -> None:
+        self._master, terminal = pty.openpty()
+        environment = {**os.environ, **env, "COLUMNS": "120", "TERM": "xterm"}
+        environment.pop("NO_COLOR", None)
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            [*COMMAND, *arguments],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_control_terminal,  # noqa: PLW1509 - one thread here matters: the child's
+        )
+        os.close(terminal)
+        self.raw = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    @property
+    def screen(self) -> str:
+        """What was shown, without colours and movements."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._master, text.encode())
+
+    def expect(self, text: str) -> None:
+        """Wait until *text* is shown, after what was expected before."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.screen:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.screen}"
+            assert self._read(), f"the command ended without {text!r}: {self.screen}"
+
+    def finish(self, *, again: str = "") -> int:
+        """Read until the command ends; return its exit code.
+
+        Python misses a Ctrl-C just before it reads: a person presses it *again*.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self._read():
+            assert time.monotonic() < deadline, self.screen
+            if again and not select.select([self._master], [], [], 1.0)[0]:
+                self.type(again)
+        assert "Traceback" not in self.screen
+        return self._process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        """Take what is shown next; say whether there may be more."""
+        if not select.select([self._master], [], [], 0.5)[0]:
+            return True
+        try:
+            piece = os.read(self._master, 65536)
+        except OSError:  # the terminal's last user has gone
+            return False
+        self.raw += piece.decode(errors="replace")
+        return bool(piece)
+
+
+def at_terminal(
+    sandbox: Sandbox, *arguments: str, answer: str = "", raw: bool = False
+) -> tuple[int, str]:
+    """Run a command at a terminal, answer its question; return exit code and screen."""
+    with Terminal(sandbox.environment(), *arguments) as terminal:
+        if answer:
+            terminal.expect("[y/N]")
+            terminal.type(answer)
+        code = terminal.finish(again="\x03" if answer == "\x03" else "")
+        return code, terminal.raw if raw else terminal.screen
+
+
+def _control_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -1,0 +1,542 @@
+"""Laws of `sinch-qn run` and its companions: what is asked, resumed, taken in and told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sinch_qn.bulk import ChallengeState, Entry
+from sinch_qn.cli import codes, display, inputs
+from sinch_qn.cli.commands import cli
+from sinch_qn.cli.exits import Exit
+from sinch_qn.cli.numbers_file import GoodLine, read_lines
+from sinch_qn.cli.plan import Plan
+from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.sandbox import Sandbox
+from tests.command import PATIENCE, Terminal, answering, eventually, finish, process, running
+
+NUMBERS = [f"+1202555{n:04}" for n in range(100, 130)]
+ONE, TWO, THREE = NUMBERS[:3]
+NOT_ELIGIBLE, BLOCKED, LOST_ANSWER = "+12025559990", "+12025559995", "+12025559996"
+RUN = ("run", "numbers.csv", "--journal", "run.db")
+TAKES = "number and code>"
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Run a sandbox, whose numbers are eligible; work in a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    with running(Sandbox()) as sandbox:
+        sandbox.add([*NUMBERS, BLOCKED, LOST_ANSWER])
+        sandbox.add([NOT_ELIGIBLE], State.NOT_ELIGIBLE)
+        for name, value in sandbox.environment().items():
+            monkeypatch.setenv(name, value)
+        yield sandbox
+
+
+@pytest.fixture
+def qn(sandbox: Sandbox) -> Callable[..., Result]:
+    """Run a command here; no expected failure may leave a traceback."""
+
+    def qn(*arguments: str, stdin: str | None = None) -> Result:
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.alarm(int(PATIENCE))
+        try:
+            result = CliRunner().invoke(cli, arguments, input=stdin)
+        finally:
+            signal.alarm(0)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+        return result
+
+    return qn
+
+
+def _give_up(*_: object) -> None:
+    raise TimeoutError("the command does not end")
+
+
+def write(*numbers: str) -> None:
+    """Write the file of numbers."""
+    Path("numbers.csv").write_text("phone\n" + "".join(f"{number}\n" for number in numbers))
+
+
+def counts(qn: Callable[..., Result]) -> dict[str, int]:
+    """Return how many numbers are in each state, those that are in none left out."""
+    shown = json.loads(qn("status", "run.db", "--json").stdout)["counts"]
+    return {state: count for state, count in shown.items() if count}
+
+
+def rings(sandbox: Sandbox, *numbers: str) -> list[int]:
+    """Return how often each phone rang."""
+    return [sandbox.world.rings(number) for number in numbers]
+
+
+# ── What is said and asked first ────────────────────────────────────────────────────────────────
+
+
+def test_what_will_be_rung_is_said_first(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """Host, project, how many, at what rate and until when; without a yes nobody is rung."""
+    write(ONE, "(202) 555-0101", "2025550100", "202-555-010")
+    result = qn(*RUN, "--rate", "2", "--max-ringing", "7")
+    assert result.exit_code == Exit.USAGE
+    assert f"Project {sandbox.project_id} at {sandbox.base_url}." in result.stderr
+    assert "2 new numbers, 0 already in run.db (0 settled). Bad lines: 1, dup" in result.stderr
+    assert "2 to ring, at most 2 a second and 7 phones at once: until " in result.stderr
+    assert "numbers.csv:4: +12025550100: duplicate of line 2" in result.stderr
+    assert "numbers.csv:5: 202-555-010: too short" in result.stderr
+    assert "Ring 2 phones now? There is no terminal to ask at: repeat it with --yes" in (
+        result.stderr
+    )
+    assert not any(sandbox.calls.totals().values())
+    assert not Path("run.db").exists()
+
+
+def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]) -> None:
+    """A mistake in the options exits with 2 and makes no journal."""
+    write(ONE)
+    Path("loa.json").write_text("{}")
+    for options, reason in (
+        (["--calling-hours", "9-5"], "is not a window"),
+        (["--calling-hours", "09:00-17:00", "--default-zone", "Mars"], "no such time zone"),
+        (["--code-timeout", "soon"], "is not a duration"),
+        (["--rate", "0"], "0"),
+        (["--text-enable"], "needs --service-plan-id, and either --loa FILE or --blanket-loa"),
+        (["--text-enable", "--service-plan-id", "p", "--loa", "loa.json"], "expected"),
+        (["--campaign-id", "c"], "no --text-enable"),
+        (["--column", "Mobile"], "no column 'Mobile'"),
+    ):
+        result = qn(*RUN, "--yes", *options)
+        assert result.exit_code == Exit.USAGE, options
+        assert reason in result.stderr
+        assert not Path("run.db").exists()
+
+
+def test_a_journal_of_another_project_is_refused(
+    qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal rings for one project only: another is told before the question."""
+    write(NOT_ELIGIBLE)
+    qn(*RUN, "--yes")
+    monkeypatch.setenv("SINCH_PROJECT_ID", "5a4db0c5-0000-4000-8000-000000000002")
+    result = qn(*RUN)
+    assert result.exit_code == Exit.USAGE
+    assert "belongs to project" in result.stderr
+    assert "Ring" not in result.stderr
+
+
+def test_a_trial_adds_the_first_that_are_not_settled(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`--limit 2` takes two that are not settled yet; the next trial takes the next."""
+    sandbox.add([ONE, TWO], State.VERIFIED)
+    write("x", *NUMBERS[:5])
+    trial = qn(*RUN, "--yes", "--limit", "2")
+    assert "A trial: 2 of the new ones are added." in trial.stderr
+    assert (trial.exit_code, counts(qn)) == (0, {"skipped": 2})
+    sandbox.add(NUMBERS[2:5], State.VERIFIED)
+    assert qn(*RUN, "--yes", "--limit", "2").exit_code == 0
+    assert counts(qn) == {"skipped": 4}
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 5, "invalid": 1}
+
+
+def test_a_plan_takes_no_memory() -> None:
+    """The numbers of a file are kept on disk, duplicates and all."""
+    lines = (f"202{exchange}{n:04}\n" for exchange in (555, 556, 555) for n in range(2_000))
+    plan = Plan()
+    tracemalloc.start()
+    try:
+        plan.read(read_lines(lines, find_duplicates=False))
+        plan.compare(
+            Entry(number=f"+1202555{n:04}", state=ChallengeState.VERIFIED) for n in range(1_500)
+        )
+        added = sum(1 for _ in plan.additions(None))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (plan.new, plan.known, plan.settled, plan.duplicates) == (2_500, 1_500, 1_500, 2_000)
+    assert added == 4_000
+    assert plan.to_add(5) == 5
+    assert len(list(plan.notes())) == 0, "the first twenty are in the journal"
+    assert peak < 500_000
+
+
+def test_a_file_is_read_without_a_memory_of_duplicates() -> None:
+    """Where duplicates do not matter a repeated number is a good line again."""
+    lines = list(read_lines(["2025550134\n", "2025550134\n"], find_duplicates=False))
+    assert [isinstance(line, GoodLine) for line in lines] == [True, True]
+
+
+# ── From the first call to the last code ────────────────────────────────────────────────────────
+
+
+def test_all_verified_is_0_and_people_work_is_1(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """A run exits with 0 if every number is verified, with 1 if some need a person."""
+    write(*NUMBERS[:5])
+    with answering(sandbox, Path("codes.csv"), NUMBERS[:5]):
+        result = qn(*RUN, "--yes", "--codes", "codes.csv", "--rate", "50")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"verified\t5\t{ONE}\t\n"
+    write(*NUMBERS[:5], BLOCKED)
+    result = qn(*RUN, "--yes", "--csv", "results.csv", "--report", "report.html")
+    assert result.exit_code == Exit.FAILED
+    assert "blocked\t1\t+12025559995\tSinch takes no more codes for it" in result.stdout
+    assert "Some need a person: sinch-qn status run.db" in result.stderr
+    assert rings(sandbox, *NUMBERS[:5]) == [1] * 5
+    rows = list(csv.DictReader(Path("results.csv").read_text().splitlines()))
+    assert [row["state"] for row in rows] == ["verified"] * 5 + ["blocked"]
+    assert "orders@sinch.com" in Path("report.html").read_text()
+
+
+def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
+    """At a terminal the run asks first, and then takes NUMBER CODE while it shows itself."""
+    write(ONE, TWO)
+    with Terminal({}, *RUN, "--codes", "codes.csv") as terminal:
+        terminal.expect("Ring 2 phones now? [y/N]")
+        terminal.type("y\n")
+        terminal.expect(TAKES)
+        eventually(lambda: sandbox.code_for(ONE) and sandbox.code_for(TWO))
+        terminal.expect("awaiting code")
+        terminal.type("what?\n")
+        terminal.expect("warning: expected a number and its code")
+        terminal.type("\x1b[A(202) 555-0100 \x15202 555-0100 xx\x7f\x7f")
+        terminal.type(f"{sandbox.code_for(ONE)}\r")
+        terminal.expect("verified")
+        terminal.type(f"{TWO},{sandbox.code_for(TWO)}\n")
+        assert terminal.finish() == 0
+        assert "\x1b[?25h" in terminal.raw, "the cursor is shown again"
+    assert sandbox.calls.total("verifyVoiceChallenge") == 2
+
+
+def test_a_no_rings_nobody(sandbox: Sandbox) -> None:
+    """Anything but a yes ends it, and nothing was done."""
+    write(ONE)
+    with Terminal({}, *RUN) as terminal:
+        terminal.expect("[y/N]")
+        terminal.type("n\n")
+        assert terminal.finish() == Exit.INTERRUPTED
+    assert not any(sandbox.calls.totals().values())
+
+
+def test_a_growing_file_of_codes_is_followed(sandbox: Sandbox) -> None:
+    """Codes are read as lines end; what is wrong is told by line; no code is shown."""
+    write(ONE, TWO)
+    path = Path("codes.csv")
+    with process(*RUN, "--yes", "--codes", str(path)) as command:
+        eventually(lambda: sandbox.code_for(ONE) and sandbox.code_for(TWO))
+        one, two = sandbox.code_for(ONE) or "", sandbox.code_for(TWO) or ""
+        path.write_text(f"\ufeffnumber;code\n\n{ONE};{one};Ada\nhello\n+12025550199;77777\n")
+        eventually(lambda: State.VERIFIED is sandbox.world.get(ONE).state)
+        with path.open("a") as file:
+            file.write(f'"(202) 555-0101";"{two[:2]}')
+            file.flush()
+            assert command.stderr is not None
+            told = ""
+            while "line 6 is not ended yet" not in told:
+                told += command.stderr.readline()
+            assert sandbox.calls.total("verifyVoiceChallenge") == 1
+            file.write(f'{two[2:]}"\n')
+        code, out, err = finish(command)
+    err = told + err
+    assert code == 0, err
+    assert "codes.csv:4: expected a number and its code" in err
+    assert "codes.csv:5: phone_number: +1202•••0199 is not in this run" in err
+    assert "codes.csv:3: a code of 4 digits, but line 5 has a longer one" in err
+    assert "77777" not in out + err
+    for each in (one, two):
+        assert f";{each}" not in out + err
+        assert f" {each}" not in out + err
+
+
+def test_an_old_code_is_not_taken_for_a_later_call(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """A file of codes is read on where it was left: a restart hands in nothing twice."""
+    write(ONE)
+    path = Path("codes.csv")
+    with process(*RUN, "--yes", "--codes", str(path)) as command:
+        eventually(lambda: sandbox.code_for(ONE))
+        path.write_text(f"{ONE},x\n")
+        eventually(lambda: sandbox.calls.total("verifyVoiceChallenge") == 1)
+        eventually(lambda: "awaiting_code" in counts(qn))
+        command.send_signal(signal.SIGINT)
+        assert finish(command)[0] == Exit.INTERRUPTED
+    assert qn("recall", "run.db", ONE).stdout == f"{ONE}\tpending\n"
+    with process(*RUN, "--yes", "--codes", str(path)) as command:
+        eventually(lambda: sandbox.world.rings(ONE) == 2)
+        with path.open("a") as file:
+            file.write(f"{ONE},{sandbox.code_for(ONE)}\n")
+        assert finish(command)[0] == 0
+    assert sandbox.calls.total("verifyVoiceChallenge") == 2
+
+
+def test_codes_and_recalls_come_from_other_processes(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`code` and `recall` reach a live run through its journal; `status` shows it meanwhile."""
+    write(ONE, TWO)
+    with process(*RUN, "--yes") as command:
+        eventually(lambda: Path("run.db").exists() and sandbox.code_for(TWO))
+        eventually(lambda: counts(qn) == {"awaiting_code": 2})
+        with process(*RUN, "--yes") as second:
+            code, _, err = finish(second)
+        assert code == Exit.USAGE
+        assert "another run is using this journal" in err
+        assert qn("recall", "run.db", "202-555-0101").exit_code == 0
+        eventually(lambda: sandbox.world.rings(TWO) == 2)
+        heard = sandbox.code_for(ONE) or ""
+        done = qn("code", "run.db", ONE, heard)
+        assert done.stdout == f"{ONE}\taccepted\n"
+        assert heard not in done.output.replace(ONE, "")
+        done = qn("code", "run.db", TWO, stdin=f"{sandbox.code_for(TWO)}\n")
+        assert done.stdout == f"{TWO}\taccepted\n"
+        assert finish(command)[0] == 0
+    for refused in (("code", "run.db", ONE, "1234"), ("code", "run.db", THREE, "1234")):
+        assert qn(*refused).exit_code == Exit.USAGE
+    assert f"{ONE}: phone_number" in qn("recall", "run.db", ONE).stderr
+    assert rings(sandbox, ONE, TWO) == [1, 2]
+
+
+def test_what_is_missing_is_added(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """With `--add-missing` numbers that Sinch does not know are added, and rung once eligible."""
+    new = "+14165550134"
+    write(new, "+12125559990")
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"failed": 2}
+    Path("run.db").unlink()
+    with process(*RUN, "--yes", "--add-missing", "--recheck", "0.1") as command:
+        eventually(lambda: sandbox.calls.total("sendVoiceChallenge"))
+        qn("code", "run.db", new, sandbox.code_for(new) or "")
+        code, out, _ = finish(command)
+    assert code == Exit.FAILED
+    assert "verified\t1" in out
+    assert "failed\t1" in out
+
+
+# ── Stopped and resumed ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_same_command_goes_on(
+    sandbox: Sandbox, qn: Callable[..., Result], how: signal.Signals
+) -> None:
+    """However a run was stopped, the same command ends it, and no phone rings twice."""
+    write(*NUMBERS)
+    sandbox.latency = 0.02
+    command = (*RUN, "--yes", "--codes", "codes.csv", "--rate", "60", "--max-ringing", "60")
+    with answering(sandbox, Path("codes.csv"), NUMBERS):
+        with process(*command) as first:
+            eventually(lambda: sandbox.calls.total("sendVoiceChallenge") >= 10)
+            first.send_signal(how)
+            code, _, err = finish(first)
+        if how is signal.SIGKILL:
+            assert code == -how
+        else:
+            assert code == Exit.INTERRUPTED
+            assert "what is in flight finishes" in err
+            assert f"goes on where this stopped: sinch-qn {' '.join(command)}" in err
+            assert not {"calling", "verifying", "unknown"} & counts(qn).keys()
+        assert sum(rings(sandbox, *NUMBERS)) < len(NUMBERS)
+        with process(*command) as second:
+            code, out, err = finish(second)
+    assert code == 0, err
+    assert "0 new numbers, 30 already in run.db" in err
+    assert "verified\t30" in out
+    assert rings(sandbox, *NUMBERS) == [1] * 30
+
+
+def test_a_second_ctrl_c_does_not_wait(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """Who presses Ctrl-C twice has the shell back at once; what was in flight is unknown."""
+    write(ONE, TWO)
+    with process(*RUN, "--yes", "--rate", "2") as command:
+        assert command.stderr is not None
+        eventually(lambda: sandbox.world.rings(ONE))
+        sandbox.latency = 60.0
+        eventually(lambda: sandbox.calls.count("sendVoiceChallenge", TWO))
+        command.send_signal(signal.SIGINT)
+        while "in flight" not in command.stderr.readline():
+            pass
+        command.send_signal(signal.SIGINT)
+        code, _, err = finish(command)
+    assert code == Exit.INTERRUPTED
+    assert "goes on where this stopped" in err
+    assert counts(qn) == {"awaiting_code": 1, "unknown": 1}
+
+
+def test_refused_credentials_stop_the_run(
+    qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no number can pass ends the run at once, and it is said how it goes on."""
+    write(ONE)
+    monkeypatch.setenv("SINCH_KEY_SECRET", "canary")
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == Exit.AUTHENTICATION
+    assert "The same command goes on" in result.stderr
+    assert "canary" not in result.output
+    assert counts(qn) == {"pending": 1}
+
+
+# ── What is shown ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_machines_get_a_line_for_each_event(sandbox: Sandbox) -> None:
+    """With `--json` each event is an object on a line, and the last has the counts; no codes."""
+    Path("numbers.csv").write_text(f"phone,ref\n{ONE},ticket 7\n202-555-010,\n")
+    with (
+        answering(sandbox, Path("codes.csv"), [ONE]),
+        process(*RUN, "--yes", "--json", "--codes", "codes.csv") as command,
+    ):
+        code, out, _ = finish(command)
+    *events, last = (json.loads(line) for line in out.splitlines())
+    assert code == Exit.FAILED
+    assert [event["event"] for event in events] == ["call", "called", "code", "verified"][-3:]
+    assert {event["phoneNumber"] for event in events} == {ONE}
+    assert {event["ref"] for event in events} == {"ticket 7"}
+    assert last["event"] == "finished"
+    assert (last["counts"]["verified"], last["counts"]["invalid"]) == (1, 1)
+    heard = Path("codes.csv").read_text().strip().partition(",")[2]
+    assert f'"{heard}"' not in out
+
+
+def test_a_reader_that_goes_away_ends_the_run(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """`sinch-qn run --json | head -1` ends, quietly, and leaves nothing in flight."""
+    write(*NUMBERS)
+    with process(*RUN, "--yes", "--json", "--rate", "30") as command:
+        assert command.stdout is not None
+        assert json.loads(command.stdout.readline())["event"] == "called"
+        command.stdout.close()
+        _, err = command.communicate(timeout=20)
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    assert "calling" not in counts(qn)
+
+
+def test_status_names_those_who_need_a_person(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """`status` shows the counts, and for the first that need a person what to do next."""
+    write("202-555-010", BLOCKED, LOST_ANSWER, ONE)
+    sandbox.add([ONE], State.VERIFIED)
+    qn(*RUN, "--yes", "--code-timeout", "0.1")
+    lines = qn("status", "run.db").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [
+        *("skipped", "blocked", "unknown", "invalid"),
+        *(BLOCKED, LOST_ANSWER, "202-555-010"),
+    ]
+    assert lines[6].split("\t")[3] == "Correct line 2 of the input, then add it again."
+    status = json.loads(qn("status", "run.db", "--json", "--first", "2").stdout)
+    assert [each["number"] for each in status["needs_a_person"]] == [BLOCKED, LOST_ANSWER]
+    assert qn("status", "numbers.csv").exit_code == Exit.USAGE
+
+
+def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:
+    """`report` writes the page and the table, or prints an object for each number."""
+    write(NOT_ELIGIBLE, ONE)
+    assert qn(*RUN, "--limit", "1", "--yes").exit_code == Exit.FAILED
+    assert qn("report", "run.db").exit_code == Exit.USAGE
+    done = qn("report", "run.db", "--html", "r.html", "--csv", "r.csv", "--json")
+    assert done.exit_code == 0
+    assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [NOT_ELIGIBLE]
+    assert Path("r.html").stat().st_size > 1000
+    assert NOT_ELIGIBLE in Path("r.csv").read_text()
+    assert str(Path("r.html").absolute()) in done.stderr
+
+
+def test_what_is_verified_is_ordered_once(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """`--text-enable` orders what is verified; said again it orders what is new, and no more."""
+    sandbox.add([ONE, "+18335550134", TWO], State.VERIFIED)
+    write(ONE, "+18335550134")
+    Path("loa.json").write_text(json.dumps({"directLoaInfo": _LOA}))
+    order = ("--text-enable", "--service-plan-id", "p", "--loa", "loa.json")
+    blanket = qn(*RUN, "--yes", *order[:3], "--blanket-loa")
+    assert blanket.exit_code == Exit.FAILED
+    assert "1 verified numbers are in no order; 1 are toll-free, which needs --loa" in (
+        blanket.stderr
+    )
+    Path("run.db").unlink()
+    sandbox.add([ONE], State.VERIFIED)
+    sandbox.world.orders.clear()
+    assert "now, then order SMS for what is verified? There" in qn(*RUN, *order).stderr
+    result = qn(*RUN, "--yes", *order)
+    assert result.exit_code == 0, result.output
+    assert sorted(len(order.numbers) for order in sandbox.world.orders.values()) == [1, 1]
+    write(TWO)
+    assert qn(*RUN, "--yes", *order).exit_code == 0
+    assert len(sandbox.world.orders) == 3
+    batches = json.loads(qn("status", "run.db", "--json").stdout)["batches"]
+    assert {batch["state"] for batch in batches} == {"ordered"}
+    assert {batch["order_id"] for batch in batches} == set(sandbox.world.orders)
+
+
+_PERSON = {"firstName": "A", "lastName": "B", "email": "a@example.com"}
+_ADDRESS = dict.fromkeys(
+    ["buildingNumber", "street", "city", "state", "postalCode", "country"], "x"
+)
+_LOA = {"authorisedPerson": _PERSON, "address": _ADDRESS, "currentVoiceCarrier": "x"}
+
+
+# ── Small things ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "code"),
+    [
+        ("+12025550134,0417", "+12025550134", "0417"),
+        ("+12025550134\t0417\tAda", "+12025550134", "0417"),
+        ('"(202) 555-0134";="0417"', "(202) 555-0134", "0417"),
+        ("(202) 555-0134 0417", "(202) 555-0134", "0417"),
+        ("202-555-0134, '0417", "202-555-0134", "0417"),
+    ],
+)
+def test_a_code_is_read_as_people_write_it(text: str, number: str, code: str) -> None:
+    """Any separator will do, and zeros stay."""
+    assert codes.split(text) == (number, code)
+
+
+@pytest.mark.parametrize("text", ["", "0417", "+12025550134", "+12025550134,", ",0417"])
+def test_half_a_line_is_no_code(text: str) -> None:
+    """Without a number or a code a line is refused."""
+    with pytest.raises(ValueError, match="expected a number and its code"):
+        codes.split(text)
+
+
+def test_durations_have_units() -> None:
+    """A duration is seconds, or has its unit."""
+    read = [inputs.duration(text) for text in ("90", "1.5s", "15m", "24h", "2d")]
+    assert read == [90.0, 1.5, 900.0, 86_400.0, 172_800.0]
+    with pytest.raises(click.BadParameter):
+        inputs.duration("-1")
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (36_000, "10.0 h")])
+def test_time_left_is_rounded(seconds: float, shown: str) -> None:
+    """An estimate is shown as coarse as it is."""
+    assert display._rounded(seconds) == shown
+
+
+def test_nobody_sits_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in the background leaves the terminal's keyboard alone."""
+    monkeypatch.setattr("sys.stdin", _FakeTerminal())
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
+    assert not codes.Typed.is_possible()
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
+    assert codes.Typed.is_possible()
+
+
+class _FakeTerminal:
+    """A terminal that is nobody's."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 0

@@ -1,0 +1,70 @@
+"""Laws of the demo: it takes every number all the way, across a crash, and rings nobody twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from sinch_qn.cli import demo
+from tests.command import Terminal, finish, process
+
+CUSTOMERS = """Name;Phone
+Good;(202) 555-0134
+Toll-free;833-555-0134
+Other;+1 202-555-0135
+Typo;202-555-013
+Again;2025550134
+Not eligible;202-555-9990
+Nobody there;202-555-9992
+First call missed;202-555-9993
+Mishears;202-555-9994
+Blocked;202-555-9995
+Lost answer;202-555-9996
+Hosting fails;202-555-9997
+"""
+
+
+def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line ends in exactly one outcome, across a kill -9, and no phone rings unasked.
+
+    At a terminal the run is shown as it goes, and the cursor is there again at the end.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("customers.csv").write_text(CUSTOMERS)
+    before = time.monotonic()
+    with Terminal({}, "demo", "customers.csv", "--json") as terminal:
+        assert terminal.finish() == 0, terminal.screen
+        shown, raw = terminal.screen, terminal.raw
+    assert time.monotonic() - before < 30
+    outcomes = [json.loads(line) for line in re.findall(r'^{"outcome".*}', shown, re.MULTILINE)]
+    assert {each["outcome"]: each["count"] for each in outcomes} == {
+        "hosting_done": 5,
+        "failed": 1,
+        "blocked": 2,
+        "hosting_failed": 1,
+        "expired": 1,
+        "invalid": 1,
+        "duplicate": 1,
+    }
+    assert re.search(r"kill -9 after \d+ calls", shown)
+    assert re.search(r"8 phones rang; \d+ of them again .*, and 0 without being asked", shown)
+    assert "awaiting code" in shown
+    assert raw.rindex("\x1b[?25h") > raw.rindex("\x1b[?25l")
+    assert "Hosting failed" in Path(demo.REPORT).read_text()
+    assert str(Path(demo.REPORT).absolute()) in shown
+
+
+def test_a_demo_that_cannot_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its run fails the demo fails, too, with the same code; nothing was killed then."""
+    monkeypatch.chdir(tmp_path)
+    Path("customers.csv").write_text("+12025550134\n")
+    Path(demo.REPORT).mkdir()
+    with process("demo", "customers.csv") as command:
+        code, _, err = finish(command)
+    assert code == 2
+    assert demo.REPORT in err
+    assert "kill" not in err

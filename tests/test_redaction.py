@@ -1,0 +1,422 @@
+"""Canaries are planted where secrets are, and then searched for in all that comes out.
+
+Secrets, tokens and codes come out nowhere; LOA data only in its request; phone numbers in data and
+files that are the operator's own, but in no log line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import io
+import json
+import logging
+import pickle
+import re
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError, errors
+from sinch_qn.auth import Token
+from sinch_qn.bulk import MemoryJournal, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk.report import write_csv, write_html, write_json_lines
+from sinch_qn.cli.commands import cli
+from sinch_qn.models import (
+    Address,
+    AuthorizedPerson,
+    DirectLoaInfo,
+    TextEnableNumbersRequest,
+    VerifyVoiceChallengeRequest,
+)
+from sinch_qn.sandbox import Sandbox
+from sinch_qn.sandbox.world import World
+
+NUMBER, OTHER, LOST = "+12025550134", "+12025550135", "+12025559996"
+NUMBERS = (NUMBER, OTHER, LOST)
+
+KEY_ID, SECRET, TOKEN = "canary-key-id", "canary-secret", "canary-token-of-32-characters-xx"
+CODE, WRONG = "C0DEcanary", "WR0NGcanary"
+LOA = DirectLoaInfo(
+    authorised_person=AuthorizedPerson(
+        first_name="FirstCanary", last_name="LastCanary", email="person@canary.example"
+    ),
+    address=Address(
+        building_number="BuildingCanary",
+        street="StreetCanary",
+        city="CityCanary",
+        state="StateCanary",
+        postal_code="PostalCanary",
+        country="CountryCanary",
+    ),
+    current_voice_carrier="CarrierCanary",
+)
+PEOPLE = re.findall(r"[A-Za-z@.]+[Cc]anary(?:\.example)?", str(attrs.asdict(LOA)))
+BASIC = base64.b64encode(f"{KEY_ID}:{SECRET}".encode()).decode()
+SECRETS = [SECRET, BASIC, TOKEN, CODE, WRONG, *PEOPLE]
+
+
+def leaks(text: str) -> list[str]:
+    """Return the canaries in *text*."""
+    return [canary for canary in SECRETS if canary.lower() in text.lower()]
+
+
+def shown(error: BaseException) -> str:
+    """Return all that a program would print, log or store of *error*."""
+    buffer = io.StringIO()
+    traceback.TracebackException.from_exception(error, capture_locals=False).print(file=buffer)
+    # Our own source lines, quoted by the traceback, are no leak.
+    text = "\n".join(line for line in buffer.getvalue().splitlines() if not line.startswith("    "))
+    chain = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    text += "".join(f"{each!r} {each} {vars(each)}" for each in chain)
+    for each in (pickle.dumps(error), pickle.dumps(error, 0), pickle.dumps(copy.deepcopy(error))):
+        text += each.decode("latin-1")
+    return text
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """Log everything there is, from whatever library, and return it as formatted text."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("sinch_qn", "asyncio", "aiohttp.client", "aiohttp.internal", "aiohttp.server"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    return lambda: caplog.text + "".join(str(vars(record)) for record in caplog.records)
+
+
+@pytest.fixture
+def coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every call read out the canary code."""
+    monkeypatch.setattr(World, "_new_code", lambda _: CODE)
+
+
+def order(**changes: Any) -> TextEnableNumbersRequest:
+    """Return an order with canaries in its letter."""
+    request = TextEnableNumbersRequest(
+        region_code="US", numbers=[NUMBER], service_plan_id="plan", direct_loa_info=LOA
+    )
+    return attrs.evolve(request, **changes)
+
+
+# What our own things show of themselves.
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        BasicAuth(KEY_ID, SECRET),
+        OAuth2(KEY_ID, SECRET),
+        Token(TOKEN, 0.0, 1.0),
+        QualifiedNumbersClient("project", OAuth2(KEY_ID, SECRET)),
+        Sandbox(key_id=KEY_ID, key_secret=SECRET, webhook_secret=TOKEN),
+        LOA,
+        order(),
+        VerifyVoiceChallengeRequest(code=CODE),
+        [{"in": {"a structure": order()}}],
+    ],
+    ids=lambda thing: type(thing).__name__,
+)
+def test_nothing_shows_what_is_in_it(thing: object) -> None:
+    """Credentials, tokens, codes and letters are in no repr or text, however deep inside."""
+    assert leaks(f"{thing!r} {thing} {[thing]} {thing:}") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["authorised_person.email", "address.street", "current_voice_carrier"]
+)
+async def test_a_refused_letter_is_not_shown(path: str) -> None:
+    """What is wrong with a letter is told by its field's name: not by it, or by what is beside."""
+    *outer, name = path.split(".")
+    loa: Any = attrs.evolve(getattr(LOA, outer[0]) if outer else LOA, **{name: "StreetCanary\0"})
+    if outer:
+        changes: dict[str, Any] = {outer[0]: loa}
+        loa = attrs.evolve(LOA, **changes)
+    async with QualifiedNumbersClient("project", BasicAuth(KEY_ID, SECRET)) as client:
+        with pytest.raises(errors.InvalidRequestError, match=name) as caught:
+            await client.text_enable_numbers(order(direct_loa_info=loa))
+    assert leaks(shown(caught.value)) == []
+
+
+# A server that repeats what it was sent.
+
+
+def _answer(status: str, body: bytes, *headers: bytes) -> bytes:
+    head = [f"HTTP/1.1 {status}".encode(), b"Content-Length: %d" % len(body), *headers]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def _in_json(status: str, template: str) -> Callable[[bytes, bytes], bytes]:
+    """Return a JSON answer whose `%s` are all that was sent."""
+
+    def answer(head: bytes, body: bytes) -> bytes:
+        text = json.dumps((head + body).decode("latin-1"))[1:-1]
+        return _answer(status, template.replace("%s", text).encode())
+
+    return answer
+
+
+ECHOES: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "no HTTP": lambda head, body: b"GARBAGE " + head.replace(b"\r\n", b" ") + body + b"\r\n\r\n",
+    "bad header": lambda head, body: b"HTTP/1.1 200 OK\r\nbad " + head + body + b"\r\n\r\n",
+    "NUL in header": lambda _, body: b"HTTP/1.1 200 OK\r\nX: \0" + body + b"\r\n\r\n",
+    "header too long": lambda head, _: b"HTTP/1.1 200 OK\r\nX: " + head[-99:] * 999,
+    "bad length": lambda _, body: b"HTTP/1.1 200 OK\r\nContent-Length: " + body + b"\r\n\r\n",
+    "bad chunk": lambda head, body: (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + head + body
+    ),
+    "cut in the head": lambda head, body: b"HTTP/1.1 200 OK\r\n" + head + b"\r\nX: " + body,
+    "cut in the body": lambda head, body: (
+        b"HTTP/1.1 200 OK\r\n" + head + b"\r\nContent-Length: 9999\r\n\r\n" + body
+    ),
+    "reason": lambda _, body: _answer("500 " + body.decode("latin-1"), b"{}"),
+    "encoding": lambda _, body: _answer("200 OK", b"{}", b"Content-Encoding: " + body),
+    "redirect": lambda _, body: _answer("302 Found", b"", b"Location: http://x/?" + body),
+    "HTML": lambda head, body: _answer("502 Bad Gateway", b"<pre>" + head + body),
+    "half JSON": lambda head, body: _answer("200 OK", b'{"phoneNumber": "' + head + body),
+    "wrong type": _in_json("200 OK", '{"phoneNumber": ["%s"], "hostingOrderId": ["%s"]}'),
+    "wrong time": _in_json("200 OK", '{"phoneNumber": "1", "createdTime": "%s"}'),
+    "error in a 200": _in_json("200 OK", '{"error": {"message": "%s", "status": "%s"}}'),
+    "message": _in_json("400 Bad Request", '{"code": "400", "message": "%s", "status": "%s"}'),
+    "wrapped": _in_json("409 Conflict", '{"error": {"code": 409, "message": "%s"}}'),
+    "details": _in_json(
+        "400 Bad Request",
+        '{"message": "", "details": [{"fieldViolations": [{"field": "%s", "description": "%s"}]}]}',
+    ),
+    "challenge": lambda head, _: _answer("401 No", b"{}", b"WWW-Authenticate: " + head[-200:]),
+}
+
+
+@asynccontextmanager
+async def echoing(make: Callable[[bytes, bytes], bytes]) -> AsyncIterator[str]:
+    """Run a server that answers with what it was sent, in two pieces; give its address.
+
+    At `/token` it issues the canary token without ado.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
+            body = await reader.readexactly(int(length[1])) if length else b""
+            answer = make(head.partition(b"\r\n")[2].strip(), body)
+            if head.startswith(b"POST /token "):
+                answer = _answer("200 OK", json.dumps({"access_token": TOKEN}).encode())
+            at = answer.find(b"\r\n\r\n") + 4
+            for piece in (answer[:at], answer[at:]):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("token", ["/token", "/echo-token", None])
+async def test_an_echo_of_the_request_is_not_repeated(
+    echo: str, token: str | None, log: Callable[[], str]
+) -> None:
+    """A server that sends back credentials, code and letter has them in no error and no log."""
+    async with echoing(ECHOES[echo]) as url:
+        auth = OAuth2(KEY_ID, SECRET, token_url=url + token) if token else BasicAuth(KEY_ID, SECRET)
+        async with QualifiedNumbersClient(
+            "project", auth, base_url=url, retry=RetryPolicy(max_attempts=1)
+        ) as client:
+            for call in (
+                lambda: client.verify_voice_challenge(NUMBER, CODE),
+                lambda: client.text_enable_numbers(order()),
+            ):
+                with pytest.raises(SinchError) as caught:
+                    await call()
+                assert leaks(shown(caught.value)) == []
+    assert leaks(log()) == []
+    assert NUMBER not in log()
+
+
+def test_covering_leaves_the_rest_as_it_was() -> None:
+    """Only what repeats a secret is covered; short words of a letter blot out nothing."""
+    details = [{"fieldViolations": [{"field": "code", "description": f"{CODE}: no"}], "n": 400}]
+    error = errors.BadRequestError(
+        f"US: {CODE} is bad", status_code=400, code="400", details=details
+    )
+    errors.cover(error, [CODE, "US", "", "4"])
+    assert str(error) == "HTTP 400: US: ••• is bad: code: •••: no"
+    assert (error.status_code, error.code, error.details[0]["n"]) == (400, "400", 400)
+    assert details[0]["fieldViolations"] == [{"field": "code", "description": f"{CODE}: no"}]
+
+
+# A whole life, with everything logged.
+
+
+async def test_a_life_with_everything_logged(
+    coded: None, log: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG, in asyncio's debug mode, no line has a secret, a code, a letter or a number."""
+    asyncio.get_running_loop().set_debug(True)
+    failures: list[SinchError] = []
+    async with (
+        Sandbox(key_id=KEY_ID, key_secret=SECRET, wrong_code="rejected") as sandbox,
+        sandbox.client() as client,
+    ):
+        sandbox.add(NUMBERS)
+        await client.send_voice_challenge(NUMBER)
+        for call in (
+            lambda: client.verify_voice_challenge(NUMBER, WRONG),
+            lambda: client.send_voice_challenge(LOST),
+            lambda: client.get_number("+12025550199"),
+            lambda: client.text_enable_numbers(order(numbers=[OTHER])),
+        ):
+            with pytest.raises(SinchError) as caught:
+                await call()
+            failures.append(caught.value)
+        sandbox.revoke_tokens()
+        await client.verify_voice_challenge(NUMBER, CODE)
+        await client.text_enable_numbers(order())
+        async for _ in client.list_numbers():
+            pass
+        await client.delete_number(NUMBER)
+        tokens = list(sandbox._tokens)
+    assert "sinch_qn" in {record.name for record in caplog.records}
+    text = log()
+    assert leaks(text) == []
+    assert not [token for token in tokens if token in text]
+    assert not [number for number in (*NUMBERS, "2025550134") if number in text]
+    for failure in failures:
+        assert leaks(shown(failure)) == []
+        assert not [token for token in tokens if token in shown(failure)]
+
+
+# A run, and what is left of it.
+
+
+async def test_a_run_leaves_no_code_behind(
+    coded: None, log: Callable[[], str], tmp_path: Path
+) -> None:
+    """Once numbers are settled no code is in the journal's bytes, an event, a note or a report."""
+    path = tmp_path / "run.db"
+    events: list[object] = []
+    async with (
+        Sandbox(key_id=KEY_ID, key_secret=SECRET) as sandbox,
+        sandbox.client() as client,
+    ):
+        sandbox.add([NUMBER, OTHER])
+        run = VoiceChallengeRun(client, SqliteJournal(path), max_codes=1)
+        async with run:
+            await run.add([(NUMBER, "ref"), OTHER])
+
+            async def answer() -> None:
+                async for event in run.events():
+                    events.append(event)
+                    if event.what == "called":
+                        code = WRONG if event.number == OTHER else CODE
+                        await run.submit_code(event.number, code)
+
+            answering = asyncio.create_task(answer())
+            async with asyncio.timeout(20):
+                report = await run.finish()
+            rows = list(report.rows())
+            written = repr((report, rows, await run.result(NUMBER)))
+        await answering
+    assert {row.number: row.state.value for row in rows} == {NUMBER: "verified", OTHER: "failed"}
+    _check_journal(path)
+    write_csv(rows, tmp_path / "report.csv")
+    write_json_lines(rows, tmp_path / "report.jsonl")
+    write_html(rows, tmp_path / "report.html")
+    for name in ("report.csv", "report.jsonl", "report.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert NUMBER in text or name == "report.html"
+        assert leaks(text) == [], name
+    assert leaks(written + repr(events)) == []
+    assert leaks(log()) == []
+    assert not [number for number in NUMBERS if number in log()]
+
+
+def _check_journal(path: Path) -> None:
+    """Look through the file and what SQLite may have left beside it."""
+    files = list(path.parent.iterdir())
+    assert path in files
+    for file in files:
+        assert leaks(file.read_bytes().decode("latin-1")) == [], file
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+async def test_an_echoed_code_is_not_noted(tmp_path: Path) -> None:
+    """A code that the server repeats in its refusal comes into no note of the run."""
+    notes: list[str | None] = []
+
+    def make(_: bytes, body: bytes) -> bytes:
+        number = {"phoneNumber": NUMBER, "globalProcessState": "GLOBAL_PROCESS_STATE_ELIGIBLE"}
+        if body:
+            text = json.dumps({"code": "400", "message": f"wrong: {body.decode('latin-1')}"})
+            return _answer("400 Bad Request", text.encode())
+        return _answer("200 OK", json.dumps({**number, "qualifiedNumbers": [number]}).encode())
+
+    async with echoing(make) as url:
+        auth = BasicAuth(KEY_ID, SECRET)
+        async with QualifiedNumbersClient("project", auth, base_url=url) as client:
+            run = VoiceChallengeRun(client, MemoryJournal(), max_codes=1)
+            async with run:
+                await run.add([NUMBER])
+
+                async def answer() -> None:
+                    async for event in run.events():
+                        notes.append(event.note)
+                        if event.what == "called":
+                            await run.submit_code(NUMBER, CODE)
+
+                answering = asyncio.create_task(answer())
+                async with asyncio.timeout(20):
+                    report = await run.finish()
+                notes += [row.note for row in report.rows()]
+            await answering
+    assert any("•••" in (note or "") for note in notes)
+    assert leaks(repr(notes)) == []
+
+
+# The command line.
+
+
+def test_the_command_line_shows_no_secret(coded: None, tmp_path: Path) -> None:
+    """Commands print numbers and never a key, a token, a code or a letter, failing or not."""
+    loa = tmp_path / "loa.json"
+    letter = {"current" + "VoiceCarrier": "CarrierCanary", "address": {"street": "StreetCanary"}}
+    loa.write_text(json.dumps({"directLoaInfo": letter}))
+
+    async def play() -> list[str]:
+        async with Sandbox(key_id=KEY_ID, key_secret=SECRET) as sandbox:
+            sandbox.add([NUMBER, OTHER])
+
+            async def run(*arguments: str, key: str = SECRET) -> str:
+                env = {**sandbox.environment(), "SINCH_KEY_SECRET": key}
+                result = await asyncio.to_thread(
+                    CliRunner().invoke, cli, arguments, env=env, input=""
+                )
+                text = "".join(traceback.format_exception(result.exception))
+                return f"{arguments[0]}: {result.output}{text if result.exception else ''}"
+
+            return [
+                await run("send", NUMBER, "--yes"),
+                await run("verify", NUMBER, WRONG),
+                await run("verify", NUMBER, CODE),
+                await run("verify", OTHER, CODE),
+                await run("verify", OTHER, CODE + "\x00"),
+                await run("list", "--json"),
+                await run("get", NUMBER, "+12025550199"),
+                await run("get", NUMBER, key="canary-secret-that-is-wrong"),
+                await run("get", NUMBER, key="canary-secret with a space"),
+                await run("text-enable", NUMBER, "--yes", "--loa", str(loa), "--service-plan-id=x"),
+            ]
+
+    outputs = asyncio.run(play())
+    assert any(NUMBER in output for output in outputs)
+    assert [output for output in outputs if leaks(output)] == []
