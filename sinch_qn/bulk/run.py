@@ -387,8 +387,10 @@ class VoiceChallengeRun:
         problem = new.problem or self._problem(new.number)
         if problem is None:
             return Entry(number=new.number, ref=new.ref, line=at, region=region_of(new.number))
+        text = str(new.number)[:100].encode(errors="backslashreplace").decode()
         return Entry(
-            number=str(new.number)[:100].encode(errors="backslashreplace").decode(),
+            # Each bad line of a file is a row of its own, also where two say the same.
+            number=text if new.line is None else f"{text} (line {new.line})",
             ref=new.ref,
             line=at,
             state=ChallengeState.INVALID,
