@@ -81,7 +81,7 @@ def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
     parts = _split(value)
     if parts is None:
         raise InvalidRequestError(f"{field}: {_shown_url(value)} is not an https:// address")
-    if parts.username is not None or parts.query or parts.fragment:
+    if parts.username is not None or "?" in value or "#" in value:  # an empty one, too
         raise InvalidRequestError(f"{field}: no user, query or fragment may be in the address")
     if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
         raise InvalidRequestError(

@@ -59,6 +59,9 @@ class QualifiedNumbersClient:
     its effect. What cannot be taken back (a call, an order) is repeated only when it surely did
     not happen.
 
+    The `(operationId)` that ends a method's description is its operation in the Qualified Numbers
+    API reference, as `openapi/qualified-numbers.yaml` describes it.
+
     A client belongs to the event loop of its first call. Close it, or use `async with`.
     """
 
@@ -93,6 +96,7 @@ class QualifiedNumbersClient:
         base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
         self.project_id = project_id
         self.base_url = base_url
+        self.max_connections = None if session is not None else max_connections
         self._pipeline = Pipeline(
             root=f"{base_url}/v1/projects/{project_id}",
             auth=auth,
@@ -156,7 +160,8 @@ class QualifiedNumbersClient:
 
         Without *states*: all ten, in the order of a number's life. *region_code* is `US` or `CA`,
         *order_by* `createdTime` or `updatedTime`, *page_size* a wish that the server may overrule.
-        Memory holds one page at a time. (listQualifiedNumbers)
+        Memory holds one page at a time. Raises `InvalidRequestError`, `NotFoundError` (the
+        project), and `PaginationError` if a page token comes back. (listQualifiedNumbers)
         """
         for state in [_checks.check_state(state) for state in states or LIFE]:
             listing = self.list_number_pages(
@@ -238,7 +243,8 @@ class QualifiedNumbersClient:
 
         Email the invoices that show your ownership to orders@sinch.com (1 to 3 working days), or
         prove it by a voice challenge. The API documents no maximum; Sinch's dashboard takes 500
-        numbers at a time. Never resent once it may have arrived. (addQualifiedNumbers)
+        numbers at a time. Raises `InvalidRequestError`, `NotFoundError` (the project). Never
+        resent once it may have arrived. (addQualifiedNumbers)
         """
         numbers = _checks.check_phone_numbers(phone_numbers, "phone_numbers")
         answer = await self._pipeline.call(
@@ -258,9 +264,9 @@ class QualifiedNumbersClient:
     ) -> str:
         """Order SMS for 1 to 500 verified numbers; return the hosting order's id.
 
-        The Letter of Authorization goes to the email address in *request*, to be signed. Never
-        resent once it may have arrived: a second order would send a second letter.
-        (textEnableNumbers)
+        The Letter of Authorization goes to the email address in *request*, to be signed. Raises
+        `InvalidRequestError`, `NotFoundError`. Never resent once it may have arrived: a second
+        order would send a second letter. (textEnableNumbers)
         """
         body = _checks.check_text_enable(request, self.project_id)
         answer = await self._pipeline.call(
@@ -309,8 +315,8 @@ class QualifiedNumbersClient:
         """Hand in the code that the call spoke; look at the answer's `global_process_state`.
 
         A wrong code may be answered with a number that is VERIFICATION_FAILED or _BLOCKED, or with
-        an error: the reference does not say. Never resent once it may have arrived, as attempts
-        are limited. (verifyVoiceChallenge)
+        an error: the reference does not say. Raises `InvalidRequestError`, `NotFoundError`. Never
+        resent once it may have arrived, as attempts are limited. (verifyVoiceChallenge)
         """
         return await self._pipeline.call(
             VERIFY_VOICE_CHALLENGE,
@@ -331,6 +337,7 @@ class QualifiedNumbersClient:
 
         Raises `UnexpectedStateError` once none of *states* can be reached any more, and
         `DeadlineExceededError` after *timeout* seconds. Passing faults do not end the wait.
+        (getQualifiedNumber, again and again)
         """
         return await waiting.wait_for_state(
             lambda number: self.get_number(number, retry=retry),

@@ -72,6 +72,7 @@ class SinchError(Exception):
         self.message = message
         """What went wrong; for an answered error, the server's own words."""
         self.outcome = outcome or self._default_outcome
+        """Whether the call can have had its effect: look here before you repeat it."""
         self.attempts = attempts
         """How many times the request was tried, this failure included."""
 

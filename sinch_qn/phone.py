@@ -47,7 +47,7 @@ _ELSEWHERE = frozenset(
 )
 _PLUS_ONE = re.compile(r"\+1[2-9][0-9]{9}", re.ASCII)
 
-TOLL_FREE_PREFIXES = tuple(f"+1{code}" for code in (800, 822, 833, 844, 855, 866, 877, 888))
+TOLL_FREE_PREFIXES = tuple(f"+1{code}" for code in (800, 833, 844, 855, 866, 877, 888))
 
 
 def region_of(phone_number: str) -> Literal["US", "CA"] | None:

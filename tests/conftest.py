@@ -6,12 +6,15 @@ import asyncio
 import functools
 import inspect
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any, ParamSpec
 
+import aiolimiter  # noqa: F401 - RateLimit loads it late: that may block once, and not in a test
 import aioresponses.core
+import pytest
 from aiohttp import ClientResponse
+from blockbuster import blockbuster_ctx
 
 pytest_plugins = ("pytester",)
 
@@ -25,6 +28,23 @@ if "stream_writer" in inspect.signature(ClientResponse).parameters:
             super().__init__(*args, **kwargs)
 
     vars(aioresponses.core)["ClientResponse"] = _MockResponse
+
+
+_WATCHED = {"auth", "client", "paging", "pipeline", "rate_limit", "transport", "waiting"}
+"""The tests of what a call goes through. Others read reports or run servers in the loop."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test of the client in which our code blocks the event loop.
+
+    The sandbox is left out: it reads its description of the API when it starts.
+    """
+    if request.module.__name__.removeprefix("tests.test_") not in _WATCHED:
+        yield
+        return
+    with blockbuster_ctx("sinch_qn", excluded_modules=["sinch_qn.sandbox"]):
+        yield
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):

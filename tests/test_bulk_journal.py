@@ -7,6 +7,8 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +50,15 @@ class Kind(NamedTuple):
                 "UPDATE numbers SET state = 'pending', attempt = 0 WHERE number = ?", (number,)
             )
         database.close()
+
+    def outcomes(self, operation: str) -> list[str | None]:
+        """Return what is logged of *operation*, by number."""
+        if self.path is None:
+            assert isinstance(self.journal, MemoryJournal)
+            return [o for key, o in sorted(self.journal._acts.items()) if key[0] == operation]
+        query = "SELECT outcome FROM acts WHERE operation = ? ORDER BY number"
+        with closing(sqlite3.connect(self.path)) as database:
+            return [outcome for (outcome,) in database.execute(query, (operation,))]
 
     def codes(self) -> list[str]:
         """Return the codes that are kept."""
@@ -233,6 +244,19 @@ class TestContract:
         assert taken is not None
         assert taken[1] == "1111"
         assert taken[0].codes_used == 2
+
+    async def test_a_refused_code_is_not_tried_again(self, journal: Journal) -> None:
+        """Rule 15: the code that comes back is the one in hand, none that was refused before."""
+        await called(journal, NUMBER)
+        for code in ("1111", "2222"):
+            await journal.submit_code(NUMBER, code, 1.0)
+        await journal.take_code(NUMBER, 1.0)
+        await happen(journal, NUMBER, E.WRONG)
+        await journal.take_code(NUMBER, 1.0)
+        await happen(journal, NUMBER, E.NOT_VERIFIED)
+        taken = await journal.take_code(NUMBER, 1.0)
+        assert taken is not None
+        assert taken[1] == "2222"
 
     async def test_a_person_who_was_asked_may_say_the_same(self, journal: Journal) -> None:
         """Rule 15: the code that a person is asked for once more is no duplicate then."""
@@ -442,6 +466,36 @@ class TestContract:
         assert entry is not None
         assert entry.batch == first.id
         assert not can_be_enabled(entry)
+
+    async def test_a_batch_is_settled_from_where_it_was_seen(self, journal: Journal) -> None:
+        """Rule 23: a batch that has moved on meanwhile is left alone, and so are its numbers."""
+        await journal.add([Entry(number=NUMBER, state=S.VERIFIED, remote=G.VERIFIED)])
+        batch = await journal.take_batch(toll_free=False, region=None, limit=9, at=1.0)
+        assert batch is not None
+        lost, ordered, freed = BatchState.UNKNOWN, BatchState.ORDERED, BatchState.NOT_SENT
+        settle = partial(journal.settle_batch, order_id=None, note=None)
+        assert await settle(batch.id, ordered)
+        before = await journal.batches()
+        assert not await settle(batch.id, freed, note="freed", only_from=[lost])
+        assert not await settle(batch.id, freed, only_from=[])
+        assert not await settle(batch.id + 1, freed)
+        assert await journal.batches() == before
+        assert before[0].numbers == (NUMBER,)
+        assert await settle(batch.id, freed, only_from=[lost, ordered])
+        (after,) = await journal.batches()
+        assert (after.state, after.numbers) == (freed, ())
+
+    async def test_a_number_that_was_added_has_an_outcome(self, kind: Kind) -> None:
+        """P8: what Sinch says of a number that was added is the outcome of adding it."""
+        wanted = numbers(5)
+        await kind.journal.add([Entry(number=number) for number in wanted])
+        for number in wanted:
+            await happen(kind.journal, number, E.ADD)
+        learnt = (E.LEARNT, E.NOTHING_TO_DO, E.CANNOT, E.BLOCKED)
+        for number, event in zip(wanted, learnt, strict=False):
+            await happen(kind.journal, number, event, remote=G.ELIGIBLE)
+        await happen(kind.journal, wanted[-1], E.CANNOT)  # it is still not known there
+        assert kind.outcomes("add") == ["done"] * 4 + [None]
 
     async def test_many_at_once(self, journal: Journal) -> None:
         """Callers that come at the same time are each served, and none twice."""

@@ -197,13 +197,22 @@ def test_a_code_whose_answer_was_lost(error: SinchError) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [number(G.VERIFICATION_FAILED), number(G.VERIFICATION_PENDING), number(None), *REJECTED],
+    [number(G.VERIFICATION_FAILED), *REJECTED],
     ids=name,
 )
 def test_a_wrong_code(wrong: QualifiedNumber | SinchError) -> None:
-    """Rule 14: a 200 with another state and a 4xx are both a wrong code, until they are used up."""
+    """Rule 14: a 200 that is FAILED and a 4xx are both a wrong code, until they are used up."""
     assert verified(wrong).state is S.AWAITING_CODE
     assert verified(wrong, codes_used=3).state is S.FAILED
+
+
+@pytest.mark.parametrize(
+    "unclear", [number(G.VERIFICATION_PENDING), number(None), number(G("GLOBAL_PROCESS_STATE_NEW"))]
+)
+def test_an_answer_that_does_not_say(unclear: QualifiedNumber) -> None:
+    """Rule 15: a 200 that does not say whether the code was right is looked into, a bit later."""
+    entry = verified(unclear)
+    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.LOOK, 105.0)
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,32 @@ def test_the_pace_is_kept_and_a_late_turn_lends_nothing() -> None:
     assert made.wait(100.0) == pytest.approx(0.5)
 
 
+def called(made: Pacing, number: str, now: float) -> None:
+    """Take a slot, and commit the intent at once."""
+    made.take(number, now)
+    made.rings(number, now)
+
+
+def test_a_slot_is_held_from_its_intent() -> None:
+    """Rule 9: the ring window begins with the intent, however long its permit took."""
+    made = pacing(max_ringing=1, calls_per_second=1000.0)
+    made.take("a", 0.0)
+    assert made.wait(1000.0) is None
+    made.rings("a", 1000.0)
+    assert made.wait(1001.0) == pytest.approx(89.0)
+
+
 def test_a_slot_is_held_until_the_window_ends_or_a_code_comes() -> None:
     """Rule 9: so many phones ring at once; a code, or the end of its window, frees a slot."""
     made = pacing(max_ringing=2, calls_per_second=1000.0)
-    made.take("a", 0.0)
-    made.take("b", 1.0)
+    called(made, "a", 0.0)
+    called(made, "b", 1.0)
     assert made.ringing == 2
     assert made.wait(10.0) == pytest.approx(80.0)
     made.release("a")
     made.release("a")
     assert made.wait(10.0) == 0
-    made.take("c", 10.0)
+    called(made, "c", 10.0)
     assert made.wait(90.9) == pytest.approx(0.1)
     assert made.wait(91.0) == 0
     assert made.ringing == 1
@@ -62,9 +77,9 @@ def test_a_slot_outlives_a_restart_and_is_moved_by_a_recall() -> None:
     made.restore("b", 40.0)
     assert made.wait(0.0) == pytest.approx(30.0)
     assert made.wait(30.0) == 0
-    made.take("b", 30.0)
+    called(made, "b", 30.0)
     assert made.ringing == 1
-    made.take("c", 31.0)
+    called(made, "c", 31.0)
     assert made.wait(41.0) == pytest.approx(79.0)
 
 

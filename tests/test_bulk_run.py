@@ -84,6 +84,7 @@ class Sinch:
 
     project_id = "project"
     base_url = "https://api.example"
+    max_connections: int | None = None
 
     def __init__(
         self, known: Iterable[str] = (), state: G = G.ELIGIBLE, *, latency: float = 0.1
@@ -640,6 +641,39 @@ async def test_a_404_whose_look_up_is_cut_off() -> None:
     (entry,) = journal.rows()
     assert (entry.state, entry.attempt) == (S.PENDING, 0)
     assert not sinch.rings
+
+
+@virtual_clock
+async def test_a_refused_code_whose_look_up_is_cut_off() -> None:
+    """Rule 14: a code that was refused stays refused, also if the look behind it is cut off."""
+    sinch, journal = Sinch([NUMBER]), MemoryJournal()
+
+    def refuse(operation: Operation[Any], _: str | None) -> SinchError | None:
+        if operation is VERIFY_VOICE_CHALLENGE:
+            sinch.latency = 10_000.0
+            return BadRequestError("the code 1234 is wrong", status_code=400)
+        return None
+
+    sinch.before = refuse
+    async with run_of(sinch, journal, drain_timeout=1.0) as run:
+        await run.add([NUMBER])
+        await until(lambda: NUMBER in sinch.codes)
+        await until(lambda: sinch.count(SEND_VOICE_CHALLENGE) == 1)
+        await asyncio.sleep(1.0)
+        await run.submit_code(NUMBER, "1234")
+        await until(lambda: sinch.count(GET_NUMBER) == 2)
+    (entry,) = journal.rows()
+    assert (entry.state, entry.codes_used, entry.codes_waiting) == (S.AWAITING_CODE, 1, 0)
+    assert "1234" not in str(entry.note)
+
+
+def test_no_more_at_once_than_connections() -> None:
+    """Rule 1: nothing queues after an intent, so a run keeps to its client's connections."""
+    sinch = Sinch()
+    sinch.max_connections = 2
+    assert run_of(sinch, MemoryJournal())._scheduler.concurrency == 2
+    sinch.max_connections = None
+    assert run_of(sinch, MemoryJournal())._scheduler.concurrency == 50
 
 
 async def test_a_full_disk_stops_the_run(tmp_path: Path) -> None:

@@ -113,18 +113,112 @@ async def test_its_files_are_their_owners_only(path: Path) -> None:
     await journal.close()
 
 
+def is_readable(path: Path) -> bool:
+    """Say whether the code's bytes are in any of the journal's files."""
+    return any(CODE.encode() in file.read_bytes() for file in path.parent.iterdir())
+
+
+async def is_erased(path: Path) -> bool:
+    """Say whether the code's bytes go, or are gone, from all of the journal's files."""
+    for _ in range(200):
+        if not is_readable(path):
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def verified(journal: SqliteJournal, path: Path) -> None:
+    """Have a number verified by the code, which is in a file until then."""
+    await called(journal)
+    await journal.submit_code(NUMBER, CODE, 2.0)
+    await journal.take_code(NUMBER, 2.0)
+    assert is_readable(path)
+    await journal.apply([Change(number=NUMBER, event=E.VERIFIED, at=3.0)])
+
+
 async def test_an_erased_code_is_in_no_file(path: Path) -> None:
-    """Rule 16: when a number has settled, its code's bytes are in none of the journal's files."""
+    """Rule 16: soon after a number has settled, its code's bytes are in none of the files."""
+    journal = await opened(path)
+    companion = await opened(path, running=False)
+    await verified(journal, path)
+    assert await is_erased(path)
+    await journal.close()
+    await companion.close()
+    assert not is_readable(path)
+
+
+async def test_a_busy_journal_erases_codes_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 16: codes go from the log while one write follows the other, not once all is done."""
+    monkeypatch.setattr(module, "_EMPTYING", 0.05)
+    journal = await opened(path)
+    busy = True
+
+    async def write() -> None:
+        while busy:
+            await journal.add([Entry(number=NUMBER)])
+
+    writers = [asyncio.create_task(write()) for _ in range(2)]
+    await verified(journal, path)
+    assert await is_erased(path)
+    busy = False
+    await asyncio.gather(*writers)
+    await journal.close()
+
+
+async def test_a_closed_journal_holds_no_erased_code(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 16: a code that was erased just before the close is in no file, though others stay."""
+    monkeypatch.setattr(module, "_EMPTYING", 1000.0)
+    companion = await opened(path)
+    journal = SqliteJournal(path)
+    await journal.open(MINE, running=False)
+    await verified(journal, path)
+    assert is_readable(path)
+    await journal.close()
+    assert not is_readable(path)
+    await companion.close()
+
+
+async def test_a_code_that_a_crash_left_is_erased(path: Path) -> None:
+    """Rule 16: what a killed run had erased, but not from its log, goes with the next opening."""
     journal = await opened(path)
     await called(journal)
     await journal.submit_code(NUMBER, CODE, 2.0)
     await journal.take_code(NUMBER, 2.0)
-    assert any(CODE.encode() in file.read_bytes() for file in path.parent.iterdir())
+    beside = sqlite3.connect(path)
+    beside.execute("BEGIN")
+    beside.execute("SELECT count(*) FROM numbers").fetchone()  # keeps the log as it is
     await journal.apply([Change(number=NUMBER, event=E.VERIFIED, at=3.0)])
-    query(path, "PRAGMA wal_checkpoint(TRUNCATE)")
-    assert not any(CODE.encode() in file.read_bytes() for file in path.parent.iterdir())
     await journal.close()
-    assert not any(CODE.encode() in file.read_bytes() for file in path.parent.iterdir())
+    beside.rollback()
+    assert is_readable(path)
+    journal = await opened(path)
+    assert await is_erased(path)
+    await journal.close()
+    beside.close()
+
+
+async def test_a_reader_does_not_stop_the_journal(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 16: while another process reads, the journal goes on; codes go once that has ended."""
+    monkeypatch.setattr(module, "_EMPTYING", 0.05)
+    journal = await opened(path)
+    await called(journal, "+12025550199")
+    reader = sqlite3.connect(path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM numbers").fetchone()
+    await verified(journal, path)
+    await asyncio.sleep(0.2)
+    assert is_readable(path)
+    entry = await journal.get(NUMBER)
+    assert entry is not None
+    assert entry.state is S.VERIFIED
+    assert await journal._read(lambda db: db.execute("PRAGMA busy_timeout").fetchone()) == (30000,)
+    reader.close()
+    assert await is_erased(path)
+    await journal.close()
 
 
 # ---- locked ------------------------------------------------------------------------------------
@@ -144,6 +238,20 @@ async def test_a_runner_in_another_process_is_refused_until_it_dies(path: Path) 
     assert locks(path) == 1
     await journal.close()
     assert locks(path) == 0
+
+
+async def test_a_link_to_a_journal_is_that_journal(path: Path, tmp_path: Path) -> None:
+    """Rule 11: one runner at a time, by whatever name it calls the journal."""
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    journal = await opened(link)  # it leads nowhere yet
+    assert path.exists()
+    for name in (path, link, link.parent / ".." / path.name):
+        with pytest.raises(JournalError, match="another run"):
+            await opened(name)
+    await journal.close()
+    assert [file.name for file in link.parent.iterdir()] == ["link.db"]
 
 
 async def test_another_process_submits_a_code(path: Path) -> None:

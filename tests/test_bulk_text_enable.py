@@ -6,7 +6,8 @@ import asyncio
 import signal
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,8 +19,8 @@ from aiohttp import web
 
 from sinch_qn import QualifiedNumbersClient, errors
 from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
-from sinch_qn.bulk.journal import BatchState, Journal, MemoryJournal
-from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
+from sinch_qn.bulk.states import ChallengeState, Change, Entry
 from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun, free_batch
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.models import (
@@ -471,6 +472,63 @@ async def test_a_batch_is_freed_by_a_persons_word_only(
     await free_batch(journal, 1)
     await finish(run_of(journal))
     assert sandbox.sent == [US[:2], US[2:4], US[:2]]
+
+
+class Meddled(MemoryJournal):
+    """A journal in which somebody else does something once, right after a method has returned."""
+
+    after: str = ""
+    meddle: Callable[[], Awaitable[object]]
+
+    async def batches(self) -> list[Batch]:
+        """Return them as they were before it."""
+        batches = await super().batches()
+        await self._returns("batches")
+        return batches
+
+    async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
+        """Return the entries as they were before it."""
+        entries = await super().apply(changes)
+        await self._returns("apply")
+        return entries
+
+    async def _returns(self, method: str) -> None:
+        if method == self.after:
+            self.after = ""
+            await self.meddle()
+
+
+async def test_a_batch_is_not_freed_once_it_is_found(
+    sandbox: FaultySandbox, run_of: Callable[..., TextEnableRun]
+) -> None:
+    """A batch that a run finds to be ordered while a person frees it is not ordered again."""
+    journal = Meddled()
+    await journal_with(sandbox, US[:2], journal)
+    sandbox.troubles.append("lost on the way back")
+    await finish(run_of(journal, follow=0.0))
+    journal.meddle = partial(
+        journal.settle_batch, 1, BatchState.ORDERED, order_id=None, note="found"
+    )
+    journal.after = "batches"
+    with pytest.raises(InvalidRequestError, match="batch 1 is ordered"):
+        await free_batch(journal, 1)
+    await finish(run_of(journal))
+    assert sandbox.sent == [US[:2]]
+    assert (await journal.batches())[0].note == "found"
+
+
+async def test_a_batch_is_not_found_once_it_is_freed(
+    sandbox: FaultySandbox, run_of: Callable[..., TextEnableRun]
+) -> None:
+    """A batch that a person frees while a run finds it to be ordered stays freed."""
+    journal = Meddled()
+    await journal_with(sandbox, US[:2], journal)
+    sandbox.troubles.append("lost on the way back")
+    await finish(run_of(journal, follow=0.0))
+    journal.meddle, journal.after = partial(free_batch, journal, 1), "apply"
+    await finish(run_of(journal))
+    assert journal.after == ""
+    assert await states_of(journal) == [BatchState.NOT_SENT]
 
 
 # ---- crashes and cancellation ------------------------------------------------------------------

@@ -595,6 +595,8 @@ BAD_URLS = [
     f"https://user:{CANARY}@example.com",
     f"htps://user:{CANARY}@example.com",
     f"http://user:{CANARY}@127.0.0.1",
+    "https://example.com/?",
+    "https://example.com/#",
     "https://example.com:99999",
     "https://example.com:port",
     "https://[::1",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import phonenumbers
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,6 +22,7 @@ from sinch_qn.cli.exits import Exit
 from sinch_qn.cli.numbers_file import GoodLine, read_lines
 from sinch_qn.cli.plan import Plan
 from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.phone import is_toll_free
 from sinch_qn.sandbox import Sandbox
 from tests.command import PATIENCE, Terminal, answering, eventually, finish, process, running
 
@@ -84,7 +86,7 @@ def rings(sandbox: Sandbox, *numbers: str) -> list[int]:
 
 
 def test_what_will_be_rung_is_said_first(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """Host, project, how many, at what rate and until when; without a yes nobody is rung."""
+    """Rule 22: host, project, how many, what rate, until when; without a yes nobody is rung."""
     write(ONE, "(202) 555-0101", "2025550100", "202-555-010")
     result = qn(*RUN, "--rate", "2", "--max-ringing", "7")
     assert result.exit_code == Exit.USAGE
@@ -118,6 +120,18 @@ def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]
         assert result.exit_code == Exit.USAGE, options
         assert reason in result.stderr
         assert not Path("run.db").exists()
+
+
+def test_a_run_that_cannot_begin_does_not_speak_of_going_on(
+    qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without credentials a run names what is not set, and no command that goes on."""
+    write(ONE)
+    monkeypatch.delenv("SINCH_KEY_SECRET")
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == Exit.USAGE
+    assert "not set in the environment: SINCH_KEY_SECRET" in result.stderr
+    assert "goes on" not in result.stderr
 
 
 def test_a_journal_of_another_project_is_refused(
@@ -174,6 +188,15 @@ def test_a_file_is_read_without_a_memory_of_duplicates() -> None:
     """Where duplicates do not matter a repeated number is a good line again."""
     lines = list(read_lines(["2025550134\n", "2025550134\n"], find_duplicates=False))
     assert [isinstance(line, GoodLine) for line in lines] == [True, True]
+
+
+def test_one_list_says_what_is_toll_free() -> None:
+    """A run calls toll-free what phonenumbers does, in every area code, and nothing else."""
+    for code in range(200, 1000):
+        number = phonenumbers.PhoneNumber(country_code=1, national_number=code * 10**7 + 5550134)
+        kind = phonenumbers.number_type(number)
+        is_one = kind == phonenumbers.PhoneNumberType.TOLL_FREE
+        assert is_toll_free(f"+1{code}5550134") is is_one, code
 
 
 # ── From the first call to the last code ────────────────────────────────────────────────────────
@@ -257,6 +280,17 @@ def test_a_growing_file_of_codes_is_followed(sandbox: Sandbox) -> None:
     for each in (one, two):
         assert f";{each}" not in out + err
         assert f" {each}" not in out + err
+
+
+def test_a_line_that_is_no_csv_is_a_bad_line(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """A line of codes that csv cannot read is told by its number and skipped; others go on."""
+    write(ONE)
+    Path("codes.csv").write_text(f"{ONE},04\r17\n")
+    with answering(sandbox, Path("codes.csv"), [ONE]):
+        result = qn(*RUN, "--yes", "--codes", "codes.csv")
+    assert result.exit_code == 0, result.output
+    assert "codes.csv:1: expected a number and its code" in result.stderr
+    assert sandbox.calls.total("verifyVoiceChallenge") == 1
 
 
 def test_an_old_code_is_not_taken_for_a_later_call(
@@ -430,9 +464,9 @@ def test_status_names_those_who_need_a_person(sandbox: Sandbox, qn: Callable[...
     lines = qn("status", "run.db").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == [
         *("skipped", "blocked", "unknown", "invalid"),
-        *(BLOCKED, LOST_ANSWER, "202-555-010"),
+        *(BLOCKED, LOST_ANSWER, "202-555-010 (line 2)"),
     ]
-    assert lines[6].split("\t")[3] == "Correct line 2 of the input, then add it again."
+    assert lines[6].split("\t")[3].startswith("Correct line 2 of the input")
     status = json.loads(qn("status", "run.db", "--json", "--first", "2").stdout)
     assert [each["number"] for each in status["needs_a_person"]] == [BLOCKED, LOST_ANSWER]
     assert qn("status", "numbers.csv").exit_code == Exit.USAGE

@@ -13,6 +13,7 @@ from sinch_qn._paging import Page, pages
 from sinch_qn.errors import InvalidResponseError, Outcome, PaginationError, ServerError
 from sinch_qn.models import GlobalProcessState as State
 from tests.conftest import virtual_clock
+from tests.test_pipeline import CancelledAt
 
 Json = dict[str, Any]
 
@@ -194,6 +195,55 @@ async def test_cancelling_leaves_no_task() -> None:
     await asyncio.wait([using])
     assert using.cancelled()
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+@pytest.mark.parametrize("use", [1.0, 9.0])
+@virtual_clock
+async def test_cancelled_anywhere(prefetch: bool, use: float) -> None:  # noqa: FBT001
+    """Cancelled at any await, a listing ends with CancelledError and leaves no task behind.
+
+    No fetch is on its way then, even one that takes its time to end; later pages are not asked for.
+    """
+
+    class Slow(Listing):
+        """A listing whose fetches take time to be cancelled, too."""
+
+        on_their_way = 0
+
+        async def fetch(self, token: str | None) -> Json:
+            self.on_their_way += 1
+            try:
+                return await super().fetch(token)
+            finally:
+                try:
+                    await asyncio.sleep(1.0)
+                finally:
+                    self.on_their_way -= 1
+
+    async def read(listing: Listing, got: list[Page]) -> None:
+        async with aclosing(listing.walk(prefetch=prefetch)) as walk:
+            async for each in walk:
+                got.append(each)
+                await asyncio.sleep(use)
+
+    async def run(listing: Listing, got: list[Page], k: int) -> None:
+        await CancelledAt(read(listing, got), k)
+
+    cancelled = 0
+    for k in range(1, 100):
+        listing, got = Slow(THREE, delay=5.0), list[Page]()
+        task = asyncio.create_task(run(listing, got, k))
+        await asyncio.wait([task])
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert listing.on_their_way == 0
+        if not task.cancelled():
+            break
+        cancelled += 1
+        assert len(listing.asked) <= len(got) + 1
+    task.result()
+    assert numbers(got) == ["1", "2", "3", "4"]
+    assert cancelled >= 5  # the first fetch and its end, and the use of each page
 
 
 @virtual_clock

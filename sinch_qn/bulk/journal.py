@@ -11,7 +11,7 @@ import enum
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -143,9 +143,19 @@ class Journal(Protocol):
         ...
 
     async def settle_batch(
-        self, batch: int, state: BatchState, *, order_id: str | None, note: str | None
-    ) -> None:
-        """Log what came of it; NOT_SENT frees its numbers for another."""
+        self,
+        batch: int,
+        state: BatchState,
+        *,
+        order_id: str | None,
+        note: str | None,
+        only_from: Collection[BatchState] | None = None,
+    ) -> bool:
+        """Log what came of it; NOT_SENT frees its numbers for another.
+
+        Changes nothing and returns False if there is no such batch, or it is not *only_from* one
+        of these states.
+        """
         ...
 
     async def batches(self) -> list[Batch]:
@@ -153,11 +163,14 @@ class Journal(Protocol):
         ...
 
 
-_TAKES_CODE = Event.VERIFY
-_GIVES_BACK = frozenset({Event.NOT_VERIFIED, Event.AGAIN})
-_USES_UP = Event.WRONG
-_FORGETS = Event.ASK
-"""Its person is asked for the same code once more, which must not be taken for a duplicate."""
+IN_HAND_AFTER: Mapping[Event, str | None] = {
+    Event.NOT_VERIFIED: "waiting",
+    Event.AGAIN: "waiting",
+    Event.WRONG: "used",
+    # Its person is asked for the same code once more, which must not be taken for a duplicate.
+    Event.ASK: None,
+}
+"""What becomes of the code in hand, None: it is erased. With its number's settling, all are."""
 
 _OUTCOMES = {
     Event.CALLED: "done",
@@ -171,6 +184,9 @@ _OUTCOMES = {
     Event.BLOCKED: "rejected",
 }
 
+_LOOKED_UP = frozenset({Event.LEARNT, Event.NOTHING_TO_DO, Event.CANNOT, Event.BLOCKED})
+"""Of a pending number these are what Sinch said of it: if it knows its state, it was added."""
+
 
 def act(before: Entry, after: Entry, event: Event) -> Act | None:  # noqa: PLR0911 - a table
     """Return the row to log for *event*: the intent or the outcome of an unsafe write."""
@@ -183,6 +199,8 @@ def act(before: Entry, after: Entry, event: Event) -> Act | None:  # noqa: PLR09
             return Act("call", after.attempt, 0, None)
         case Event.VERIFY:
             return Act("verify", after.attempt, after.codes_used, None)
+    if before.added and event in _LOOKED_UP and before.state is ChallengeState.PENDING:
+        return None if after.remote is None else Act("add", 1, 0, "done")
     outcome = _OUTCOMES.get(event)
     if outcome is None:
         return None
@@ -264,7 +282,7 @@ class MemoryJournal:
 
     async def take_code(self, number: str, at: float) -> tuple[Entry, str] | None:
         """Log the intent to verify the oldest waiting code, and return it."""
-        entry = self._apply(Change(number=number, event=_TAKES_CODE, at=at))
+        entry = self._apply(Change(number=number, event=Event.VERIFY, at=at))
         if entry is None:
             return None
         inbox = self._inbox[number]
@@ -344,16 +362,25 @@ class MemoryJournal:
         return batch
 
     async def settle_batch(
-        self, batch: int, state: BatchState, *, order_id: str | None, note: str | None
-    ) -> None:
+        self,
+        batch: int,
+        state: BatchState,
+        *,
+        order_id: str | None,
+        note: str | None,
+        only_from: Collection[BatchState] | None = None,
+    ) -> bool:
         """Log what came of it."""
-        row = self._batches[batch]
+        row = self._batches.get(batch)
+        if row is None or (only_from is not None and row.state not in only_from):
+            return False
         self._batches[batch] = attrs.evolve(row, state=state, order_id=order_id, note=note)
         if state is BatchState.NOT_SENT:
             self._batches[batch] = attrs.evolve(self._batches[batch], numbers=())
             for number in row.numbers:
                 entry = self._entries[number]
                 self._save(entry, attrs.evolve(entry, batch=None))
+        return True
 
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
@@ -391,12 +418,11 @@ class MemoryJournal:
             return
         inbox = self._inbox.get(after.number, {})
         for key in [key for key, status in inbox.items() if status == "in hand"]:
-            if event in _GIVES_BACK:
-                inbox[key] = "waiting"
-            elif event is _USES_UP:
-                inbox[key] = "used"
-            elif event is _FORGETS:
+            becomes = IN_HAND_AFTER.get(event, "in hand")
+            if becomes is None:
                 del inbox[key]
+            else:
+                inbox[key] = becomes
 
 
 _WITH_INTENT = (ChallengeState.CALLING, ChallengeState.VERIFYING)

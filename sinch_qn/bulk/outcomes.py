@@ -90,12 +90,13 @@ def after_verify(
     """Return what came of a code."""
     change = partial(Change, number=entry.number, at=at, attempt=entry.attempt)
     if isinstance(result, QualifiedNumber):
-        return _verdict(change, result) or change(
-            event=Event.WRONG,
-            max_codes=max_codes,
-            remote=result.global_process_state,
-            note="the code was wrong",
-        )
+        if verdict := _verdict(change, result):
+            return verdict
+        change = partial(change, remote=result.global_process_state)
+        if result.global_process_state is GlobalProcessState.VERIFICATION_FAILED:
+            return change(event=Event.WRONG, max_codes=max_codes, note="the code was wrong")
+        note = "the answer does not say whether the code was right"
+        return change(event=Event.UNSURE, due=again, note=note)
     if result.outcome is Outcome.UNKNOWN:
         return change(event=Event.UNSURE, note=f"the answer was lost ({result})")
     if result.outcome is Outcome.NOT_SENT or isinstance(result, RateLimitError) or is_fatal(result):

@@ -31,6 +31,9 @@ class Pacing:
     paused: bool = True
     """No ringing until a probe was answered: so a run starts, and so it waits out an outage."""
     _slots: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
+    """Until when each phone holds its slot: the ring window from its call's intent."""
+    _taken: set[str] = attrs.field(factory=set)
+    """Those with a slot whose intent is still to be committed."""
     _in_flight: set[str] = attrs.field(factory=set)
     _next_at: float = 0.0
     _interval: float = attrs.field(init=False)
@@ -50,7 +53,7 @@ class Pacing:
     @property
     def ringing(self) -> int:
         """How many phones hold a slot."""
-        return len(self._slots)
+        return len(self._slots) + len(self._taken)
 
     @property
     def rate(self) -> float:
@@ -63,8 +66,8 @@ class Pacing:
             self._slots.popitem(last=False)
         if self.paused or len(self._in_flight) >= min(self._allowed, _AT_RISK - self._streak):
             return None
-        if len(self._slots) >= self.max_ringing:
-            return next(iter(self._slots.values())) - now
+        if self.ringing >= self.max_ringing:
+            return next(iter(self._slots.values())) - now if self._slots else None
         return max(0.0, self._next_at - now)
 
     def take(self, number: str, now: float) -> None:
@@ -72,6 +75,12 @@ class Pacing:
         # A late turn does not lend its time to the next ones: that would be a burst.
         self._next_at = max(now, self._next_at) + self._interval
         self._in_flight.add(number)
+        self._slots.pop(number, None)
+        self._taken.add(number)
+
+    def rings(self, number: str, now: float) -> None:
+        """Note that the intent to call *number* is committed: its ring window begins."""
+        self._taken.discard(number)
         self._slots[number] = now + self.ring_window
         self._slots.move_to_end(number)
 
@@ -82,10 +91,12 @@ class Pacing:
     def release(self, number: str) -> None:
         """Free the slot of *number*: its code is there, or it did not ring."""
         self._slots.pop(number, None)
+        self._taken.discard(number)
 
     def done(self, number: str) -> None:
         """Note that the call to *number* is no longer in flight, however it ended."""
         self._in_flight.discard(number)
+        self._taken.discard(number)
 
     def passed(self, number: str) -> None:
         """Note an answer: the streak ends, and the run gets faster again."""

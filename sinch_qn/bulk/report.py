@@ -41,7 +41,7 @@ _G = GlobalProcessState
 # ---- what a person has to do -------------------------------------------------------------------
 
 _ADVICE = {
-    _S.INVALID: "Correct {where} of the input, then add it again.",
+    _S.INVALID: "Correct {where} of the input, and run it again.",
     _S.EXPIRED: "Ask for the code: a late one is still tried. If nobody has it, recall.",
     _S.UNKNOWN: "Ask whether the phone rang. If it did, type the code; if not, recall.",
     _S.BLOCKED: "Sinch takes no more codes for it: email its invoices to orders@sinch.com.",

@@ -24,7 +24,7 @@ from sinch_qn.bulk.scheduler import Scheduler
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.workers import Workers
 from sinch_qn.client import QualifiedNumbersClient
-from sinch_qn.errors import InvalidRequestError
+from sinch_qn.errors import InvalidRequestError, SinchError
 from sinch_qn.phone import check_e164, mask, region_of
 
 _CHUNK = 500
@@ -135,21 +135,14 @@ class VoiceChallengeRun:
         *recheck* is how often a number is looked up whose eligibility is being checked, and
         *drain_timeout* how long leaving waits for answers.
         """
-        for name, value in (
-            ("ring_window", ring_window),
-            ("calls_per_second", calls_per_second),
-            ("code_timeout", code_timeout),
-            ("recheck", recheck),
-            ("drain_timeout", drain_timeout),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
-                raise InvalidRequestError(f"{name}: {value!r} is not a number above 0")
-        for name, value in (
-            ("max_ringing", max_ringing),
-            ("concurrency", concurrency),
-            ("max_codes", max_codes),
-        ):
-            _check_whole(value, name)
+        _check_above_zero(
+            ring_window=ring_window,
+            calls_per_second=calls_per_second,
+            code_timeout=code_timeout,
+            recheck=recheck,
+            drain_timeout=drain_timeout,
+        )
+        _check_whole(max_ringing=max_ringing, concurrency=concurrency, max_codes=max_codes)
         if isinstance(calling_hours, str):
             calling_hours = CallingHours(calling_hours)
         self._client = client
@@ -169,9 +162,11 @@ class VoiceChallengeRun:
             jitter=jitter,
             publish=self._publish,
         )
+        # More would queue for a connection after their intent, where a crash makes them UNKNOWN.
+        connections = client.max_connections or concurrency
         self._scheduler = Scheduler(
             workers=self._workers,
-            concurrency=concurrency,
+            concurrency=min(concurrency, connections),
             hours=calling_hours,
         )
         self._task: asyncio.Task[None] | None = None
@@ -239,6 +234,7 @@ class VoiceChallengeRun:
 
         It may come before the call's own answer, or long after. Raises `InvalidRequestError` for
         a number that was never called, or is settled. The same code twice for a call is one code.
+        Codes that still wait when a call's `max_codes` are used up are dropped with it.
         """
         self._check_alive()
         submission = await submit_code(self._journal, phone_number, code, at=self._wall())
@@ -254,7 +250,7 @@ class VoiceChallengeRun:
         """Ring *phone_number* again, when its turn comes: "I missed it".
 
         Allowed while a code is awaited, and from EXPIRED, FAILED and UNKNOWN; anything else is an
-        `InvalidRequestError`.
+        `InvalidRequestError`. Saying it again once that call was made rings once more.
         """
         self._check_alive()
         entry = await recall(self._journal, phone_number, at=self._wall())
@@ -276,6 +272,11 @@ class VoiceChallengeRun:
         return 0.0 if self._pacing.paused else self._pacing.rate
 
     @property
+    def trouble(self) -> SinchError | None:
+        """The last call that went without an answer, until one is answered again."""
+        return self._workers.trouble
+
+    @property
     def ringing(self) -> int:
         """How many phones ring or wait for their code within the ring window."""
         return self._pacing.ringing
@@ -286,7 +287,7 @@ class VoiceChallengeRun:
         At most *buffer* events wait for a slow reader; older ones are dropped, and the next one
         says how many. Counts are exact in `counts` and in the report, whatever was dropped.
         """
-        _check_whole(buffer, "buffer")
+        _check_whole(buffer=buffer)
         reader = _Reader(buffer)
         self._readers.add(reader)
         try:
@@ -381,8 +382,9 @@ class VoiceChallengeRun:
         if isinstance(item, tuple) and len(item) == 2:
             item = NewNumber(number=item[0], ref=item[1])
         new = item if isinstance(item, NewNumber) else NewNumber(number=item)  # type: ignore[arg-type]
-        if new.ref is not None and not (isinstance(new.ref, str) and _is_text(new.ref)):
-            raise InvalidRequestError(f"ref: expected text, not {new.ref!r}")
+        for name, text in (("ref", new.ref), ("problem", new.problem)):
+            if text is not None and not (isinstance(text, str) and _is_text(text)):
+                raise InvalidRequestError(f"{name}: expected text, not {text!r}")
         at = new.line if new.line is not None else line
         problem = new.problem or self._problem(new.number)
         if problem is None:
@@ -420,9 +422,16 @@ _MAY_RING = frozenset(
 )
 
 
-def _check_whole(value: object, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e9:
-        raise InvalidRequestError(f"{name}: {value!r} is not a whole number from 1")
+def _check_above_zero(**values: object) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+            raise InvalidRequestError(f"{name}: {value!r} is not a number above 0")
+
+
+def _check_whole(**values: object) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e9:
+            raise InvalidRequestError(f"{name}: {value!r} is not a whole number from 1")
 
 
 def _is_text(value: str) -> bool:

@@ -174,7 +174,9 @@ class Scheduler:
         if not buffer and clock >= self._look_at.get(todo, 0.0):
             if todo is Todo.LEARN and self._listing:
                 return None
-            limit = _BUFFER + len(self._busy)
+            # No more than can ring at once: a recall must not wait behind what is only buffered.
+            most = self.workers.pacing.max_ringing if todo is Todo.RING else _BUFFER
+            limit = min(_BUFFER, most) + len(self._busy)
             picked = await self.workers.journal.pick(todo, self.workers.wall(), limit)
             buffer.extend(entry for entry in picked if entry.number not in self._busy)
             self._busy.update(entry.number for entry in buffer)

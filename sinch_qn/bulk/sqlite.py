@@ -12,14 +12,22 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
-from sinch_qn.bulk.journal import Batch, BatchState, Identity, Submission, act, check_identity
+from sinch_qn.bulk.journal import (
+    IN_HAND_AFTER,
+    Batch,
+    BatchState,
+    Identity,
+    Submission,
+    act,
+    check_identity,
+)
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
@@ -33,6 +41,10 @@ _LARGEST_GROUP = 2000
 
 _LINGER = 0.002
 """Seconds that a commit waits for company: about one fsync. It makes a run's commits a third."""
+
+_EMPTYING = 1.0
+"""Seconds from one emptying of the log to the next: that is how long an erased code may last."""
+_EMPTYING_PATIENCE_MS = 50
 
 _PAGE = 2000
 
@@ -159,7 +171,8 @@ class SqliteJournal:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        # What a link leads to is one journal, with one lock, by whatever name it is opened.
+        self._path = Path(os.path.realpath(path))
         self._lock: int | None = None
         self._thread: _DatabaseThread | None = None
 
@@ -337,28 +350,39 @@ class SqliteJournal:
         return await self._write(lambda db: _take_batch(db, toll_free, region, limit, at))
 
     async def settle_batch(
-        self, batch: int, state: BatchState, *, order_id: str | None, note: str | None
-    ) -> None:
+        self,
+        batch: int,
+        state: BatchState,
+        *,
+        order_id: str | None,
+        note: str | None,
+        only_from: Collection[BatchState] | None = None,
+    ) -> bool:
         """Log what came of it."""
 
-        def write(database: sqlite3.Connection) -> None:
+        def write(database: sqlite3.Connection) -> bool:
+            query = "SELECT state FROM batches WHERE id = ?"
+            row = database.execute(query, (batch,)).fetchone()
+            if row is None or (only_from is not None and BatchState(row[0]) not in only_from):
+                return False
             database.execute(
                 "UPDATE batches SET state = ?, order_id = ?, note = ? WHERE id = ?",
                 (state.value, order_id, note, batch),
             )
             if state is BatchState.NOT_SENT:
                 database.execute("UPDATE numbers SET batch = NULL WHERE batch = ?", (batch,))
+            return True
 
-        await self._write(write)
+        return await self._write(write)
 
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return await self._read(_batches)
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, work: Callable[[_Connection], T]) -> T:
         return await self._database.submit(work, writes=False)
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, work: Callable[[_Connection], T]) -> T:
         # What was handed over is committed, whatever becomes of the caller.
         return await self._database.submit(work, writes=True)
 
@@ -372,11 +396,21 @@ class SqliteJournal:
 # ---- the file ----------------------------------------------------------------------------------
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+class _Connection(sqlite3.Connection):
+    erased = True
+    """Codes were erased that the write-ahead log may still hold; by a run before this one, even."""
+
+
+def _connect(path: Path) -> _Connection:
     # mode=rw: a file that vanished meanwhile is an error, not an empty journal.
     uri = f"{path.absolute().as_uri()}?mode=rw"
     database = sqlite3.connect(
-        uri, uri=True, isolation_level=None, timeout=30.0, check_same_thread=False
+        uri,
+        uri=True,
+        isolation_level=None,
+        timeout=30.0,
+        check_same_thread=False,
+        factory=_Connection,
     )
     database.execute("PRAGMA synchronous = FULL")
     database.execute("PRAGMA secure_delete = ON")
@@ -423,7 +457,7 @@ def _get(database: sqlite3.Connection, number: str) -> Entry | None:
     return None if row is None else _from_row(row)
 
 
-def _apply(database: sqlite3.Connection, change: Change) -> Entry | None:
+def _apply(database: _Connection, change: Change) -> Entry | None:
     before = _get(database, change.number)
     after = None if before is None else step(before, change)
     if before is None or after is None:
@@ -454,28 +488,24 @@ def _apply(database: sqlite3.Connection, change: Change) -> Entry | None:
                 ),
             )
     if after.settled_at is not None:
-        database.execute("DELETE FROM inbox WHERE number = ?", (change.number,))
-    elif change.event is Event.ASK:
-        # Its person is asked for the same code once more: that must not be a duplicate then.
-        database.execute(
-            "DELETE FROM inbox WHERE number = ? AND status = 'in hand'", (change.number,)
-        )
-    elif status := _NEW_STATUS.get(change.event):
+        _erase(database, "DELETE FROM inbox WHERE number = ?", change.number)
+    elif status := IN_HAND_AFTER.get(change.event):
         database.execute(
             "UPDATE inbox SET status = ? WHERE number = ? AND status = 'in hand'",
             (status, change.number),
         )
+    elif change.event in IN_HAND_AFTER:
+        query = "DELETE FROM inbox WHERE number = ? AND status = 'in hand'"
+        _erase(database, query, change.number)
     return after
 
 
-_NEW_STATUS = {
-    Event.NOT_VERIFIED: "waiting",
-    Event.AGAIN: "waiting",
-    Event.WRONG: "used",
-}
+def _erase(database: _Connection, query: str, number: str) -> None:
+    if database.execute(query, (number,)).rowcount:
+        database.erased = True
 
 
-def _submit(database: sqlite3.Connection, number: str, code: str, at: float) -> Submission:
+def _submit(database: _Connection, number: str, code: str, at: float) -> Submission:
     entry = _get(database, number)
     if entry is None:
         return Submission.REFUSED
@@ -489,7 +519,7 @@ def _submit(database: sqlite3.Connection, number: str, code: str, at: float) -> 
     return Submission.ACCEPTED
 
 
-def _take_code(database: sqlite3.Connection, number: str, at: float) -> tuple[Entry, str] | None:
+def _take_code(database: _Connection, number: str, at: float) -> tuple[Entry, str] | None:
     entry = _apply(database, Change(number=number, event=Event.VERIFY, at=at))
     if entry is None:
         return None
@@ -560,7 +590,7 @@ def _batches(database: sqlite3.Connection) -> list[Batch]:
 
 @attrs.frozen(eq=False)
 class _Job:
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[_Connection], Any]
     writes: bool
     future: asyncio.Future[Any]
 
@@ -568,15 +598,16 @@ class _Job:
 class _DatabaseThread:
     """The one thread that uses the database; what arrives while it commits goes into one commit."""
 
-    def __init__(self, database: sqlite3.Connection, name: str) -> None:
+    def __init__(self, database: _Connection, name: str) -> None:
         self._database = database
         self._name = name
+        self._emptying_at = 0.0
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._work, name=f"journal {name}", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[sqlite3.Connection], T], *, writes: bool) -> asyncio.Future[T]:
+    def submit(self, work: Callable[[_Connection], T], *, writes: bool) -> asyncio.Future[T]:
         """Have *work* done; the future is resolved after its commit."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(work, writes, future))
@@ -593,13 +624,31 @@ class _DatabaseThread:
             jobs, more = self._next_group()
             if jobs:
                 _resolve(jobs, self._run(jobs))
+            if self._database.erased and (not more or time.monotonic() >= self._emptying_at):
+                self._empty_log()
         self._database.close()
+
+    def _empty_log(self) -> None:
+        """Have the write-ahead log forget the codes that were erased; later, if it is being read.
+
+        Nothing depends on it otherwise: what was committed is on disk, in the log or in the file.
+        """
+        self._emptying_at = time.monotonic() + _EMPTYING
+        with contextlib.suppress(sqlite3.Error):
+            (patience,) = self._database.execute("PRAGMA busy_timeout").fetchone()
+            self._database.execute(f"PRAGMA busy_timeout = {_EMPTYING_PATIENCE_MS}")
+            try:
+                query = "PRAGMA wal_checkpoint(TRUNCATE)"
+                (busy, *_) = self._database.execute(query).fetchone()
+            finally:
+                self._database.execute(f"PRAGMA busy_timeout = {patience}")
+            self._database.erased = bool(busy)
 
     def _next_group(self) -> tuple[list[_Job], bool]:
         jobs: list[_Job] = []
         writes = False
         try:
-            job = self._jobs.get()
+            job = self._jobs.get(timeout=self._idle())
             until = time.monotonic() + _LINGER
             while job is not None:
                 jobs.append(job)
@@ -611,6 +660,12 @@ class _DatabaseThread:
         except queue.Empty:
             return jobs, True
         return jobs, False
+
+    def _idle(self) -> float | None:
+        """Return how long to wait for a job before there is something else to do."""
+        if not self._database.erased:
+            return None
+        return max(0.0, self._emptying_at - time.monotonic())
 
     def _run(self, jobs: list[_Job]) -> list[Any] | JournalError:
         """Return the results of *jobs*, committed together, or why none of them is."""

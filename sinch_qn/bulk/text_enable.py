@@ -12,7 +12,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Self
@@ -61,6 +61,8 @@ _HOSTED = frozenset({GlobalProcessState.HOSTING_DONE, GlobalProcessState.HOSTING
 _BEING_HOSTED = _HOSTED | {GlobalProcessState.HOSTING_IN_PROGRESS}
 
 _FOLLOWED = (BatchState.ORDERED, BatchState.UNKNOWN)
+_LOST = (BatchState.UNKNOWN,)
+_FREEABLE = (BatchState.REJECTED, BatchState.UNKNOWN)
 
 _CRASHED = "the process ended before the answer came: the order may exist"
 _CUT_OFF = "cut off when the run was left"
@@ -199,7 +201,7 @@ class TextEnableRun:
                         e.batch for e in await self._see(numbers) if e.remote in _BEING_HOSTED
                     }
                     for batch in unknown & hosted:
-                        await self._settle(batch, BatchState.ORDERED, note=_FOUND)
+                        await self._settle(batch, BatchState.ORDERED, note=_FOUND, only_from=_LOST)
                     unknown -= hosted
         except DeadlineExceededError:
             _log.info("following the orders ends after %.0f s", self._follow)
@@ -371,9 +373,13 @@ class TextEnableRun:
         *,
         order_id: str | None = None,
         note: str | None = None,
+        only_from: Collection[BatchState] | None = None,
     ) -> None:
-        await self._journal.settle_batch(batch, state, order_id=order_id, note=note)
-        _log.info("text-enabling batch %d: %s", batch, state.value)
+        settled = await self._journal.settle_batch(
+            batch, state, order_id=order_id, note=note, only_from=only_from
+        )
+        if settled:
+            _log.info("text-enabling batch %d: %s", batch, state.value)
 
     # ---- following -----------------------------------------------------------------------------
 
@@ -436,10 +442,19 @@ async def free_batch(journal: Journal, batch_id: int) -> Batch:
     Its numbers may then go into another batch. Only a person can know that of an UNKNOWN one: if
     the order does exist, a second Letter of Authorization goes out. Raises `InvalidRequestError`.
     """
+    batch = await _find_batch(journal, batch_id)
+    # A run may be settling it at this moment, so the journal, not we, looks at its state.
+    freed = await journal.settle_batch(
+        batch_id, BatchState.NOT_SENT, order_id=None, note=_FREED, only_from=_FREEABLE
+    )
+    if not freed:
+        batch = await _find_batch(journal, batch_id)
+        raise InvalidRequestError(f"batch_id: batch {batch_id} is {batch.state.value}")
+    return batch
+
+
+async def _find_batch(journal: Journal, batch_id: int) -> Batch:
     for batch in await journal.batches():
         if batch.id == batch_id:
-            if batch.state not in (BatchState.REJECTED, BatchState.UNKNOWN):
-                raise InvalidRequestError(f"batch_id: batch {batch_id} is {batch.state.value}")
-            await journal.settle_batch(batch_id, BatchState.NOT_SENT, order_id=None, note=_FREED)
             return batch
     raise InvalidRequestError(f"batch_id: there is no batch {batch_id!r} in this journal")

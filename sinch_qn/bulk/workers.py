@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -42,6 +43,8 @@ from sinch_qn.models import (
     VerifyVoiceChallengeRequest,
 )
 from sinch_qn.retry import RetryPolicy
+
+_log = logging.getLogger("sinch_qn")
 
 ONE_SHOT = RetryPolicy(max_attempts=1)
 """A run repeats by itself, in the open: its calls are made once."""
@@ -94,6 +97,8 @@ class Workers:
                 if isinstance(error, NotFoundError):
                     raise  # the project does not exist
                 _raise_if_fatal(error)
+                if self.trouble is None:
+                    _log.warning("ringing pauses: no answer (%s)", type(error).__name__)
                 self.trouble = error
             else:
                 self.trouble = None
@@ -113,6 +118,7 @@ class Workers:
             if call is None or intent is None:
                 self.pacing.release(number)
                 return
+            self.pacing.rings(number, asyncio.get_running_loop().time())
             try:
                 result: QualifiedNumber | SinchError = await self._pipeline.call(
                     SEND_VOICE_CHALLENGE, phone_number=number, retry=ONE_SHOT, prepared=call
@@ -172,10 +178,14 @@ class Workers:
         change = outcomes.after_verify(
             intent, result, now, max_codes=self.max_codes, again=now + again
         )
-        if change.event is Event.WRONG and not isinstance(result, QualifiedNumber):
-            change = await self._verdict(intent, change)
         if change.note:  # the server may have repeated the code
             change = attrs.evolve(change, note=change.note.replace(code, "•••"))
+        if change.event is Event.WRONG and not isinstance(result, QualifiedNumber):
+            try:
+                change = await self._verdict(intent, change)
+            except asyncio.CancelledError:
+                await self._record(change)
+                raise
         await self._record(change)
         _raise_if_fatal(result)
 
@@ -264,7 +274,8 @@ class Workers:
             return  # looked up, and added, another time
         if len(entries) > 1:
             for entry in entries:
-                await self.add([entry])
+                if not self.leaving.is_set():
+                    await self.add([entry])
             return
         note = f"could not be added: {error}"
         number = entries[0].number
@@ -388,7 +399,7 @@ class Workers:
         seen = outcomes.after_verify(
             intent, result, refused.at, max_codes=self.max_codes, again=refused.at
         )
-        return refused if seen.event is Event.WRONG else seen
+        return seen if seen.event in (Event.VERIFIED, Event.BLOCKED) else refused
 
     async def _get(self, number: str) -> QualifiedNumber | SinchError:
         try:

@@ -13,6 +13,8 @@ import attrs
 import phonenumbers
 from phonenumbers import ValidationResult
 
+from sinch_qn.phone import is_toll_free
+
 REGIONS: Final = ("US", "CA")
 """The only regions whose numbers Sinch can qualify."""
 
@@ -44,9 +46,6 @@ _NAMES: Final = {
     "VG": "British Virgin Islands",
     "VI": "US Virgin Islands",
 }
-
-# The same in every +1 country; phonenumbers would take longer to say so than for all the rest.
-_TOLL_FREE: Final = frozenset(("800", "833", "844", "855", "866", "877", "888"))
 
 SPREADSHEET: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]{7,}[.,]0+")
 """What is left of a number that a spreadsheet took for a quantity."""
@@ -95,7 +94,8 @@ def read(text: str) -> Number:
     digits = _NOT_DIGITS.sub("", text)
     if len(digits) not in (10, 11, 14) or int(digits[-10:]) != parsed.national_number:
         raise RefusedNumber("not understood as one phone number")
-    return Number(f"+1{national}", region, toll_free=national[:3] in _TOLL_FREE)
+    e164 = f"+1{national}"
+    return Number(e164, region, toll_free=is_toll_free(e164))
 
 
 def _not_a_number(text: str) -> str:

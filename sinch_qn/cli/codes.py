@@ -46,7 +46,10 @@ def split(text: str) -> tuple[str, str]:
     """
     delimiter = _DELIMITER.search(text)
     if delimiter is not None:
-        cells = next(csv.reader([text], delimiter=delimiter[0]), [])
+        try:
+            cells = next(csv.reader([text], delimiter=delimiter[0]), [])
+        except csv.Error:  # no ValueError; a lone carriage return in the line, for one
+            cells = []
     else:
         cells = text.rsplit(None, 1)
     number, code = ([cell.strip() for cell in cells] + ["", ""])[:2]

@@ -49,7 +49,7 @@ _LOA: Final = {
     }
 }
 _OPTIONS: Final = (
-    "--yes --add-missing --recheck 0.3 --rate 100 --max-ringing 80 --code-timeout 4"
+    "--demo --yes --add-missing --recheck 0.3 --rate 100 --max-ringing 80 --code-timeout 4"
     " --text-enable --service-plan-id demo --campaign-id demo --follow 10"
 ).split()
 

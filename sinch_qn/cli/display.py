@@ -127,7 +127,8 @@ class Display:
     def _pace(self) -> str:
         rate = self._run.rate
         if not rate:
-            return "ringing pauses: waiting for Sinch to answer"
+            why = f": {clean(str(self._run.trouble))}" if self._run.trouble else ""
+            return f"ringing pauses, waiting for Sinch to answer{why}"
         return f"{self._run.ringing} phones ringing, at most {rate:.3g} calls a second"
 
     def _line(self, counts: Mapping[ChallengeState, int]) -> str:

@@ -51,8 +51,10 @@ def explain(error: SinchError, command: str) -> Exit:
     """Say what went wrong, and return the exit code."""
     if command == "run":
         say(str(error) or type(error).__name__, "error")
-        say("The same command goes on where this stopped, and rings nobody twice.")
-        return _exit_code(error, command)
+        code = _exit_code(error, command)
+        if code is not Exit.USAGE:  # that is to be put right first, and nothing may have begun
+            say("The same command goes on where this stopped, and rings nobody twice.")
+        return code
     about = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
     say(f"{about}{error or type(error).__name__}", "error")
     code = _exit_code(error, command)

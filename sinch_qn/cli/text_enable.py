@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="attrs.AttrsInstance")
 
-_MOST_NUMBERS = 500
 _LETTER = "The Letter of Authorization is sent by email; nothing goes on until it is signed."
 
 
@@ -199,6 +198,8 @@ def _build(model: type[T], value: object, where: str) -> T:
 
 def _check_kind(numbers: Sequence[Number], *, toll_free: bool) -> None:
     """Refuse what Sinch would: the two kinds of number have an operation each."""
+    from sinch_qn._checks import MAX_NUMBERS  # noqa: PLC0415 - 50 ms, when it is needed
+
     wrong = [number for number in numbers if number.toll_free is not toll_free]
     if wrong:
         kind, other = (
@@ -210,9 +211,9 @@ def _check_kind(numbers: Sequence[Number], *, toll_free: bool) -> None:
             )
         )
         raise click.UsageError(f"{listed(wrong)}: {kind}, which is for `sinch-qn {other}`.")
-    if len(numbers) > _MOST_NUMBERS:
+    if len(numbers) > MAX_NUMBERS:
         raise click.UsageError(
-            f"{len(numbers)} numbers, but one order takes at most {_MOST_NUMBERS}: split them."
+            f"{len(numbers)} numbers, but one order takes at most {MAX_NUMBERS}: split them."
         )
 
 
