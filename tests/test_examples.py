@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -47,7 +48,7 @@ DEADLINE = 20.0
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     """Run a sandbox, and see to it that every request kept to the API's description."""
-    async with Sandbox() as sandbox:
+    async with Sandbox(random=Random(5)) as sandbox:
         yield sandbox
     assert sandbox.violations == []
 
@@ -188,7 +189,7 @@ async def test_bot_verifies_a_number(
         telegram.write(ANN, f"/verify {NUMBER}")
         await telegram.hear(ANN, "is verified")
     assert sandbox.world.rings(NUMBER) == 1
-    assert not any(code in said for _, said in telegram.told)
+    assert not any(code in said.replace(NUMBER, "") for _, said in telegram.told)
     assert not any(code in record.getMessage() for record in caplog.records if is_ours(record))
 
 

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import attrs
@@ -116,7 +117,7 @@ def order(**changes: Any) -> TextEnableNumbersRequest:
         OAuth2(KEY_ID, SECRET),
         Token(TOKEN, 0.0, 1.0),
         QualifiedNumbersClient("project", OAuth2(KEY_ID, SECRET)),
-        Sandbox(key_id=KEY_ID, key_secret=SECRET, webhook_secret=TOKEN),
+        Sandbox(random=Random(5), key_id=KEY_ID, key_secret=SECRET, webhook_secret=TOKEN),
         LOA,
         order(),
         VerifyVoiceChallengeRequest(code=CODE),
@@ -265,7 +266,9 @@ async def test_a_life_with_everything_logged(
     asyncio.get_running_loop().set_debug(True)
     failures: list[SinchError] = []
     async with (
-        Sandbox(key_id=KEY_ID, key_secret=SECRET, wrong_code="rejected") as sandbox,
+        Sandbox(
+            random=Random(5), key_id=KEY_ID, key_secret=SECRET, wrong_code="rejected"
+        ) as sandbox,
         sandbox.client() as client,
     ):
         sandbox.add(NUMBERS)
@@ -306,7 +309,7 @@ async def test_a_run_leaves_no_code_behind(
     path = tmp_path / "run.db"
     events: list[object] = []
     async with (
-        Sandbox(key_id=KEY_ID, key_secret=SECRET) as sandbox,
+        Sandbox(random=Random(5), key_id=KEY_ID, key_secret=SECRET) as sandbox,
         sandbox.client() as client,
     ):
         sandbox.add([NUMBER, OTHER])
@@ -393,7 +396,7 @@ def test_the_command_line_shows_no_secret(coded: None, tmp_path: Path) -> None:
     loa.write_text(json.dumps({"directLoaInfo": letter}))
 
     async def play() -> list[str]:
-        async with Sandbox(key_id=KEY_ID, key_secret=SECRET) as sandbox:
+        async with Sandbox(random=Random(5), key_id=KEY_ID, key_secret=SECRET) as sandbox:
             sandbox.add([NUMBER, OTHER])
 
             async def run(*arguments: str, key: str = SECRET) -> str:
