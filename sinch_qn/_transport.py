@@ -84,7 +84,6 @@ class Transport:
         created_at: str = "",
     ) -> None:
         self._brought = session
-        self._max_connections = max_connections
         self._max_body = max_body
         self._created_at = created_at
         # A brought session has a cap of its own; ours is told apart from a slow server.

@@ -25,6 +25,7 @@ from sinch_qn._pipeline import Call, Pipeline
 from sinch_qn.bulk.journal import Batch, BatchState, Identity, Journal, can_be_enabled
 from sinch_qn.bulk.outcomes import is_fatal
 from sinch_qn.bulk.states import Change, Entry, Event
+from sinch_qn.bulk.workers import LIST_PAGE, ONE_SHOT
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
     DeadlineExceededError,
@@ -43,13 +44,10 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.phone import is_toll_free
-from sinch_qn.retry import RetryPolicy
 from sinch_qn.waiting import REACHABLE, watch
 
 _log = logging.getLogger("sinch_qn")
 
-_ONE_SHOT = RetryPolicy(max_attempts=1)
-_LIST_PAGE = 1000
 _LONGEST_PAUSE = 60.0
 
 _REGIONS = ("US", "CA")
@@ -290,13 +288,13 @@ class TextEnableRun:
                 return await self._pipeline.call(
                     TEXT_ENABLE_TOLL_FREE_NUMBERS,
                     body=attrs.evolve(self._toll_free_request, numbers=numbers),
-                    retry=_ONE_SHOT,
+                    retry=ONE_SHOT,
                     prepared=call,
                 )
             return await self._pipeline.call(
                 TEXT_ENABLE_NUMBERS,
                 body=attrs.evolve(self._request, numbers=numbers, region_code=batch.region),
-                retry=_ONE_SHOT,
+                retry=ONE_SHOT,
                 prepared=call,
             )
         except SinchError as error:
@@ -359,7 +357,7 @@ class TextEnableRun:
                 return
             query = {"states": str(GlobalProcessState.VERIFIED), "pageSize": "1"}
             try:
-                await self._pipeline.call_raw(LIST_NUMBERS, query=query, retry=_ONE_SHOT)
+                await self._pipeline.call_raw(LIST_NUMBERS, query=query, retry=ONE_SHOT)
             except SinchError as trouble:
                 if is_fatal(trouble) or isinstance(trouble, NotFoundError):
                     raise  # the project does not exist
@@ -402,7 +400,7 @@ class TextEnableRun:
         timeout: float,
     ) -> AsyncGenerator[list[QualifiedNumber], None]:
         return watch(
-            partial(self._client.list_numbers, page_size=_LIST_PAGE),
+            partial(self._client.list_numbers, page_size=LIST_PAGE),
             self._client.get_number,
             numbers,
             states,

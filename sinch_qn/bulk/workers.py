@@ -49,7 +49,7 @@ _log = logging.getLogger("sinch_qn")
 ONE_SHOT = RetryPolicy(max_attempts=1)
 """A run repeats by itself, in the open: its calls are made once."""
 
-_LIST_PAGE = 1000
+LIST_PAGE = 1000
 """Numbers asked for on one page; the server gives as many as it likes."""
 
 _SILENT = frozenset({Event.LEARNT, Event.LATER})
@@ -300,7 +300,7 @@ class Workers:
             for state, token in tokens.items() if needed < backlog else ():
                 async with aclosing(
                     self.client.list_number_pages(
-                        state, page_size=_LIST_PAGE, page_token=token, prefetch=True
+                        state, page_size=LIST_PAGE, page_token=token, prefetch=True
                     )
                 ) as pages:
                     async for page in pages:
@@ -313,7 +313,7 @@ class Workers:
     # ---- their parts ---------------------------------------------------------------------------
 
     async def _first_page(self, state: GlobalProcessState) -> Page:
-        async with aclosing(self.client.list_number_pages(state, page_size=_LIST_PAGE)) as pages:
+        async with aclosing(self.client.list_number_pages(state, page_size=LIST_PAGE)) as pages:
             return await anext(pages)
 
     async def _learn_page(self, page: Page) -> None:
