@@ -75,7 +75,8 @@ class FaultySandbox(Sandbox):
     async def _exchange(
         self, operation_id: str, request: web.Request, work: Callable[[bytes], web.Response]
     ) -> web.StreamResponse:
-        if operation_id not in ORDERS:
+        # What is refused for an expired token goes again with a fresh one, and is no order.
+        if operation_id not in ORDERS or self._denied(request):
             return await super()._exchange(operation_id, request, work)
         body = await request.read()
         self.arrived.set()
@@ -109,7 +110,8 @@ class FaultySandbox(Sandbox):
 @pytest.fixture
 async def sandbox() -> AsyncIterator[FaultySandbox]:
     """Run a sandbox whose time is moved by hand."""
-    sandbox = FaultySandbox(clock=Clock.stopped(), hosting_delay=30.0)
+    # A run's naps let tokens expire every few looks, so that any order may meet it.
+    sandbox = FaultySandbox(clock=Clock.stopped(), hosting_delay=30.0, token_lifetime=400.0)
     sandbox.troubles, sandbox.sent = deque(), []
     sandbox.arrived, sandbox.answered = asyncio.Event(), asyncio.Event()
     async with sandbox:
@@ -331,6 +333,20 @@ def refuse_once(monkeypatch: pytest.MonkeyPatch, run: TextEnableRun) -> None:
 
     for name in ("call", "call_raw"):
         monkeypatch.setattr(pipeline, name, failing(getattr(pipeline, name)))
+
+
+async def test_an_expired_token_costs_no_batch(
+    sandbox: FaultySandbox, run_of: Callable[..., TextEnableRun]
+) -> None:
+    """An order refused for its token alone goes again with a fresh one: one batch, one order."""
+    journal = await journal_with(sandbox, US[:6])
+    async with run_of(journal, batch_size=3) as run:
+        await run._pipeline.prepare()
+        sandbox.revoke_tokens()
+        await run.order()
+    assert sandbox.calls.total("textEnableNumbers") == 3
+    assert sandbox.sent == [US[:3], US[3:6]]
+    assert await states_of(journal) == [BatchState.ORDERED, BatchState.ORDERED]
 
 
 async def test_an_outage_is_waited_out(
