@@ -106,6 +106,11 @@ async def happen(journal: Journal, number: str, *events: Event, **more: Any) -> 
     return last
 
 
+async def rows(journal: Journal) -> list[Entry]:
+    """Return all rows, read outside the event loop."""
+    return await asyncio.to_thread(lambda: list(journal.rows()))
+
+
 async def called(journal: Journal, *wanted: str) -> None:
     """Add numbers and let each be called."""
     await journal.add([Entry(number=number) for number in wanted])
@@ -153,7 +158,7 @@ class TestContract:
         )
         await journal.add([full])
         assert await journal.get(NUMBER) == full
-        assert list(journal.rows()) == [full]
+        assert await rows(journal) == [full]
 
     async def test_a_change_is_applied_where_it_is_possible(self, journal: Journal) -> None:
         """Changes are applied one after the other; one that is not possible changes nothing."""
@@ -369,17 +374,40 @@ class TestContract:
             await journal.take_code(number, float(moment))
         counts = await journal.counts()
         assert set(counts) == set(S)
-        found = Counter(entry.state for entry in journal.rows())
+        found = Counter(entry.state for entry in await rows(journal))
         assert {state: n for state, n in counts.items() if n} == found
         assert sum(counts.values()) == 41
+
+    async def test_counts_follow_at_once(self, journal: Journal) -> None:
+        """Counts that are asked for after a change have it in them, committed yet or not."""
+        await journal.add([Entry(number=NUMBER)])
+        call = Change(number=NUMBER, event=E.CALL, at=1.0)
+        _, counts = await asyncio.gather(journal.apply([call]), journal.counts())
+        assert (counts[S.PENDING], counts[S.CALLING]) == (0, 1)
+
+    async def test_an_entry_knows_its_batch_at_once(self, journal: Journal) -> None:
+        """An entry that was read before its batch was taken, or freed, is not what comes after."""
+
+        async def batch() -> int | None:
+            entry = await journal.get(NUMBER)
+            assert entry is not None
+            return entry.batch
+
+        await journal.add([Entry(number=NUMBER, state=S.VERIFIED, remote=G.VERIFIED)])
+        assert await batch() is None
+        taken = await journal.take_batch(toll_free=False, region=None, limit=1, at=1.0)
+        assert taken is not None
+        assert await batch() == taken.id
+        await journal.settle_batch(taken.id, BatchState.NOT_SENT, order_id=None, note=None)
+        assert await batch() is None
 
     async def test_rows_come_in_the_order_they_were_added(self, journal: Journal) -> None:
         """Rule 20: all rows come back, in order, also after the journal was closed."""
         wanted = numbers(4100)
         await journal.add([Entry(number=number) for number in reversed(wanted)])
-        assert [entry.number for entry in journal.rows()] == wanted[::-1]
+        assert [entry.number for entry in await rows(journal)] == wanted[::-1]
         await journal.close()
-        assert sum(1 for _ in journal.rows()) == 4100
+        assert len(await rows(journal)) == 4100
 
     async def test_it_belongs_to_one_project(self, kind: Kind) -> None:
         """Rule 11: a journal of another project id or base URL is a JournalError."""
@@ -545,12 +573,12 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
             else:
                 answers.append(await each.apply([change]))
         assert answers[0] == answers[1], (moment, kind, change)
-    assert list(memory.rows()) == list(sqlite.rows())
+    assert await rows(memory) == await rows(sqlite)
     await sqlite.close()
     found = sqlite3.connect(tmp_path / "run.db")
-    rows = found.execute("SELECT number, attempt, code, status FROM inbox").fetchall()
+    inbox_rows = found.execute("SELECT number, attempt, code, status FROM inbox").fetchall()
     found.close()
-    assert sorted(rows) == sorted(
+    assert sorted(inbox_rows) == sorted(
         (number, *key, status)
         for number, inbox in memory._inbox.items()
         for key, status in inbox.items()

@@ -308,7 +308,10 @@ async def test_a_newer_journal(path: Path) -> None:
     """A journal that a newer version wrote is refused, with both versions, and untouched."""
     await (await opened(path)).close()
     query(path, "PRAGMA user_version = 99")
-    await refused(path, "newer sinch_qn wrote this journal .version 99; this one reads up to 1")
+    mine = len(module._MIGRATIONS)
+    await refused(
+        path, f"newer sinch_qn wrote this journal .version 99; this one reads up to {mine}"
+    )
 
 
 async def test_a_damaged_journal(path: Path) -> None:
@@ -384,19 +387,61 @@ async def test_a_journal_grows_with_its_program(
     journal = await opened(path)
     await called(journal)
     await journal.close()
+    version = len(module._MIGRATIONS)
     step = "CREATE TABLE later (a); INSERT INTO later SELECT count(*) FROM numbers"
     monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, step))
     with pytest.raises(JournalError, match="older version"):
         await opened(path, running=False)
     journal = await opened(path)
     assert query(path, "SELECT a FROM later") == [(1,)]
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert query(path, "PRAGMA user_version") == [(version + 1,)]
     assert await journal.get(NUMBER) is not None
     await journal.close()
     monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, "CREATE TABLE later (a)"))
     with pytest.raises(JournalError, match="already exists"):
         await opened(path)
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert query(path, "PRAGMA user_version") == [(version + 1,)]
+
+
+async def test_a_journal_of_the_first_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that the first version began goes on with all its rows, and its counts stay exact."""
+    with monkeypatch.context() as first:
+        first.setattr(module, "_MIGRATIONS", module._MIGRATIONS[:1])
+        journal = await opened(path)
+        await journal.add([Entry(number="+12025550199")])
+        await journal.close()
+    assert query(path, "PRAGMA user_version") == [(1,)]
+    journal = await opened(path)
+    await called(journal)
+    counts = await journal.counts()
+    assert {state: n for state, n in counts.items() if n} == {S.PENDING: 1, S.AWAITING_CODE: 1}
+    await journal.close()
+
+
+async def test_what_others_write_is_heeded(path: Path) -> None:
+    """An entry that is kept in mind is read anew once another process has changed it."""
+    journal, other = await opened(path), await opened(path, running=False)
+    await called(journal)
+    assert await other.submit_code(NUMBER, CODE, 2.0) is Submission.ACCEPTED
+    entry = await journal.get(NUMBER)
+    assert entry is not None
+    assert entry.codes_waiting == 1
+    assert await journal.take_code(NUMBER, 3.0) is not None
+    assert await other.take_code(NUMBER, 3.0) is None
+    await other.close()
+    await journal.close()
+
+
+async def test_no_more_is_kept_in_mind_than_is_useful(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P10: however many numbers change, a bounded number of entries is kept in memory."""
+    monkeypatch.setattr(module, "_REMEMBERED", 10)
+    journal = await opened(path)
+    for index in range(35):
+        await called(journal, f"+1202555{index + 100:04}")
+    assert await journal._read(lambda database: len(database._entries)) <= 10
+    await journal.close()
 
 
 async def test_a_file_that_was_never_finished(path: Path) -> None:
@@ -415,8 +460,10 @@ async def test_a_file_that_was_never_finished(path: Path) -> None:
 
 
 async def test_each_commit_is_on_disk(path: Path) -> None:
-    """P8: write-ahead log, fsync on every commit, erased bytes overwritten."""
+    """P8: write-ahead log, fsync on every commit, erased bytes overwritten; counts included."""
     journal = await opened(path)
+    await called(journal)
+    assert query(path, "SELECT state, n FROM counts WHERE n <> 0") == [("awaiting_code", 1)]
 
     def settings(database: sqlite3.Connection) -> list[Any]:
         names = ("journal_mode", "synchronous", "secure_delete")

@@ -186,15 +186,24 @@ class Entry:
     @property
     def todo(self) -> Todo:
         """What is to be done next, at `due`."""
-        if self.state is ChallengeState.VERIFYING:
-            return Todo.LOOK
-        if self.codes_waiting and self.state in TABLE[Event.VERIFY]:
-            return Todo.VERIFY
-        if self.state is ChallengeState.PENDING:
-            return Todo.RING if self.remote in RINGABLE else Todo.LEARN
-        if self.state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
-            return Todo.NOTHING if self.window_end is None else Todo.EXPIRE
-        return Todo.NOTHING
+        return _todo(self.state, self.codes_waiting, self.remote, self.window_end)
+
+
+def _todo(
+    state: ChallengeState,
+    codes_waiting: int,
+    remote: GlobalProcessState | None,
+    window_end: float | None,
+) -> Todo:
+    if state is ChallengeState.VERIFYING:
+        return Todo.LOOK
+    if codes_waiting and state in TABLE[Event.VERIFY]:
+        return Todo.VERIFY
+    if state is ChallengeState.PENDING:
+        return Todo.RING if remote in RINGABLE else Todo.LEARN
+    if state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
+        return Todo.NOTHING if window_end is None else Todo.EXPIRE
+    return Todo.NOTHING
 
 
 _G = GlobalProcessState
@@ -235,33 +244,29 @@ def step(entry: Entry, change: Change) -> Entry | None:
     state = TABLE[change.event].get(entry.state)
     if state is None or not _is_possible(entry, change):
         return None
-    usual: dict[str, Any] = {
-        "state": state,
-        "due": change.due or 0.0,
-        "note": change.note,
-        "remote": change.remote or entry.remote,
-        "region": change.region or entry.region,
-    }
-    after = _moved(entry, usual | _effects(entry, change))
+    after: dict[str, Any] = dict(zip(_NAMES, _values(entry), strict=True))
+    after["state"] = state
+    after["due"] = change.due or 0.0
+    after["note"] = change.note
+    after["remote"] = change.remote or entry.remote
+    after["region"] = change.region or entry.region
+    after |= _effects(entry, change)
     if change.event in _BACK_HOME:
-        after = _moved(after, {"state": _home(after, change)})
-    todo = after.todo
-    if todo is Todo.EXPIRE and after.due != after.window_end:
-        after = _moved(after, {"due": after.window_end})
-    if not after.state.settled or todo is not Todo.NOTHING:
-        return after if after.settled_at is None else _moved(after, {"settled_at": None})
-    # What is left in the inbox is erased with this.
-    since = change.at if entry.settled_at is None else entry.settled_at
-    return _moved(after, {"settled_at": since, "codes_waiting": 0})
+        after["state"] = state = _home(after, change)
+    todo = _todo(state, after["codes_waiting"], after["remote"], after["window_end"])
+    if todo is Todo.EXPIRE:
+        after["due"] = after["window_end"]
+    if todo is not Todo.NOTHING or not state.settled:
+        after["settled_at"] = None
+    else:
+        # What is left in the inbox is erased with this.
+        after["settled_at"] = change.at if entry.settled_at is None else entry.settled_at
+        after["codes_waiting"] = 0
+    return Entry(**after)
 
 
 _NAMES = tuple(field.name for field in attrs.fields(Entry))
 _values = operator.attrgetter(*_NAMES)
-
-
-def _moved(entry: Entry, changes: dict[str, Any]) -> Entry:
-    """Return *entry* with *changes*: `attrs.evolve` in half its time, six times for each number."""
-    return Entry(**(dict(zip(_NAMES, _values(entry), strict=True)) | changes))
 
 
 def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an arm an event
@@ -327,13 +332,13 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
 _BACK_HOME = frozenset({_E.CANNOT, _E.WRONG, _E.NOT_VERIFIED, _E.AGAIN, _E.ASK})
 
 
-def _home(entry: Entry, change: Change) -> ChallengeState:
+def _home(after: Mapping[str, Any], change: Change) -> ChallengeState:
     """Return where a number goes that was refused, or whose code did not verify it."""
     if change.event is Event.CANNOT:
         # A code that came while it was called is tried whatever the call's outcome was.
-        return ChallengeState.EXPIRED if entry.codes_waiting else ChallengeState.FAILED
-    if entry.to_ring:
+        return ChallengeState.EXPIRED if after["codes_waiting"] else ChallengeState.FAILED
+    if after["to_ring"]:
         return ChallengeState.PENDING  # a recall that was accepted is not lost by a wrong code
-    if change.event is Event.WRONG and entry.codes_used >= (change.max_codes or 1):
+    if change.event is Event.WRONG and after["codes_used"] >= (change.max_codes or 1):
         return ChallengeState.FAILED
-    return ChallengeState.EXPIRED if entry.window_end is None else ChallengeState.AWAITING_CODE
+    return ChallengeState.EXPIRED if after["window_end"] is None else ChallengeState.AWAITING_CODE
