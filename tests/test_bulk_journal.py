@@ -106,6 +106,12 @@ async def happen(journal: Journal, number: str, *events: Event, **more: Any) -> 
     return last
 
 
+async def submitted(journal: Journal, number: str, code: str, at: float) -> Submission:
+    """Hand a code in; return what became of it."""
+    submission, _ = await journal.submit_code(number, code, at)
+    return submission
+
+
 async def rows(journal: Journal) -> list[Entry]:
     """Return all rows, read outside the event loop."""
     return await asyncio.to_thread(lambda: list(journal.rows()))
@@ -213,15 +219,15 @@ class TestContract:
     async def test_codes_are_kept_as_they_came(self, kind: Kind) -> None:
         """Rule 12: a code waits until it is taken, oldest first, leading zeros and all."""
         journal = kind.journal
-        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.REFUSED
+        assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.REFUSED
         await journal.add([Entry(number=NUMBER)])
-        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.REFUSED
+        assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.REFUSED
         assert await journal.take_code(NUMBER, 1.0) is None
         assert await journal.take_code(OTHER, 1.0) is None
         await happen(journal, NUMBER, E.CALL)
-        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.ACCEPTED
-        assert await journal.submit_code(NUMBER, "01", 1.0) is Submission.ACCEPTED
-        assert await journal.submit_code(NUMBER, "0001", 1.0) is Submission.DUPLICATE
+        assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.ACCEPTED
+        assert await submitted(journal, NUMBER, "01", 1.0) is Submission.ACCEPTED
+        assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.DUPLICATE
         assert await journal.take_code(NUMBER, 1.0) is None  # still being called
         await happen(journal, NUMBER, E.CALLED)
         for code in ("0001", "01"):
@@ -229,14 +235,14 @@ class TestContract:
             assert taken is not None
             assert taken[1] == code
             assert await journal.take_code(NUMBER, 1.0) is None
-            assert await journal.submit_code(NUMBER, code, 1.0) is Submission.DUPLICATE
+            assert await submitted(journal, NUMBER, code, 1.0) is Submission.DUPLICATE
             await happen(journal, NUMBER, E.WRONG)
         assert sorted(kind.codes()) == ["0001", "01"]
-        assert await journal.submit_code(NUMBER, "0001", 2.0) is Submission.DUPLICATE
+        assert await submitted(journal, NUMBER, "0001", 2.0) is Submission.DUPLICATE
         # A new call has new codes, though they be the same.
         await happen(journal, NUMBER, E.RECALL)
         await happen(journal, NUMBER, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
-        assert await journal.submit_code(NUMBER, "0001", 3.0) is Submission.ACCEPTED
+        assert await submitted(journal, NUMBER, "0001", 3.0) is Submission.ACCEPTED
 
     async def test_the_code_that_is_tried_again_is_the_same(self, journal: Journal) -> None:
         """Rule 15: after a lost answer the code in hand goes first, before those that wait."""
@@ -271,7 +277,7 @@ class TestContract:
         await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
         await journal.take_code(NUMBER, 1.0)
         await happen(journal, NUMBER, E.UNSURE, E.ASK)
-        assert await journal.submit_code(NUMBER, "1111", 2.0) is Submission.ACCEPTED
+        assert await submitted(journal, NUMBER, "1111", 2.0) is Submission.ACCEPTED
 
     @pytest.mark.parametrize("end", [E.VERIFIED, E.BLOCKED, E.WRONG])
     async def test_codes_are_erased_when_their_number_settles(self, kind: Kind, end: Event) -> None:
@@ -290,7 +296,7 @@ class TestContract:
             assert again.todo is Todo.LEARN
             assert await kind.journal.take_code(NUMBER, 2.0) is None
         else:
-            assert await kind.journal.submit_code(NUMBER, "1111", 2.0) is Submission.REFUSED
+            assert await submitted(kind.journal, NUMBER, "1111", 2.0) is Submission.REFUSED
 
     async def test_what_is_due_is_picked_longest_due_first(self, journal: Journal) -> None:
         """Rule 8: what is to be done next comes from the journal, by its kind and time, once."""

@@ -422,7 +422,7 @@ async def test_what_others_write_is_heeded(path: Path) -> None:
     """An entry that is kept in mind is read anew once another process has changed it."""
     journal, other = await opened(path), await opened(path, running=False)
     await called(journal)
-    assert await other.submit_code(NUMBER, CODE, 2.0) is Submission.ACCEPTED
+    assert (await other.submit_code(NUMBER, CODE, 2.0))[0] is Submission.ACCEPTED
     entry = await journal.get(NUMBER)
     assert entry is not None
     assert entry.codes_waiting == 1
@@ -636,7 +636,7 @@ def test_an_event_loop_that_is_gone(path: Path) -> None:
         gate.set()
         assert await journal.add([Entry(number=NUMBER)]) == 1
         assert await journal.pick(Todo.LEARN, 1.0, 9) != []
-        assert await journal.submit_code(NUMBER, "1", 1.0) is Submission.REFUSED
+        assert (await journal.submit_code(NUMBER, "1", 1.0))[0] is Submission.REFUSED
         await journal.close()
 
     asyncio.run(leave())

@@ -328,8 +328,9 @@ class LifeOfANumber(RuleBasedStateMachine):
         self.codes += 0 if again and self.codes else 1
         code = f"{self.codes:04}"
         before = self.entry
-        came = at_once(self.journal.submit_code(NUMBER, code, self.time))
+        came, entry = at_once(self.journal.submit_code(NUMBER, code, self.time))
         self.entry = self.stored()
+        assert entry == self.entry
         if came is Submission.ACCEPTED:
             assert before.state in TAKES_CODES | {S.PENDING}
             assert self.entry.codes_waiting == before.codes_waiting + 1

@@ -100,8 +100,10 @@ class Journal(Protocol):
         """Apply each change where `step` allows it; return the entries after, None if refused."""
         ...
 
-    async def submit_code(self, number: str, code: str, at: float) -> Submission:
-        """Put *code* into the inbox of *number*."""
+    async def submit_code(
+        self, number: str, code: str, at: float
+    ) -> tuple[Submission, Entry | None]:
+        """Put *code* into the inbox of *number*; return the entry after, too, if it is known."""
         ...
 
     async def take_code(self, number: str, at: float) -> tuple[Entry, str] | None:
@@ -268,17 +270,20 @@ class MemoryJournal:
         """Apply each change where `step` allows it."""
         return [self._apply(change) for change in changes]
 
-    async def submit_code(self, number: str, code: str, at: float) -> Submission:
+    async def submit_code(
+        self, number: str, code: str, at: float
+    ) -> tuple[Submission, Entry | None]:
         """Put *code* into the inbox of *number*."""
-        entry = self._entries.get(number)
-        if entry is None:
-            return Submission.REFUSED
-        if (entry.attempt, code) in self._inbox.get(number, {}):
-            return Submission.DUPLICATE
-        if self._apply(Change(number=number, event=Event.CODE, at=at)) is None:
-            return Submission.REFUSED
-        self._inbox.setdefault(number, {})[entry.attempt, code] = "waiting"
-        return Submission.ACCEPTED
+        before = self._entries.get(number)
+        if before is None:
+            return Submission.REFUSED, None
+        if (before.attempt, code) in self._inbox.get(number, {}):
+            return Submission.DUPLICATE, before
+        after = self._apply(Change(number=number, event=Event.CODE, at=at))
+        if after is None:
+            return Submission.REFUSED, before
+        self._inbox.setdefault(number, {})[after.attempt, code] = "waiting"
+        return Submission.ACCEPTED, after
 
     async def take_code(self, number: str, at: float) -> tuple[Entry, str] | None:
         """Log the intent to verify the oldest waiting code, and return it."""

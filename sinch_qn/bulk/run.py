@@ -237,12 +237,10 @@ class VoiceChallengeRun:
         Codes that still wait when a call's `max_codes` are used up are dropped with it.
         """
         self._check_alive()
-        submission = await submit_code(self._journal, phone_number, code, at=self._wall())
+        submission, entry = await _submit(self._journal, phone_number, code, self._wall())
         if submission is Submission.ACCEPTED:
             self._pacing.release(phone_number)
-            entry = await self._journal.get(phone_number)
-            if entry is not None:
-                self._publish(Event.CODE, entry)
+            self._publish(Event.CODE, entry)
         self._scheduler.look_again(Todo.VERIFY)
         return submission
 
@@ -460,8 +458,10 @@ class _Reader:
         self.arrived.set()
 
     def take(self) -> RunEvent:
-        event = attrs.evolve(self.waiting.popleft(), dropped=self._dropped)
-        self._dropped = 0
+        event = self.waiting.popleft()
+        if self._dropped:
+            event = attrs.evolve(event, dropped=self._dropped)
+            self._dropped = 0
         return event
 
 
@@ -472,15 +472,21 @@ async def submit_code(
 
     Raises `InvalidRequestError` for a number that takes no code. (As `run.submit_code`.)
     """
+    submission, _ = await _submit(journal, phone_number, code, time.time() if at is None else at)
+    return submission
+
+
+async def _submit(
+    journal: Journal, phone_number: str, code: str, at: float
+) -> tuple[Submission, Entry]:
     number, code = check_e164(phone_number), check_code(code)
-    submission = await journal.submit_code(number, code, time.time() if at is None else at)
-    if submission is Submission.REFUSED:
-        entry = await journal.get(number)
+    submission, entry = await journal.submit_code(number, code, at)
+    if submission is Submission.REFUSED or entry is None:
         where = "is not in this run" if entry is None else f"is {entry.state.value}"
         if entry is not None and entry.state is ChallengeState.PENDING:
             where = "was not called yet"
         raise InvalidRequestError(f"phone_number: {mask(number)} {where}: it takes no code")
-    return submission
+    return submission, entry
 
 
 async def recall(journal: Journal, phone_number: str, *, at: float | None = None) -> Entry:

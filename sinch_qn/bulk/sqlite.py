@@ -300,7 +300,9 @@ class SqliteJournal:
         """Apply each change where `step` allows it."""
         return await self._write(lambda db: [_apply(db, change) for change in changes])
 
-    async def submit_code(self, number: str, code: str, at: float) -> Submission:
+    async def submit_code(
+        self, number: str, code: str, at: float
+    ) -> tuple[Submission, Entry | None]:
         """Put *code* into the inbox of *number*."""
         return await self._write(lambda database: _submit(database, number, code, at))
 
@@ -458,8 +460,7 @@ class _Connection(sqlite3.Connection):
     def count_moved(self) -> None:
         """Add to the counts what this transaction has changed so far."""
         query = (
-            "INSERT INTO counts VALUES (?, ?) "
-            "ON CONFLICT (state) DO UPDATE SET n = n + excluded.n"
+            "INSERT INTO counts VALUES (?, ?) ON CONFLICT (state) DO UPDATE SET n = n + excluded.n"
         )
         self.executemany(query, [(state.value, n) for state, n in self.moved.items() if n])
         self.moved.clear()
@@ -564,18 +565,21 @@ def _erase(database: _Connection, query: str, number: str) -> None:
         database.erased = True
 
 
-def _submit(database: _Connection, number: str, code: str, at: float) -> Submission:
-    entry = database.entry(number)
-    if entry is None:
-        return Submission.REFUSED
-    key = (number, entry.attempt, code)
+def _submit(
+    database: _Connection, number: str, code: str, at: float
+) -> tuple[Submission, Entry | None]:
+    before = database.entry(number)
+    if before is None:
+        return Submission.REFUSED, None
+    key = (number, before.attempt, code)
     known = "SELECT 1 FROM inbox WHERE number = ? AND attempt = ? AND code = ?"
     if database.execute(known, key).fetchone():
-        return Submission.DUPLICATE
-    if _apply(database, Change(number=number, event=Event.CODE, at=at)) is None:
-        return Submission.REFUSED
+        return Submission.DUPLICATE, before
+    after = _apply(database, Change(number=number, event=Event.CODE, at=at))
+    if after is None:
+        return Submission.REFUSED, before
     database.execute("INSERT INTO inbox VALUES (NULL, ?, ?, ?, ?, 'waiting')", (*key, at))
-    return Submission.ACCEPTED
+    return Submission.ACCEPTED, after
 
 
 def _take_code(database: _Connection, number: str, at: float) -> tuple[Entry, str] | None:

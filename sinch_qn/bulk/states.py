@@ -46,6 +46,8 @@ class ChallengeState(enum.Enum):
     INVALID = "invalid"
     """Not a phone number that can be qualified; it was never sent."""
 
+    __hash__ = object.__hash__  # Enum's own is a Python call, made dozens of times a number
+
     @property
     def settled(self) -> bool:
         """Whether nothing more happens by itself (to UNKNOWN: once its code can come no more)."""
