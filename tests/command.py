@@ -20,7 +20,7 @@ from typing import Self
 
 from sinch_qn.sandbox import Sandbox
 
-COMMAND = [sys.executable, "-m", "sinch_qn.cli"]
+COMMAND = [sys.executable, str(Path(__file__).with_name("watched_command.py"))]
 PATIENCE = 20.0
 """Seconds after which something that was waited for has failed to come."""
 

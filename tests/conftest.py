@@ -14,7 +14,8 @@ import aiolimiter  # noqa: F401 - RateLimit loads it late: that may block once, 
 import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
-from blockbuster import blockbuster_ctx
+
+from tests.blocking import watched
 
 pytest_plugins = ("pytester",)
 
@@ -30,21 +31,12 @@ if "stream_writer" in inspect.signature(ClientResponse).parameters:
     vars(aioresponses.core)["ClientResponse"] = _MockResponse
 
 
-_WATCHED = {"auth", "client", "paging", "pipeline", "rate_limit", "transport", "waiting"}
-"""The tests of what a call goes through. Others read reports or run servers in the loop."""
-
-
 @pytest.fixture(autouse=True)
-def _nothing_blocks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test of the client in which our code blocks the event loop.
-
-    The sandbox is left out: it reads its description of the API when it starts.
-    """
-    if request.module.__name__.removeprefix("tests.test_") not in _WATCHED:
+def _nothing_blocks() -> Iterator[None]:
+    """Fail a test in which our code blocks the event loop, even if somebody swallows the error."""
+    with watched() as found:
         yield
-        return
-    with blockbuster_ctx("sinch_qn", excluded_modules=["sinch_qn.sandbox"]):
-        yield
+    assert not found, found[0]
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):

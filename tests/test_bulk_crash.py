@@ -144,7 +144,8 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("SELECT count(*) FROM inbox").fetchone() == (0,)
-    rows = {entry.number: entry for entry in SqliteJournal(path).rows()}
+    entries = await asyncio.to_thread(list, SqliteJournal(path).rows())
+    rows = {entry.number: entry for entry in entries}
     assert set(rows) == set(numbers)
     states = Counter(entry.state for entry in rows.values())
     assert set(states) <= {S.VERIFIED, S.UNKNOWN}

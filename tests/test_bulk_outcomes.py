@@ -34,7 +34,7 @@ from sinch_qn.errors import (
     TransportError,
 )
 from sinch_qn.models import GlobalProcessState as G
-from sinch_qn.models import QualifiedNumber
+from sinch_qn.models import HostedNumberDetails, QualifiedNumber
 
 S = ChallengeState
 E = Event
@@ -119,6 +119,18 @@ def test_every_state_of_sinch_has_its_place() -> None:
     """Rule 7: no documented state is forgotten: rung, done before, held, failed or blocked."""
     others = {G.ELIGIBLE_CHECK_PENDING, G.NOT_ELIGIBLE, G.VERIFICATION_BLOCKED, G.UNSPECIFIED}
     assert RINGABLE | DONE_BEFORE | others == set(G)
+
+
+def test_why_hosting_failed_is_noted() -> None:
+    """What Sinch says about a number that it could not host stands in its note, cut to size."""
+    hosted = HostedNumberDetails(error="no NNID " * 100)
+    failed = attrs.evolve(number(G.HOSTING_FAILED), hosted_number=hosted)
+    entry = after(PENDING, outcomes.learnt(NUMBER, failed, 100.0, recheck=130.0))
+    assert entry.note is not None
+    assert entry.note.startswith("hosting failed: no NNID")
+    assert len(entry.note) < 250
+    for silent in (number(G.HOSTING_FAILED), attrs.evolve(failed, global_process_state=G.VERIFIED)):
+        assert outcomes.why_not_hosted(silent) is None
 
 
 def test_a_number_that_sinch_does_not_know() -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import orjson
@@ -18,42 +18,31 @@ import pytest
 from aiohttp import web
 
 from sinch_qn import QualifiedNumbersClient, errors
+from sinch_qn._pipeline import Call
 from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry
 from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun, free_batch
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.models import (
-    Address,
-    AuthorizedPerson,
     BlanketLoaInfo,
-    DirectLoaInfo,
+    QualifiedNumber,
     TextEnableNumbersRequest,
+    TextEnableNumbersResponse,
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.phone import region_of
 from sinch_qn.sandbox import Clock, Sandbox
+from tests.conftest import VirtualClockLoop
+from tests.letters import DIRECT
+from tests.test_pipeline import CancelledAt
 
-LETTER = DirectLoaInfo(
-    authorised_person=AuthorizedPerson(
-        first_name="Jane", last_name="Doe", email="jane@example.com"
-    ),
-    address=Address(
-        building_number="1",
-        street="Main Street",
-        city="Washington",
-        state="DC",
-        postal_code="20001",
-        country="US",
-    ),
-    current_voice_carrier="Verizon",
-)
 REQUEST = TextEnableNumbersRequest(
     region_code="US", numbers=[], service_plan_id="plan", blanket_loa_info=BlanketLoaInfo()
 )
 TOLL_FREE = TextEnableTollFreeNumbersRequest(
-    region_code="US", numbers=[], service_plan_id="plan", direct_loa_info=LETTER
+    region_code="US", numbers=[], service_plan_id="plan", direct_loa_info=DIRECT
 )
 ORDERS = ("textEnableNumbers", "textEnableTollFreeNumbers")
 US = [f"+1202555{i:04}" for i in range(100, 200)]
@@ -713,20 +702,133 @@ async def test_nothing_is_ordered_twice_whatever_happens(
         assert BatchState.SENDING not in {batch.state for batch in batches}
 
 
+class Orders:
+    """A client without sockets: it takes orders, and hosts their numbers at the second look."""
+
+    project_id, base_url = "project", "https://api.example"
+
+    def __init__(self, numbers: Iterable[str]) -> None:
+        self.states = dict.fromkeys(numbers, State.VERIFIED)
+        self.sent: list[list[str]] = []
+
+    @property
+    def _pipeline(self) -> Orders:
+        return self
+
+    async def prepare(self) -> Call:
+        """Wait for a token."""
+        await asyncio.sleep(0)
+        return Call()
+
+    async def call(self, _: object, *, body: Any, prepared: Call, **__: object) -> Any:
+        """Take an order, half of the time before the effect and half of it after."""
+        await asyncio.sleep(0)
+        prepared.connected = True
+        await asyncio.sleep(0)
+        self.sent.append(body.numbers)
+        self.states |= dict.fromkeys(body.numbers, State.HOSTING_IN_PROGRESS)
+        await asyncio.sleep(0)
+        return TextEnableNumbersResponse(hosting_order_id=f"order {len(self.sent)}")
+
+    async def get_number(self, number: str) -> QualifiedNumber:
+        """Say where *number* is; it moves on."""
+        await asyncio.sleep(0)
+        state = self.states[number]
+        if state is State.HOSTING_IN_PROGRESS:
+            self.states[number] = State.HOSTING_DONE
+        return QualifiedNumber(phone_number=number, global_process_state=state)
+
+    async def list_numbers(self, *_: State, **__: object) -> AsyncIterator[QualifiedNumber]:
+        """Say where each number is."""
+        for number in self.states:
+            yield await self.get_number(number)
+
+
+class Suspending(MemoryJournal):
+    """Takes a while to return once it has committed."""
+
+    async def take_batch(self, **options: Any) -> Batch | None:
+        batch = await super().take_batch(**options)
+        await asyncio.sleep(0)
+        return batch
+
+    async def settle_batch(self, *batch: Any, **options: Any) -> bool:
+        settled = await super().settle_batch(*batch, **options)
+        await asyncio.sleep(0)
+        return settled
+
+
+async def order_cut_at(k: int) -> bool:
+    """Cancel at the k-th suspension, check what is left, and go on; False: it had ended."""
+    two = {US[0], CA[0]}
+    api, journal = Orders(two), Suspending()
+    await journal.add(verified(sorted(two)))
+
+    def run() -> TextEnableRun:
+        client = cast("QualifiedNumbersClient", api)
+        return TextEnableRun(client, journal, REQUEST, jitter=lambda: 1.0, follow=60.0)
+
+    async def victim() -> None:
+        await CancelledAt(finish(run()), k)
+
+    task = asyncio.create_task(victim())
+    await asyncio.wait([task])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert not journal._running
+    ordered = {number for numbers in api.sent for number in numbers}
+    batches = await journal.batches()
+    assert {batch.state for batch in batches} <= {*BatchState} - {BatchState.SENDING}
+    assert ordered <= {number for batch in batches for number in batch.numbers}
+    report = await finish(run())
+    lost = [b for b in await journal.batches() if b.state is BatchState.UNKNOWN]
+    again = Counter(number for numbers in api.sent for number in numbers)
+    assert set(again.values()) == {1}
+    assert two - again.keys() == {number for batch in lost for number in batch.numbers}
+    assert report.left == 0
+    if not task.cancelled():
+        task.result()
+        assert not lost
+    return task.cancelled()
+
+
+def test_cancellation_at_every_suspension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P9: cut off at any await, no task, lock or open batch is left, and nothing is sent twice."""
+
+    async def at_once(work: Callable[..., Any], *arguments: object) -> Any:
+        await asyncio.sleep(0)
+        return work(*arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)  # a virtual clock waits for no thread
+    k = 0
+    with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
+        while True:
+            k += 1
+            if not runner.run(order_cut_at(k)):
+                break
+    assert k > 20
+
+
 # ---- following ---------------------------------------------------------------------------------
 
 
 async def test_orders_are_followed_to_their_end(
     sandbox: FaultySandbox, run_of: Callable[..., TextEnableRun]
 ) -> None:
-    """What becomes of each number is recorded; when and why it was verified is not touched."""
+    """What becomes of each number is recorded, with Sinch's reason if it failed.
+
+    When it was verified is not touched.
+    """
     fails = "+12025559997"
     journal = await journal_with(sandbox, [*US[:50], fails])
     report = await finish(run_of(journal))
     assert report.hosting == {State.HOSTING_DONE: 50, State.HOSTING_FAILED: 1}
     entry = await journal.get(fails)
     assert entry is not None
-    assert (entry.remote, entry.settled_at, entry.note) == (State.HOSTING_FAILED, 5.0, "by a code")
+    assert (entry.remote, entry.settled_at) == (State.HOSTING_FAILED, 5.0)
+    assert entry.note == "hosting failed: The number could not be hosted."
+    entry = await journal.get(US[0])
+    assert entry is not None
+    assert (entry.remote, entry.note) == (State.HOSTING_DONE, "by a code")
     assert sandbox.calls.total("getQualifiedNumber") == 0
 
 
@@ -737,7 +839,7 @@ async def test_what_was_seen_survives_a_restart(
     unsigned = "+12025559999"
     path = tmp_path / "run.db"
     await journal_with(sandbox, [unsigned, *US[:2]], SqliteJournal(path))
-    letter = attrs.evolve(REQUEST, blanket_loa_info=None, direct_loa_info=LETTER)
+    letter = attrs.evolve(REQUEST, blanket_loa_info=None, direct_loa_info=DIRECT)
     report = await finish(run_of(SqliteJournal(path), letter, follow=0.3))
     assert report.hosting == {State.HOSTING_IN_PROGRESS: 3}
     sandbox.sign_loa(report.orders[0])

@@ -22,12 +22,11 @@ from sinch_qn.models import (
     Address,
     AuthorizedPerson,
     BlanketLoaInfo,
-    DirectLoaInfo,
     GlobalProcessState,
-    ResellerLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
+from tests.letters import DIRECT, RESELLER
 
 Client = QualifiedNumbersClient
 Call = Callable[[Client], Awaitable[object]]
@@ -36,22 +35,6 @@ PHONE = "+12025550134"
 PROJECT = "5a4db0c5-0000-4000-8000-000000000001"
 CANARY = "canary7f3a"
 HUGE = "9" * 10_000_000
-PERSON = AuthorizedPerson(first_name="Jane", last_name="Doe", email="jane@example.com")
-ADDRESS = Address(
-    building_number="1",
-    street="Main Street",
-    city="Washington",
-    state="DC",
-    postal_code="20001",
-    country="US",
-)
-DIRECT = DirectLoaInfo(authorised_person=PERSON, address=ADDRESS, current_voice_carrier="Verizon")
-RESELLER = ResellerLoaInfo(
-    business_name="Sinch AB",
-    authorised_person=PERSON,
-    address=ADDRESS,
-    current_voice_carrier="Verizon",
-)
 ORDER = TextEnableNumbersRequest(
     region_code="US", numbers=[PHONE], service_plan_id="plan", direct_loa_info=DIRECT
 )

@@ -115,6 +115,9 @@ def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]
         (["--text-enable"], "needs --service-plan-id, and either --loa FILE or --blanket-loa"),
         (["--text-enable", "--service-plan-id", "p", "--loa", "loa.json"], "expected"),
         (["--campaign-id", "c"], "no --text-enable"),
+        (["--report", "no/report.html"], "there is no folder 'no'"),
+        (["--csv", "no/results.csv"], "there is no folder 'no'"),
+        (["--journal", "no/run.db"], "there is no folder 'no'"),
         (["--column", "Mobile"], "no column 'Mobile'"),
     ):
         result = qn(*RUN, "--yes", *options)
@@ -484,6 +487,17 @@ def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:
     assert Path("r.html").stat().st_size > 1000
     assert NOT_ELIGIBLE in Path("r.csv").read_text()
     assert str(Path("r.html").absolute()) in done.stderr
+
+
+def test_a_reference_stays_with_its_line(qn: Callable[..., Result]) -> None:
+    """Reports name the ref of each line, also of one that is no number."""
+    Path("numbers.csv").write_text(f"phone,ref\n{BLOCKED},ticket 7\n202-555-010,ticket 8\n")
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    records = map(json.loads, qn("report", "run.db", "--json").stdout.splitlines())
+    assert {(each["state"], each["ref"]) for each in records} == {
+        ("blocked", "ticket 7"),
+        ("invalid", "ticket 8"),
+    }
 
 
 def test_what_is_verified_is_ordered_once(sandbox: Sandbox, qn: Callable[..., Result]) -> None:

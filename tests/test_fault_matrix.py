@@ -26,21 +26,19 @@ import aiohttp.connector
 import attrs
 import pytest
 import trustme
-from blockbuster import blockbuster_ctx
 
 from sinch_qn import OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError
 from sinch_qn.models import (
-    Address,
-    AuthorizedPerson,
     BlanketLoaInfo,
-    DirectLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Fault, Sandbox
 from tests import fault_proxy as proxy
+from tests.blocking import watched
 from tests.fault_proxy import FaultProxy, Move, Refusing
+from tests.letters import DIRECT
 
 DOCS = Path(__file__).parents[1] / "docs" / "faults.md"
 NUMBER = "+12025550134"
@@ -106,7 +104,7 @@ async def _text_enable(client: QualifiedNumbersClient, _: Sandbox) -> object:
 async def _text_enable_toll_free(client: QualifiedNumbersClient, _: Sandbox) -> object:
     order = await client.text_enable_toll_free_numbers(
         TextEnableTollFreeNumbersRequest(
-            region_code="US", numbers=[TOLL_FREE], service_plan_id="plan", direct_loa_info=LOA
+            region_code="US", numbers=[TOLL_FREE], service_plan_id="plan", direct_loa_info=DIRECT
         )
     )
     return order.hosting_order_id
@@ -120,21 +118,6 @@ async def _verify(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
     code = sandbox.code_for(NUMBER) or ""
     return (await client.verify_voice_challenge(NUMBER, code)).phone_number
 
-
-LOA = DirectLoaInfo(
-    authorised_person=AuthorizedPerson(
-        first_name="Jane", last_name="Doe", email="jane@example.com"
-    ),
-    address=Address(
-        building_number="1",
-        street="Main Street",
-        city="Washington",
-        state="DC",
-        postal_code="20001",
-        country="US",
-    ),
-    current_voice_carrier="Verizon",
-)
 
 COLUMNS = [
     Column("listQualifiedNumbers", _list, repeatable=True),
@@ -550,7 +533,7 @@ async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, 
         if taken > deadline:
             late[column.id] = taken - deadline
     slots = client._pipeline._transport._slots
-    assert slots is not None
+    assert isinstance(slots, asyncio.Semaphore)
     assert not slots.locked()
     return cell
 
@@ -601,9 +584,10 @@ def on_this_machine() -> Iterator[None]:
     with (
         patch.object(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting),
         patch.object(socket, "getaddrinfo", getaddrinfo),
-        blockbuster_ctx("sinch_qn", excluded_modules=["sinch_qn.sandbox"]),
+        watched() as found,
     ):
         yield
+    assert not found, found[0]
 
 
 async def run_matrix() -> dict[str, Run]:

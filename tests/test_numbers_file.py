@@ -223,9 +223,11 @@ def test_a_quoted_cell_may_span_lines() -> None:
 
 
 def test_a_reference_comes_along() -> None:
-    """What stands in the column `ref` is handed through with its number."""
-    lines = list(read_lines(["Ref;Phone\n", "chat 7;2025550134\n", ";2025550135\n"]))
-    assert [line.ref for line in lines if isinstance(line, GoodLine)] == ["chat 7", None]
+    """What stands in the column `ref` is handed through with its line, be that good or bad."""
+    rows = ["chat 7;2025550134\n", ";2025550135\n", "chat 8;202555\n", "chat 9;2025550134\n"]
+    lines = list(read_lines(["Ref;Phone\n", *rows]))
+    assert [line.ref for line in lines] == ["chat 7", None, "chat 8", "chat 9"]
+    assert [isinstance(line, GoodLine) for line in lines] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])

@@ -25,10 +25,7 @@ from sinch_qn import QualifiedNumbersClient, RetryPolicy
 from sinch_qn import errors as sinch_errors
 from sinch_qn._operations import OPERATIONS, Operation, Replay
 from sinch_qn.models import (
-    Address,
-    AuthorizedPerson,
     BlanketLoaInfo,
-    DirectLoaInfo,
     HostingOrderState,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
@@ -36,38 +33,13 @@ from sinch_qn.models import (
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Clock, Sandbox, Trouble, Violation, server
 from sinch_qn.webhooks import sign
+from tests.letters import DIRECT, DIRECT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 NUMBER = "+12025550134"
 TOLL_FREE = "+18335550134"
-DIRECT = {
-    "authorisedPerson": {"firstName": "Jane", "lastName": "Doe", "email": "jane@example.com"},
-    "address": {
-        "buildingNumber": "1",
-        "street": "Main Street",
-        "city": "Washington",
-        "state": "DC",
-        "postalCode": "20001",
-        "country": "US",
-    },
-    "currentVoiceCarrier": "Verizon",
-}
-LOA = DirectLoaInfo(
-    authorised_person=AuthorizedPerson(
-        first_name="Jane", last_name="Doe", email="jane@example.com"
-    ),
-    address=Address(
-        building_number="1",
-        street="Main Street",
-        city="Washington",
-        state="DC",
-        postal_code="20001",
-        country="US",
-    ),
-    current_voice_carrier="Verizon",
-)
 
 
 def order_of(*numbers: str, **more: Any) -> dict[str, Any]:
@@ -177,14 +149,14 @@ async def test_toll_free_numbers_are_ordered_apart() -> None:
                 region_code="US",
                 numbers=[TOLL_FREE],
                 service_plan_id="plan",
-                direct_loa_info=LOA,
+                direct_loa_info=DIRECT,
                 display_name="Ours",
             )
         )
         assert order.state == HostingOrderState.SUBMITTED
         assert order.display_name == "Ours"
         assert order.hosting_order_info is not None
-        assert order.hosting_order_info.authorised_person == LOA.authorised_person
+        assert order.hosting_order_info.authorised_person == DIRECT.authorised_person
         assert order.hosting_order_info.loa_type == "DIRECT"
         await client.get_number(TOLL_FREE)
         assert order.hosting_order_id is not None
@@ -224,7 +196,7 @@ async def test_every_answer_conforms_to_the_description() -> None:
             _, listing, _ = await curl.send("GET", f"/qualifiedNumbers?states={state.value}")
             conforms("ListQualifiedNumbersResponse", listing)
         sandbox.add([TOLL_FREE], State.VERIFIED)
-        body = {**order_of(TOLL_FREE), "resellerLoaInfo": {"businessName": "Ours", **DIRECT}}
+        body = {**order_of(TOLL_FREE), "resellerLoaInfo": {"businessName": "Ours", **DIRECT_JSON}}
         del body["blanketLoaInfo"]
         _, order, _ = await curl.send(
             "POST", "/qualifiedNumbers:textEnableTollFreeNumbers", body=body
@@ -365,7 +337,7 @@ async def test_the_environment_makes_a_client(monkeypatch: pytest.MonkeyPatch) -
         (
             "POST",
             "/qualifiedNumbers:textEnableNumbers",
-            order_of(NUMBER, directLoaInfo={**DIRECT, "currentVoiceCarrier": None}),
+            order_of(NUMBER, directLoaInfo={**DIRECT_JSON, "currentVoiceCarrier": None}),
             ["directLoaInfo.currentVoiceCarrier", ""],
         ),
         (
@@ -415,7 +387,8 @@ async def test_a_body_that_is_not_json_breaks_the_rules() -> None:
 async def test_violations_show_nobody() -> None:
     """What was wrong is told by field: no person's data is in the answer or remembered."""
     async with running() as (sandbox, curl):
-        loa = {**DIRECT, "address": "221B Baker Street", "authorisedPerson": {"email": ["a@b.c"]}}
+        wrong = {"address": "221B Baker Street", "authorisedPerson": {"email": ["a@b.c"]}}
+        loa = {**DIRECT_JSON, **wrong}
         body = order_of(NUMBER, directLoaInfo=loa)
         _, error, _ = await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         for text in (json.dumps(error), repr(sandbox.violations)):
@@ -640,7 +613,7 @@ async def test_a_real_clock_delivers_callbacks_by_itself() -> None:
                     region_code="US",
                     numbers=[failing],
                     service_plan_id="plan",
-                    direct_loa_info=LOA,
+                    direct_loa_info=DIRECT,
                     callback_url=receiver.url,
                 )
             )
@@ -752,7 +725,7 @@ async def test_orders_and_tokens_can_be_steered_with_curl() -> None:
     """An LOA is signed and tokens are revoked over HTTP as well."""
     async with running(loa_delay=None) as (sandbox, curl):
         sandbox.add([TOLL_FREE], State.VERIFIED)
-        body = order_of(TOLL_FREE, directLoaInfo=DIRECT)
+        body = order_of(TOLL_FREE, directLoaInfo=DIRECT_JSON)
         del body["blanketLoaInfo"]
         _, order, _ = await curl.send(
             "POST", "/qualifiedNumbers:textEnableTollFreeNumbers", body=body

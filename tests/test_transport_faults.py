@@ -7,7 +7,6 @@ import gc
 import os
 import ssl
 import sys
-import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from blockbuster import BlockingError
 
 from sinch_qn import BasicAuth, QualifiedNumbersClient, RetryPolicy, SinchError, errors
 from sinch_qn.errors import ConnectError, Outcome, TransportError
@@ -25,8 +23,6 @@ from tests.test_fault_matrix import CERTIFICATES, count_descriptors, on_this_mac
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from sinch_qn.retry import Failure
 
 NUMBER = "+12025550134"
 ONCE = RetryPolicy(max_attempts=1)
@@ -302,19 +298,3 @@ async def test_many_clients_and_calls_leave_nothing() -> None:
                     await asyncio.sleep(0.01)
             assert resident() - memory < 5 * MEGABYTE
             assert own_tasks() == tasks
-
-
-# ---- the event loop ----------------------------------------------------------------------------
-
-
-async def test_what_blocks_the_event_loop_is_caught() -> None:
-    """The detector that watches these tests is awake."""
-
-    def block(failure: Failure) -> float:
-        time.sleep(0)
-        return failure.remaining
-
-    async with Sandbox() as sandbox, sandbox.client(retry=block) as client:
-        sandbox.faults.add(Fault.status(503))
-        with pytest.raises(BlockingError):
-            await client.get_number(NUMBER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import traceback
 from collections.abc import Mapping
@@ -97,6 +98,19 @@ def test_no_bit_can_be_changed(at: int, bit: int) -> None:
     forged[at] ^= 1 << bit
     with pytest.raises(WebhookError, match="the signature is wrong"):
         parse(bytes(forged), signed(BODY), SECRET)
+
+
+def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long a wrong signature takes tells nothing about the right one."""
+    compared: list[bytes] = []
+
+    def compare(given: bytes, right: bytes) -> bool:
+        compared.extend((given, right))
+        return given == right
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    parse(BODY, signed(BODY), SECRET)
+    assert compared == [sign(BODY, SECRET).encode()] * 2
 
 
 def test_the_same_event_in_other_bytes_is_not_signed() -> None:

@@ -29,6 +29,13 @@ def is_fatal(error: SinchError) -> bool:
     return isinstance(error, AuthenticationError | PermissionDeniedError)
 
 
+def why_not_hosted(answer: QualifiedNumber) -> str | None:
+    """Return what Sinch says of a number whose hosting failed; None if it says nothing."""
+    hosted = answer.hosted_number
+    failed = answer.global_process_state is GlobalProcessState.HOSTING_FAILED
+    return f"hosting failed: {hosted.error[:200]}" if failed and hosted and hosted.error else None
+
+
 def learnt(number: str, answer: QualifiedNumber, at: float, *, recheck: float) -> Change:
     """Return what a look-up before ringing says; one that must wait is looked up at *recheck*."""
     state = answer.global_process_state
@@ -41,7 +48,7 @@ def learnt(number: str, answer: QualifiedNumber, at: float, *, recheck: float) -
         region=answer.region_code,
     )
     if state in DONE_BEFORE:
-        return change(event=Event.NOTHING_TO_DO)
+        return change(event=Event.NOTHING_TO_DO, note=why_not_hosted(answer))
     if state is GlobalProcessState.NOT_ELIGIBLE:
         return change(event=Event.CANNOT, note="not eligible")
     if state is GlobalProcessState.VERIFICATION_BLOCKED:

@@ -52,7 +52,7 @@ _NOT_ELIGIBLE = "Sinch cannot host it: check the number, or ask Sinch why."
 _NOT_KNOWN = "Add it to the project (--add-missing, or sinch-qn add), then recall."
 _NO_CODES = "Its codes were wrong: recall for a new one, and have it read out twice."
 _REFUSED = "Read the reason, put it right, then recall."
-_NOT_HOSTED = "Hosting failed: ask Sinch why, then order it again."
+_NOT_HOSTED = "Hosting failed: put right what it says, or ask Sinch why, then order it again."
 _GONE = "Sinch no longer knows it: add it to the project again, or forget it."
 
 

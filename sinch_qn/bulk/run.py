@@ -90,7 +90,10 @@ class RunReport:
     _journal: Journal = attrs.field(repr=False)
 
     def rows(self) -> Iterable[Entry]:
-        """Return an entry for each number, in the order they were added; reads page by page."""
+        """Return an entry for each number, in the order they were added; reads page by page.
+
+        A journal's file is read where it is iterated: in a service, do that in a thread.
+        """
         return self._journal.rows()
 
 

@@ -23,7 +23,7 @@ from sinch_qn._checks import MAX_NUMBERS, check_text_enable, check_text_enable_t
 from sinch_qn._operations import LIST_NUMBERS, TEXT_ENABLE_NUMBERS, TEXT_ENABLE_TOLL_FREE_NUMBERS
 from sinch_qn._pipeline import Call, Pipeline
 from sinch_qn.bulk.journal import Batch, BatchState, Identity, Journal, can_be_enabled
-from sinch_qn.bulk.outcomes import is_fatal
+from sinch_qn.bulk.outcomes import is_fatal, why_not_hosted
 from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.bulk.workers import LIST_PAGE, ONE_SHOT
 from sinch_qn.client import QualifiedNumbersClient
@@ -418,14 +418,14 @@ class TextEnableRun:
             entry = await self._journal.get(number.phone_number or "")
             state = number.global_process_state or GlobalProcessState.UNSPECIFIED
             if entry is not None and entry.remote != state:
-                gone = state is GlobalProcessState.UNSPECIFIED
+                gone = _GONE if state is GlobalProcessState.UNSPECIFIED else None
                 changes.append(
                     Change(
                         number=entry.number,
                         event=Event.SEEN,
                         at=self._wall(),
                         remote=state,
-                        note=_GONE if gone else entry.note,
+                        note=gone or why_not_hosted(number) or entry.note,
                     )
                 )
         return [entry for entry in await self._journal.apply(changes) if entry is not None]

@@ -101,13 +101,13 @@ class CodesFile:
 
     async def follow(self) -> None:
         """Hand in what is there and what comes, until cancelled."""
-        self._remember()
+        await asyncio.to_thread(self._remember)
         while True:
             lines = self._new_lines()
-            while chunk := list(islice(lines, _AT_ONCE)):
+            while chunk := await asyncio.to_thread(list, islice(lines, _AT_ONCE)):
                 # At once, so that they share a commit.
                 await asyncio.gather(*(self._take(number, text) for number, text in chunk))
-                self._set_bookmark()
+                await asyncio.to_thread(self._set_bookmark)
             await asyncio.sleep(_LOOK)
 
     def _new_lines(self) -> Iterator[tuple[int, str]]:

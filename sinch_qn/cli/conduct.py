@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _SENDING_LOOK = 0.1
 """Seconds between two looks at whether an order is still out."""
+_AT_ONCE = 10_000
+"""Numbers that are added together."""
 
 
 @attrs.frozen(kw_only=True)
@@ -167,7 +170,9 @@ def _helpers(
 
 
 async def _settle_all(run: VoiceChallengeRun, plan: Plan, settings: Settings) -> None:
-    await run.add(plan.additions(settings.limit))
+    additions = plan.additions(settings.limit)
+    while some := await asyncio.to_thread(list, islice(additions, _AT_ONCE)):  # from its file
+        await run.add(some)
     await run.finish()
 
 

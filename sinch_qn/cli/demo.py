@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 REPORT: Final = "demo-report.html"
 
+_LETTER: Final = "loa.json"
 _LOA: Final = {
     "directLoaInfo": {
         "authorisedPerson": {"firstName": "Ada", "lastName": "Example", "email": "ada@example.com"},
@@ -71,6 +72,7 @@ def demo(path: Path | None, *, as_json: bool) -> None:
             path = Path(directory, "numbers.csv")
             path.write_text("".join(made_up_lines()), encoding="utf-8")
         lines = list(file_lines(path))
+        Path(directory, _LETTER).write_bytes(orjson.dumps(_LOA))
         journal = Path(directory, "run.db")
         numbers = [line.number.e164 for line in lines if isinstance(line, GoodLine)]
         asyncio.run(_demonstrate(path, journal, numbers))
@@ -97,9 +99,8 @@ async def _demonstrate(path: Path, journal: Path, numbers: Sequence[str]) -> Non
 
 async def _crash_and_resume(sandbox: Sandbox, path: Path, journal: Path, total: int) -> None:
     """Run it as a process of its own, kill -9 that in the middle, and start it again."""
-    loa = journal.with_name("loa.json")
-    loa.write_bytes(orjson.dumps(_LOA))
-    command = ["run", str(path), "--journal", str(journal), *_OPTIONS, "--loa", str(loa)]
+    loa = str(journal.with_name(_LETTER))
+    command = ["run", str(path), "--journal", str(journal), *_OPTIONS, "--loa", loa]
     command += ["--report", REPORT]
     async with _process(sandbox, command) as process:
         while process.returncode is None and _calls(sandbox) * 3 < total:  # noqa: ASYNC110
@@ -199,7 +200,7 @@ class People:
     async def _look_for_silent(self, journal: SqliteJournal) -> None:
         """Ask for a call where the run was cut off before the phone rang."""
         while True:
-            for entry in journal.rows():
+            for entry in await asyncio.to_thread(list, journal.rows()):
                 calls = self.sandbox.calls.count("sendVoiceChallenge", entry.number)
                 if entry.state is ChallengeState.UNKNOWN and calls < entry.attempt:
                     await self._ask_again(journal, entry.number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 from datetime import datetime
@@ -68,7 +69,20 @@ def duration(value: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+class _Output(click.Path):
+    """A file to be written: its folder must be there now, not only when the work is done."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"{value!r}: there is no folder {str(path.parent)!r}.", param, ctx)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{value!r}: nothing can be written into {str(path.parent)!r}.", param, ctx)
+        return path
+
+
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT: Final = _Output(dir_okay=False)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

@@ -55,6 +55,7 @@ class BadLine:
     reason: str
     duplicate_of: int | None = None
     """For a repeated number, the line that had it first."""
+    ref: str | None = None
 
 
 def read_file(
@@ -97,17 +98,17 @@ def read_lines(
     ref_at = _index(row, ref) if has_headings else None
     seen: dict[int, int] = {}
     for line, row in rows if has_headings else itertools.chain([first], rows):
-        text = _cell(row, where)
+        text, its_ref = _cell(row, where), _cell(row, ref_at) or None
         try:
             number = as_written.read(text)
         except as_written.RefusedNumber as error:
-            yield BadLine(line, text or _shown(row), str(error))
+            yield BadLine(line, text or _shown(row), str(error), ref=its_ref)
             continue
         before = seen.setdefault(int(number.e164[1:]), line) if find_duplicates else line
         if before == line:
-            yield GoodLine(line, number, _cell(row, ref_at) or None)
+            yield GoodLine(line, number, its_ref)
         else:
-            yield BadLine(line, text, f"duplicate of line {before}", duplicate_of=before)
+            yield BadLine(line, text, f"duplicate of line {before}", before, its_ref)
 
 
 # ── Which column ────────────────────────────────────────────────────────────────────────────────

@@ -52,7 +52,8 @@ class Plan:
     _database: sqlite3.Connection = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        # Read in threads, too: one at a time.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
             "CREATE TABLE lines (line INTEGER, number TEXT UNIQUE, ref TEXT, problem TEXT,"
@@ -67,7 +68,7 @@ class Plan:
             if isinstance(line, GoodLine):
                 row = (line.line, line.number.e164, line.ref, None)
             else:
-                row = (line.line, line.text[:_LONGEST_TEXT], None, line.reason)
+                row = (line.line, line.text[:_LONGEST_TEXT], line.ref, line.reason)
             is_new = self._database.execute(insert, row).rowcount == 1
             if isinstance(line, BadLine):
                 self.bad += 1

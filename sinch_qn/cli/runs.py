@@ -15,7 +15,16 @@ import orjson
 from sinch_qn.cli import inputs
 from sinch_qn.cli.calling import about
 from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.inputs import FILE, ask, duration, examples, file_lines, json_option, yes_option
+from sinch_qn.cli.inputs import (
+    FILE,
+    OUTPUT,
+    ask,
+    duration,
+    examples,
+    file_lines,
+    json_option,
+    yes_option,
+)
 from sinch_qn.cli.output import Lines, say
 from sinch_qn.cli.text_enable import read_loa
 
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
     from sinch_qn.cli.conduct import Ended, Orders, Settings
     from sinch_qn.cli.plan import Plan
 
-_PATH: Final = click.Path(dir_okay=False, path_type=Path)
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 
@@ -38,8 +46,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         json_option,
         yes_option,
         click.option("--demo", "is_demo", is_flag=True, hidden=True),
-        click.option("--csv", "csv_file", type=_PATH, help="Write a line for each number."),
-        click.option("--report", type=_PATH, help="Write a report to look at (HTML)."),
+        click.option("--csv", "csv_file", type=OUTPUT, help="Write a line for each number."),
+        click.option("--report", type=OUTPUT, help="Write a report to look at (HTML)."),
         click.option(
             "--follow",
             type=duration,
@@ -81,8 +89,12 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Most phones ringing at once.",
         ),
-        click.option("--codes", type=_PATH, help="A file of NUMBER,CODE lines; read as it grows."),
-        click.option("--journal", type=_PATH, required=True, help="Where the run is kept."),
+        click.option(
+            "--codes",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A file of NUMBER,CODE lines; read as it grows.",
+        ),
+        click.option("--journal", type=OUTPUT, required=True, help="Where the run is kept."),
         click.argument("path", metavar="FILE", type=FILE),
     ):
         command = option(command)
@@ -388,8 +400,8 @@ def free(journal: Path, batch: int, *, yes: bool) -> None:
     )
 )
 @click.argument("journal", type=FILE)
-@click.option("--html", type=_PATH, help="A page to look at, in one file.")
-@click.option("--csv", "csv_file", type=_PATH, help="A line for each number.")
+@click.option("--html", type=OUTPUT, help="A page to look at, in one file.")
+@click.option("--csv", "csv_file", type=OUTPUT, help="A line for each number.")
 @json_option
 def report(journal: Path, html: Path | None, csv_file: Path | None, *, as_json: bool) -> None:
     """Write what came of each number in the run in JOURNAL.
