@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ import attrs
 import orjson
 
 from sinch_qn._checks import check_timeout
+from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._operations import Operation, Replay
 from sinch_qn._transport import Progress, Transport
 from sinch_qn._wire import Request, Response, encode, read_json, read_model, sensitive_texts
@@ -34,9 +35,6 @@ _log = logging.getLogger("sinch_qn")
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_NO_BODY: Mapping[str, str] = {}
-_JSON_BODY: Mapping[str, str] = {"Content-Type": "application/json"}
 
 
 @attrs.define
@@ -85,8 +83,9 @@ class Pipeline:
         self._quota = quota or RetryQuota()
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadlines = Deadlines()
 
-    async def call(
+    def call(
         self,
         operation: Operation[T],
         *,
@@ -95,7 +94,7 @@ class Pipeline:
         timeout: float | None = None,
         retry: RetryRule | None = None,
         prepared: Call | None = None,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Carry out *operation* and return its answer as a model.
 
         Everything it does, waits included, ends before *timeout* seconds are over. A *prepared*
@@ -104,7 +103,7 @@ class Pipeline:
         request = self._request(operation, phone_number=phone_number, body=body)
         call = prepared or Call()
         call.body = body
-        return await self._within(timeout, operation, request, call, retry, read_model)
+        return self._within(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> Call:
         """Wait for the rate limit and a token, so that nothing queues once the call is made.
@@ -115,28 +114,29 @@ class Pipeline:
         seconds = self._timeout if timeout is None else check_timeout(timeout)
         call = Call()
         try:
-            async with asyncio.timeout(seconds):
+            with self._deadlines.within(seconds):
                 call.authorization = await self._permit(call)
         except TimeoutError as error:
             raise _too_late(call, seconds) from error
         return call
 
-    async def call_raw(
+    def call_raw(
         self,
         operation: Operation[Any],
         *,
         query: Mapping[str, str],
         timeout: float | None = None,
         retry: RetryRule | None = None,
-    ) -> dict[str, Any] | None:
+    ) -> Coroutine[Any, Any, dict[str, Any] | None]:
         """Carry out *operation* and return its answer's JSON object, to be read in pieces."""
         request = self._request(operation, query=query)
-        return await self._within(timeout, operation, request, Call(), retry, read_json)
+        return self._within(timeout, operation, request, Call(), retry, read_json)
 
     async def close(self) -> None:
         """Give back the sockets and tasks that were opened here."""
         await self._auth.close()
         await self._transport.close()
+        self._deadlines.close()
 
     def _check_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,7 +164,7 @@ class Pipeline:
         return Request(
             operation.method,
             self._root + path + ("?" + urlencode(query) if query else ""),
-            _NO_BODY if body is None else _JSON_BODY,
+            {} if body is None else {"Content-Type": "application/json"},
             None if body is None else orjson.dumps(encode(body)),
             fresh_connection=operation.replay is Replay.NEVER,
         )
@@ -181,7 +181,7 @@ class Pipeline:
         self._check_loop()
         seconds = self._timeout if timeout is None else check_timeout(timeout)
         try:
-            async with asyncio.timeout(seconds) as deadline:
+            with self._deadlines.within(seconds) as deadline:
                 return await self._attempts(
                     operation, request, call, retry or self._retry, deadline, read
                 )
@@ -198,16 +198,23 @@ class Pipeline:
         request: Request,
         call: Call,
         retry: RetryRule,
-        deadline: asyncio.Timeout,
+        deadline: Deadline,
         read: Callable[[Operation[Any], Response], R],
     ) -> R:
+        time = asyncio.get_running_loop().time
         while True:
             call.attempts += 1
             authorization = ""
             try:
                 authorization, call.authorization = call.authorization, ""
                 authorization = authorization or await self._permit(call)
-                response = await self._exchange(operation, request, authorization, call)
+                request.headers["Authorization"] = authorization
+                sent_at = time()
+                response = await self._transport.send(request, call)
+                if _log.isEnabledFor(logging.INFO):
+                    status, taken = response.status, 1000 * (time() - sent_at)
+                    method, path = operation.method, operation.path
+                    _log.info("%s %s -> %d in %.0f ms", method, path, status, taken)
                 answer = read(operation, response)
             except SinchError as error:
                 failure = error
@@ -236,25 +243,6 @@ class Pipeline:
         call.waiting_for = "an access token"
         return await self._auth.authorize(self._transport.send)
 
-    async def _exchange(
-        self, operation: Operation[Any], request: Request, authorization: str, call: Call
-    ) -> Response:
-        started = asyncio.get_running_loop().time()
-        authorized = Request(
-            request.method,
-            request.url,
-            {**request.headers, "Authorization": authorization},
-            request.body,
-            request.fresh_connection,
-        )
-        response = await self._transport.send(authorized, call)
-        if _log.isEnabledFor(logging.INFO):
-            taken = 1000 * (asyncio.get_running_loop().time() - started)
-            _log.info(
-                "%s %s -> %d in %.0f ms", operation.method, operation.path, response.status, taken
-            )
-        return response
-
     def _renewed_token(self, failure: SinchError, authorization: str, call: Call) -> bool:
         """Say whether a refused token makes way for a fresh one: once, policy or not."""
         if (
@@ -272,13 +260,12 @@ class Pipeline:
         failure: SinchError,
         call: Call,
         retry: RetryRule,
-        deadline: asyncio.Timeout,
+        deadline: Deadline,
     ) -> bool:
         """Wait until the next attempt's time; return False if there is to be none."""
         if not is_repeatable(operation, failure):
             return False
-        when = deadline.when()
-        remaining = float("inf") if when is None else when - asyncio.get_running_loop().time()
+        remaining = deadline.when - asyncio.get_running_loop().time()
         attempt = call.attempts - call.renewed
         delay = retry(Failure(operation, failure, attempt, remaining))
         if delay is None:

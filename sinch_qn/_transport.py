@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,9 @@ class Transport:
         self._max_body = max_body
         self._created_at = created_at
         # A brought session has a cap of its own; ours is told apart from a slow server.
-        self._slots = None if session else asyncio.Semaphore(max_connections)
+        self._slots: AbstractAsyncContextManager[None] = (
+            nullcontext() if session else asyncio.Semaphore(max_connections)
+        )
         self._kept: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         self._closed = False
@@ -99,56 +102,51 @@ class Transport:
         `InvalidResponseError` for what is not HTTP or is over the size cap.
         """
         progress = progress or Progress()
-        if self._slots is None:
-            return await self._exchange(request, progress)
         progress.waiting_for = "a free connection"
         async with self._slots:
-            return await self._exchange(request, progress)
-
-    async def _exchange(self, request: Request, progress: Progress) -> Response:
-        if self._closed:  # perhaps while this request waited for its slot
-            raise RuntimeError("this client is closed")
-        progress.waiting_for = "a connection"
-        # Without our connector there is no telling: be on the safe side.
-        progress.connected = self._brought is not None
-        _progress.set(progress)
-        session = self._session(fresh=request.fresh_connection)
-        headers = request.headers if self._brought is None else {**_HEADERS, **request.headers}
-        try:
-            answer = await session.request(
-                request.method,
-                yarl.URL(request.url, encoded=True),
-                data=request.body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=_NO_TIMEOUT,
-            )
+            if self._closed:  # perhaps while this request waited for its slot
+                raise RuntimeError("this client is closed")
+            progress.waiting_for = "a connection"
+            # Without our connector there is no telling: be on the safe side.
+            progress.connected = self._brought is not None
+            _progress.set(progress)
             try:
-                return Response(answer.status, answer.headers, await self._body(answer))
-            finally:
-                answer.close()  # does nothing once the body was read to its end
-        except aiohttp.ClientResponseError as error:
-            # Not chained: this one holds the request, and with it the Authorization header. What
-            # follows the colon are bytes of the answer, which may repeat the request.
-            what = error.message.partition(":")[0]
-            failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
-        except _QUOTING as error:
-            failure = _translate(error, type(error).__name__, connected=progress.connected)
-        except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error, str(error), connected=progress.connected) from error
+                return await self._exchange(request)
+            except aiohttp.ClientResponseError as error:
+                # Not chained: this one holds the request, and with it the Authorization header.
+                # What follows the colon are bytes of the answer, which may repeat the request.
+                what = error.message.partition(":")[0]
+                failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
+            except _QUOTING as error:
+                failure = _translate(error, type(error).__name__, connected=progress.connected)
+            except (aiohttp.ClientError, OSError) as error:
+                raise _translate(error, str(error), connected=progress.connected) from error
         try:
             raise failure
         finally:
             del failure  # its traceback holds this frame: do not leave a cycle behind
 
-    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
-        """Return the body; an error's is only its explanation, so that one may be missing."""
+    async def _exchange(self, request: Request) -> Response:
+        session = self._session(fresh=request.fresh_connection)
+        headers = request.headers if self._brought is None else {**_HEADERS, **request.headers}
+        answer = await session.request(
+            request.method,
+            yarl.URL(request.url, encoded=True),
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=_NO_TIMEOUT,
+        )
         try:
-            return await self._read(answer)
+            return Response(answer.status, answer.headers, await self._read(answer))
         except (InvalidResponseError, aiohttp.ClientError, OSError):
+            # An error's body is only its explanation, so that one may be missing.
             if answer.status < 400:
                 raise
-            return b""
+            return Response(answer.status, answer.headers, b"")
+        finally:
+            if not answer.closed:  # by itself, at the end of its body
+                answer.close()
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()

@@ -125,6 +125,11 @@ class TokenCache:
         self._failed_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
 
+    def fresh(self) -> str | None:
+        """Return the token if nothing has to be done about it yet."""
+        token = self._token
+        return token.value if token is not None and self._monotonic() < token.refresh_at else None
+
     async def get(self, fetch: Callable[[], Awaitable[Token]]) -> str:
         """Return the token, calling *fetch* if there is none or it is about to expire.
 
@@ -204,7 +209,10 @@ class OAuth2:
 
         Raises `TokenError` if none could be had, `AuthenticationError` if the key was refused.
         """
-        return "Bearer " + await self._cache.get(lambda: self._request_token(send))
+        token = self._cache.fresh()
+        if token is None:
+            token = await self._cache.get(lambda: self._request_token(send))
+        return "Bearer " + token
 
     def renew(self, authorization: str) -> bool:
         """Forget the token in *authorization* if it is still the cached one."""

@@ -21,6 +21,7 @@ FLOORS = {
     "_paging": 2,
     "auth": 2,
     "rate_limit": 2,
+    "_deadlines": 2,
     "_transport": 2,
     "_operations": 1,
     "_wire": 1,
@@ -38,7 +39,7 @@ FLOORS = {
 
 NEIGHBOURS = {
     "pytest_plugin": {"sandbox"},
-    "_pipeline": {"_transport", "auth", "rate_limit"},
+    "_pipeline": {"_deadlines", "_transport", "auth", "rate_limit"},
     "_wire": {"_operations"},
     "_checks": {"phone"},
     "retry": {"_operations"},
