@@ -43,13 +43,20 @@ async def pages(
     ahead: asyncio.Future[dict[str, Any] | None] | None = None
     try:
         while True:
-            page = await _read_page(await (ahead or fetch(page_token)), state)
+            body = await (ahead or fetch(page_token)) or {}
+            head = decode({**body, "qualifiedNumbers": None}, ListQualifiedNumbersResponse)
             seen.add(page_token)
-            page_token = page.next_page_token
+            page_token = head.next_page_token or None
             repeats = page_token is not None and page_token in seen
             go_on = page_token is not None and not repeats
+            # Before this page's items are made, which takes half as long as a fetch.
             ahead = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
-            yield page
+            yield Page(
+                items=await _read_items(body.pop("qualifiedNumbers", None)),
+                next_page_token=page_token,
+                total_size=head.total_size,
+                state=state,
+            )
             if repeats:
                 raise PaginationError(
                     f"the page token of page {len(seen)} came back: this listing would never end"
@@ -62,22 +69,14 @@ async def pages(
             await asyncio.gather(ahead, return_exceptions=True)
 
 
-async def _read_page(body: dict[str, Any] | None, state: GlobalProcessState) -> Page:
-    body = body or {}
-    raw = body.pop("qualifiedNumbers", None)
+async def _read_items(raw: object) -> list[QualifiedNumber]:
     if raw is None:
-        raw = []
-    head = decode(body, ListQualifiedNumbersResponse)
+        return []
     if not isinstance(raw, list):
         raise InvalidResponseError("the answer's qualifiedNumbers is not a list")
     items: list[QualifiedNumber] = []
     for start in range(0, len(raw), _CHUNK):
-        if start:
-            await asyncio.sleep(0)  # a page of thousands must not hold the event loop
+        # A page of thousands must not hold the event loop; and the next may be waiting to leave.
+        await asyncio.sleep(0)
         items.extend(decode(item, QualifiedNumber) for item in raw[start : start + _CHUNK])
-    return Page(
-        items=items,
-        next_page_token=head.next_page_token or None,
-        total_size=head.total_size,
-        state=state,
-    )
+    return items

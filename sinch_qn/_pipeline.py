@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import attrs
@@ -28,8 +28,10 @@ from sinch_qn.errors import (
     cover,
 )
 from sinch_qn.phone import check_e164
-from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_repeatable
+
+if TYPE_CHECKING:
+    from sinch_qn.rate_limit import RateLimit
 
 _log = logging.getLogger("sinch_qn")
 

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -491,6 +492,24 @@ async def test_those_who_come_together_share_a_commit(path: Path) -> None:
     statements.clear()
     await journal.get(NUMBER)
     assert "COMMIT" not in statements
+    await journal.close()
+
+
+async def test_nobody_waits_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit waits for company only while there is some: a lone writer is served at once."""
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    journal = await opened(path)
+    wanted = [Entry(number=f"+1{2025550000 + index}") for index in range(60)]
+    for entry in wanted[:10]:
+        await journal.add([entry])
+    assert naps == []
+    await asyncio.gather(*(journal.add([entry]) for entry in wanted[10:]))
+    await journal.add([wanted[0]])
+    assert set(naps) == {module._LINGER}
+    naps.clear()
+    await asyncio.gather(*(journal.get(entry.number) for entry in wanted))
+    assert naps == []
     await journal.close()
 
 

@@ -8,12 +8,11 @@ import fcntl
 import functools
 import operator
 import os
-import queue
 import sqlite3
 import stat
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -42,7 +41,8 @@ _MAGIC = b"SQLite format 3\x00"
 _LARGEST_GROUP = 2000
 
 _LINGER = 0.002
-"""Seconds that a commit waits for company: about one fsync. It makes a run's commits a third."""
+"""Seconds that a commit waits for company, if the last one had some: about one fsync. It makes a
+run's commits a third."""
 
 _EMPTYING = 1.0
 """Seconds from one emptying of the log to the next: that is how long an erased code may last."""
@@ -666,7 +666,10 @@ class _DatabaseThread:
         self._database = database
         self._name = name
         self._emptying_at = 0.0
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: deque[_Job] = deque()
+        self._arrived = threading.Event()  # not a SimpleQueue: its timeouts may never end
+        self._closing = False
+        self._in_company = False
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._work, name=f"journal {name}", daemon=True)
         self._thread.start()
@@ -674,21 +677,22 @@ class _DatabaseThread:
     def submit(self, work: Callable[[_Connection], T], *, writes: bool) -> asyncio.Future[T]:
         """Have *work* done; the future is resolved after its commit."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, writes, future))
+        self._jobs.append(_Job(work, writes, future))
+        if not self._arrived.is_set():
+            self._arrived.set()
         return future
 
     def close(self) -> None:
         """Finish all jobs, then close the database."""
-        self._jobs.put(None)
+        self._closing = True
+        self._arrived.set()
         self._thread.join()
 
     def _work(self) -> None:
-        more = True
-        while more:
-            jobs, more = self._next_group()
-            if jobs:
+        while not self._closing or self._jobs:
+            if jobs := self._next_group():
                 _resolve(jobs, self._run(jobs))
-            if self._database.erased and (not more or time.monotonic() >= self._emptying_at):
+            if self._database.erased and (self._closing or time.monotonic() >= self._emptying_at):
                 self._empty_log()
         self._database.close()
 
@@ -708,22 +712,22 @@ class _DatabaseThread:
                 self._database.execute(f"PRAGMA busy_timeout = {patience}")
             self._database.erased = bool(busy)
 
-    def _next_group(self) -> tuple[list[_Job], bool]:
-        jobs: list[_Job] = []
-        writes = False
-        try:
-            job = self._jobs.get(timeout=self._idle())
-            until = time.monotonic() + _LINGER
-            while job is not None:
-                jobs.append(job)
-                writes = writes or job.writes
-                if len(jobs) >= _LARGEST_GROUP:
-                    return jobs, True
-                left = until - time.monotonic() if writes else 0.0
-                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
-        except queue.Empty:
-            return jobs, True
-        return jobs, False
+    def _next_group(self) -> list[_Job]:
+        """Wait for jobs, but no longer than until there is something else to do."""
+        self._arrived.wait(self._idle())
+        jobs = self._take()
+        if self._in_company and any(job.writes for job in jobs):
+            time.sleep(_LINGER)
+            jobs += self._take()
+        self._in_company = sum(job.writes for job in jobs) > 1
+        return jobs
+
+    def _take(self) -> list[_Job]:
+        self._arrived.clear()  # first: what comes from here on sets it again
+        jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), _LARGEST_GROUP))]
+        if self._jobs:
+            self._arrived.set()
+        return jobs
 
     def _idle(self) -> float | None:
         """Return how long to wait for a job before there is something else to do."""
