@@ -26,12 +26,13 @@ test: $(READY) ## Run the tests, with their coverage floor
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(READY) ## Lint, format, types, drift of generated files, the spec
+check: $(READY) ## Lint, format, types, drift of generated files, the spec, what a call costs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m codegen --check
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
+	$(BIN)/python -m pytest -q tests/test_cost.py
 
 codegen: $(READY) ## Write the files that are generated from openapi/
 	$(BIN)/python -m codegen
@@ -59,10 +60,11 @@ build/bench/.ready: benchmarks/requirements.txt
 	build/bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-bench: build/bench/.ready ## Measure calls, runs and the journal, side by side (10 minutes)
-	build/bench/bin/python benchmarks/calls.py --json build/calls.json --chart docs/calls.svg
-	build/bench/bin/python benchmarks/run.py
-	build/bench/bin/python benchmarks/journal.py
+BENCHES := calls listings imports growth run journal
+
+bench: build/bench/.ready ## Measure, print the bars, and write docs/speed.md and its pictures (25 minutes)
+	$(foreach b,$(BENCHES),build/bench/bin/python benchmarks/$(b).py --json build/figures/$(b).json &&) \
+	build/bench/bin/python benchmarks/report.py build/figures
 
 audit: $(READY) ## Write the SBOM, and ask for known vulnerabilities
 	@bash .ci/audit

@@ -1,34 +1,33 @@
 """One call, against what a user would pick instead: CPU, requests/s, latency, memory, as ratios.
 
-    python benchmarks/calls.py [--loop uvloop] [--json FILE] [--chart FILE.svg]
+    python benchmarks/calls.py [--rounds 20] [--json FILE]
 
 All contenders run in one process, in short blocks that take turns, so that the machine's drift
-cancels; the server is another process, on another core.
+cancels; the server is another process, on another core. Memory is measured in a child for each.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import datetime as dt
-import json
-import platform
-import resource
+import gc
+import random
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import attrs
-from contenders import CONTENDERS, Call, vendor
-from serving import cpu, serving
+import uvloop
+from contenders import CONTENDERS, OURS, SEQUENTIAL, Call
+from measuring import arguments, cpu, in_child, peak_mb, present, table
+from serving import serving
 
 BLOCK = 300
 """Calls in one block."""
-ROUNDS = 30
 CONCURRENCIES = (1, 10, 50, 200)
-OURS = "sinch_qn"
+BARS = {("asyncio", 1), ("asyncio", 50)}
+"""Where the bars are: measured in all rounds, everything else in a quarter of them."""
+LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
 
 
 @attrs.define
@@ -42,15 +41,15 @@ class Blocks:
     latencies: list[float] = attrs.field(factory=list)
 
     def summary(self, ours: Blocks) -> dict[str, float]:
-        """Return medians, their spread, and how many times our CPU it takes, block by block."""
-        times = [theirs / mine for theirs, mine in zip(self.cpu, ours.cpu, strict=True)]
+        """Return medians, their spread, and how our CPU compares with its own, block by block."""
+        ratios = [mine / theirs for theirs, mine in zip(self.cpu, ours.cpu, strict=True)]
         quartiles = statistics.quantiles(self.cpu, n=4)
         latencies = statistics.quantiles(self.latencies, n=100)
         return {
             "cpu_us": 1e6 * statistics.median(self.cpu),
-            "cpu_us_quartile_1": 1e6 * quartiles[0],
-            "cpu_us_quartile_3": 1e6 * quartiles[2],
-            "times_our_cpu": statistics.median(times),
+            "quartile_1": 1e6 * quartiles[0],
+            "quartile_3": 1e6 * quartiles[2],
+            "our_cpu_ratio": statistics.median(ratios),
             "calls_per_second": statistics.median(self.rate),
             "p50_ms": 1e3 * latencies[49],
             "p99_ms": 1e3 * latencies[98],
@@ -58,52 +57,35 @@ class Blocks:
 
 
 def main() -> None:
-    """Measure, print a table for each concurrency, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--chart", type=Path)
-    options = parser.parse_args()
+    """Measure, print the tables, and write what was asked for."""
+    options = arguments(__doc__, rounds=20)
     with serving() as base_url:
-        factory = None
-        if options.loop == "uvloop":
-            import uvloop  # noqa: PLC0415
-
-            factory = uvloop.new_event_loop
-        with asyncio.Runner(loop_factory=factory) as runner:
-            figures = runner.run(measure(base_url, options.rounds))
-        figures["1"]["sinch SDK (sequential)"] = sequential(base_url, figures["1"][OURS])
-    result = {
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
-        "loop": options.loop,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "concurrency": figures,
-    }
-    show(result)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    if options.chart:
-        from chart import draw_calls  # noqa: PLC0415 - matplotlib is slow to load
-
-        draw_calls(result, options.chart)
+        loops = {}
+        for name, factory in LOOPS.items():
+            with asyncio.Runner(loop_factory=factory) as runner:
+                loops[name] = runner.run(measure(base_url, name, options.rounds))
+        peaks = {name: in_child(peak_of, name, base_url) for name in CONTENDERS}
+    present({"loops": loops, "peak_rss_mb": peaks}, markdown, options.json)
 
 
-async def measure(base_url: str, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
+async def measure(base_url: str, loop: str, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     """Return each contender's summary at each concurrency."""
     figures = {}
+    order = random.Random(7)  # noqa: S311 - so that none always follows the same one
     async with contextlib.AsyncExitStack() as stack:
         calls = {
             name: await stack.enter_async_context(make(base_url))
             for name, make in CONTENDERS.items()
         }
         for concurrency in CONCURRENCIES:
-            blocks = {name: Blocks() for name in calls}
-            for turn in range(rounds + 1):
-                for name, call in calls.items():
+            blocks = {
+                name: Blocks() for name in calls if concurrency == 1 or name not in SEQUENTIAL
+            }
+            turns = rounds if (loop, concurrency) in BARS else max(2, rounds // 4)
+            for turn in range(turns + 1):
+                for name in order.sample(list(blocks), len(blocks)):
                     # The first turn warms up.
-                    await block(call, concurrency, blocks[name] if turn else Blocks())
+                    await block(calls[name], concurrency, blocks[name] if turn else Blocks())
             ours = blocks[OURS]
             figures[str(concurrency)] = {n: b.summary(ours) for n, b in blocks.items()}
     return figures
@@ -119,40 +101,69 @@ async def block(call: Call, concurrency: int, into: Blocks) -> None:
             await call()
             into.latencies.append(time.perf_counter() - started)
 
+    # Neither connections that idled away while others had their turn, nor what those left to
+    # collect, is this one's cost.
+    await asyncio.gather(*(call() for _ in range(concurrency)))
+    gc.collect()
     used, started = cpu(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(concurrency)))
     into.rate.append(BLOCK / (time.perf_counter() - started))
     into.cpu.append((cpu() - used) / BLOCK)
 
 
-def sequential(base_url: str, ours: dict[str, float]) -> dict[str, float]:
-    """Measure the vendor's SDK, whose calls come one after the other."""
-    call = vendor(base_url)
-    call()
-    used, started = cpu(), time.perf_counter()
-    for _ in range(BLOCK):
-        call()
-    seconds = time.perf_counter() - started
-    each = 1e6 * (cpu() - used) / BLOCK
-    return {
-        "cpu_us": each,
-        "times_our_cpu": each / ours["cpu_us"],
-        "calls_per_second": BLOCK / seconds,
-        "p50_ms": 1e3 * seconds / BLOCK,
+def peak_of(name: str, base_url: str) -> float:
+    """Return the peak RSS of a process that makes the calls of one contender only, 50 at once."""
+
+    async def run() -> None:
+        async with CONTENDERS[name](base_url) as call:
+            for _ in range(5):
+                await block(call, 1 if name in SEQUENTIAL else 50, Blocks())
+
+    asyncio.run(run())
+    return peak_mb()
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """Return a table for each loop and concurrency: the bars' own first, the others folded away."""
+    peaks = figures["peak_rss_mb"]
+    tables = {
+        f"{loop}, {concurrency} at once": _table(contenders, peaks)
+        for loop, by_concurrency in figures["loops"].items()
+        for concurrency, contenders in by_concurrency.items()
     }
+    first = "asyncio, 50 at once"
+    others = "\n\n".join(f"{name}:\n\n{text}" for name, text in tables.items() if name != first)
+    return (
+        f"{first}:\n\n{tables[first]}\n\n"
+        f"<details><summary>At other concurrencies, and with uvloop</summary>\n\n{others}\n\n"
+        "</details>"
+    )
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the figures."""
-    print(f"{result['date']}, {result['machine']}, {result['loop']}")
-    for concurrency, contenders in result["concurrency"].items():
-        heading = f"concurrency {concurrency}"
-        print(f"\n{heading:24}  CPU µs/call times ours calls/s  p50 ms  p99 ms")
-        for name, f in contenders.items():
-            print(
-                f"{name:24}{f['cpu_us']:13.0f}{f['times_our_cpu']:11.2f}"
-                f"{f['calls_per_second']:8.0f}{f['p50_ms']:8.2f}{f.get('p99_ms', 0):8.2f}"
+def _table(contenders: dict[str, dict[str, float]], peaks: dict[str, float]) -> str:
+    return table(
+        (
+            "",
+            "CPU µs a call (quartiles)",
+            "our CPU ÷ its",
+            "calls/s",
+            "p50 ms",
+            "p99 ms",
+            "peak MB",
+        ),
+        (
+            (
+                name,
+                f"{f['cpu_us']:,.0f} ({f['quartile_1']:,.0f} to {f['quartile_3']:,.0f})",
+                f"{f['our_cpu_ratio']:.2f}",
+                f"{f['calls_per_second']:,.0f}",
+                f"{f['p50_ms']:.2f}",
+                f"{f['p99_ms']:.2f}",
+                f"{peaks[name]:.0f}",
             )
+            for name, f in contenders.items()
+        ),
+    )
 
 
 if __name__ == "__main__":

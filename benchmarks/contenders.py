@@ -1,20 +1,19 @@
-"""The same work, done with what a user would pick instead: one GET of one number, or the like."""
+"""The same work, done with what a user would pick instead: one GET of one number, or the like.
+
+Each loads what it needs when it is opened, so that its memory can be measured by itself.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import httpx
 from server import PROJECT
-
-from sinch_qn import OAuth2, QualifiedNumbersClient
 
 NUMBER = "+12025550134"
 HEADERS = {"Authorization": "Bearer bench"}
@@ -32,8 +31,9 @@ def url_of(base_url: str) -> str:
 @contextlib.asynccontextmanager
 async def sinch_qn(base_url: str) -> AsyncIterator[Call]:
     """Ours: token, deadline, retries, connection cap, typed result."""
-    auth = OAuth2("key", "secret", token_url=base_url + "/oauth2/token")
-    async with QualifiedNumbersClient(PROJECT, auth, base_url=base_url) as client:
+    ours = import_module("sinch_qn")
+    auth = ours.OAuth2("key", "secret", token_url=base_url + "/oauth2/token")
+    async with ours.QualifiedNumbersClient(PROJECT, auth, base_url=base_url) as client:
         yield lambda: client.get_number(NUMBER)
 
 
@@ -41,7 +41,7 @@ async def sinch_qn(base_url: str) -> AsyncIterator[Call]:
 async def aiohttp_read(base_url: str) -> AsyncIterator[Call]:
     """Bare aiohttp: the bytes, no more."""
     url = url_of(base_url)
-    async with aiohttp.ClientSession() as session:
+    async with import_module("aiohttp").ClientSession() as session:
 
         async def call() -> bytes:
             async with session.get(url, headers=HEADERS) as answer:
@@ -54,7 +54,7 @@ async def aiohttp_read(base_url: str) -> AsyncIterator[Call]:
 async def snippet(base_url: str) -> AsyncIterator[Call]:
     """What people write by hand with aiohttp."""
     url = url_of(base_url)
-    async with aiohttp.ClientSession() as session:
+    async with import_module("aiohttp").ClientSession() as session:
 
         async def call() -> Any:
             async with session.get(url, headers=HEADERS) as answer:
@@ -68,6 +68,7 @@ async def snippet(base_url: str) -> AsyncIterator[Call]:
 async def httpx_json(base_url: str) -> AsyncIterator[Call]:
     """What people write by hand with httpx."""
     url = url_of(base_url)
+    httpx = import_module("httpx")
     limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
     async with httpx.AsyncClient(limits=limits) as client:
 
@@ -90,8 +91,9 @@ async def generated(base_url: str) -> AsyncIterator[Call]:
         folder.mkdir()
         subprocess.run([*command, *options], check=True, capture_output=True)  # noqa: S603
     sys.path.insert(0, str(folder))
-    client_module = importlib.import_module("generated_qn")
-    get = importlib.import_module("generated_qn.api.qualified_numbers.get_qualified_number")
+    client_module = import_module("generated_qn")
+    get = import_module("generated_qn.api.qualified_numbers.get_qualified_number")
+    httpx = import_module("httpx")
     limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
     client = client_module.AuthenticatedClient(
         base_url=base_url, token="bench", httpx_args={"limits": limits}
@@ -103,25 +105,41 @@ async def generated(base_url: str) -> AsyncIterator[Call]:
 @contextlib.asynccontextmanager
 async def telnyx(base_url: str) -> AsyncIterator[Call]:
     """Telnyx's SDK on its like call."""
-    module = importlib.import_module("telnyx")
+    module = import_module("telnyx")
     async with module.AsyncTelnyx(api_key="bench", base_url=base_url) as client:
         yield lambda: client.verified_numbers.retrieve(NUMBER)
 
 
-def vendor(base_url: str) -> Callable[[], Any]:
-    """Return a like call of the vendor's SDK, which is sequential and lacks this API."""
-    module = importlib.import_module("sinch")
+@contextlib.asynccontextmanager
+async def vendor(base_url: str) -> AsyncIterator[Call]:
+    """The vendor's SDK on a like call: it is sequential, and lacks this API."""
+    module = import_module("sinch")
     client = module.SinchClient(project_id=PROJECT, key_id="key", key_secret="secret")
     client.configuration.auth_origin = base_url
     client.configuration.numbers_origin = base_url
-    return lambda: client.numbers.get(phone_number=NUMBER)
+
+    async def call() -> Any:
+        return client.numbers.get(phone_number=NUMBER)
+
+    yield call
 
 
+OURS, READ, BY_HAND, GENERATED, TELNYX, VENDOR = (
+    "sinch_qn",
+    "aiohttp, read()",
+    "aiohttp, json() by hand",
+    "openapi-python-client",
+    "AsyncTelnyx",
+    "sinch SDK (sequential)",
+)
 CONTENDERS = {
-    "sinch_qn": sinch_qn,
-    "aiohttp, read()": aiohttp_read,
-    "aiohttp, json() by hand": snippet,
+    OURS: sinch_qn,
+    READ: aiohttp_read,
+    BY_HAND: snippet,
     "httpx, json() by hand": httpx_json,
-    "openapi-python-client": generated,
-    "AsyncTelnyx": telnyx,
+    GENERATED: generated,
+    TELNYX: telnyx,
+    VENDOR: vendor,
 }
+SEQUENTIAL = {VENDOR}
+"""Those that make one call at a time only."""

@@ -1,19 +1,19 @@
 """What durability costs: group commit against one by one, and a million numbers.
 
-python benchmarks/journal.py [--numbers 1000000] [--json]
+python benchmarks/journal.py [--numbers 1000000] [--json FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from measuring import arguments, peak_mb, present, table
 
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.sqlite import SqliteJournal
@@ -29,17 +29,18 @@ CHUNK = 500
 
 def main() -> None:
     """Measure, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--numbers", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = arguments(__doc__, numbers=1_000_000)
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measure(Path(folder), options.numbers))
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:44} {value:12,.2f}")
+    present(figures, markdown, options.json)
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """Return the table."""
+    return table(
+        ("journal (one file, `synchronous=FULL`)", ""),
+        ((name, f"{v:,.0f}" if v >= 10 else f"{v:.1f}") for name, v in figures.items()),
+    )
 
 
 async def measure(folder: Path, numbers: int) -> dict[str, float]:
@@ -80,7 +81,7 @@ async def commits(folder: Path) -> dict[str, float]:
     return {
         "transitions/s, one by one": statistics.median(one_by_one),
         f"transitions/s, {WRITERS} writers": statistics.median(grouped),
-        "ratio": ratio,
+        "times as many": ratio,
     }
 
 
@@ -88,7 +89,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
     """Load *count* numbers, learn their states, and ask for counts and for work."""
     journal = SqliteJournal(folder / "million.db")
     await journal.open(HERE, running=True)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_mb()
     started = time.perf_counter()
     for first in range(0, count, CHUNK):
         last = min(count, first + CHUNK)
@@ -118,7 +119,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
         started = time.perf_counter()
         await journal.pick(Todo.RING, time.time(), 200)
         picks.append(time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     size = sum(file.stat().st_size for file in folder.glob("million.db*")) / 2**20
     await journal.close()
     return {
@@ -127,7 +128,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
         "counts by state, ms (median)": 1000 * statistics.median(counts),
         "next 200 to ring, ms (median)": 1000 * statistics.median(picks),
         "peak RSS, MB": peak,
-        "of which before the load, MB": before,
+        "of which before that, MB": before,
         "file, MB": size,
     }
 

@@ -1,38 +1,52 @@
-"""What a bulk run costs beside the same calls in a bare loop over the client, in CPU time.
+"""What a bulk run costs beside the same calls in a bare loop over the client, and on the sandbox.
 
-python benchmarks/run.py [--numbers 2000] [--rounds 5] [--json]
+    python benchmarks/run.py [--numbers 2000] [--rounds 5] [--sandbox 10000] [--json FILE]
+
+On the sandbox, which is a process of its own, the people at the phones are in that process too:
+they say their codes to the run's journal.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import ssl
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import trustme
-from serving import cpu, serving
+from measuring import arguments, cpu, peak_mb, present, table
+from server import FIRST
+from serving import pinned_away_from, serving
 
 from sinch_qn import GlobalProcessState, OAuth2, QualifiedNumbersClient
-from sinch_qn.bulk import MemoryJournal, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk import (
+    ChallengeState,
+    MemoryJournal,
+    SqliteJournal,
+    VoiceChallengeRun,
+    submit_code,
+)
 from sinch_qn.bulk.journal import Journal
+from sinch_qn.errors import JournalError
 
 CONCURRENCY = 50
 
 
 def main() -> None:
     """Measure, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--numbers", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    if sys.argv[1:2] == ["be-the-sandbox"]:
+        asyncio.run(be_the_sandbox(Path(sys.argv[2]), int(sys.argv[3])))
+        return
+    options = arguments(__doc__, numbers=2000, rounds=5, sandbox=10_000)
     listed = ("--numbers", str(options.numbers))
     with serving(*listed) as base_url:
         figures = asyncio.run(measure(base_url, options.numbers, options.rounds, "http", None))
@@ -51,18 +65,18 @@ def main() -> None:
             figures |= asyncio.run(
                 measure(secure_url, options.numbers, options.rounds, "https", context)
             )
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:56} {value:10,.2f}")
+    present(
+        {"beside_a_loop": figures, "on_the_sandbox": on_the_sandbox(options.sandbox)},
+        markdown,
+        options.json,
+    )
 
 
 async def measure(
     base_url: str, count: int, rounds: int, scheme: str, tls: ssl.SSLContext | None
-) -> dict[str, float]:
+) -> dict[str, dict[str, float]]:
     """Return the figures by name; the variants take turns, so that drift cancels."""
-    numbers = [f"+1{2_000_000_000 + index}" for index in range(count)]
+    numbers = [f"+1{FIRST + index}" for index in range(count)]
     loops, files, memories, seconds = [], [], [], []
     async with contextlib.AsyncExitStack() as stack:
         session = None
@@ -90,19 +104,17 @@ async def measure(
             await run(client, numbers, MemoryJournal())
             memories.append(cpu() - started)
 
-    def ratio(runs: list[float]) -> float:
-        return statistics.median(r / b for r, b in zip(runs[1:], loops[1:], strict=True))
-
-    def each(runs: list[float]) -> float:
-        return 1000 * statistics.median(runs[1:]) / count
+    def ratios(runs: list[float]) -> list[float]:
+        each = [r / b for r, b in zip(runs[1:], loops[1:], strict=True)]
+        return [min(each), statistics.median(each), max(each)]
 
     return {
-        f"{scheme}: bare loop, CPU ms a number": each(loops),
-        f"{scheme}: run with SqliteJournal, CPU ms a number": each(files),
-        f"{scheme}: run with MemoryJournal, CPU ms a number": each(memories),
-        f"{scheme}: run with SqliteJournal, times the bare loop": ratio(files),
-        f"{scheme}: run with MemoryJournal, times the bare loop": ratio(memories),
-        f"{scheme}: run with SqliteJournal, numbers/s": count / statistics.median(seconds[1:]),
+        scheme: {
+            "loop_cpu_ms": 1000 * statistics.median(loops[1:]) / count,
+            "memory_times": ratios(memories),
+            "sqlite_times": ratios(files),
+            "sqlite_numbers_per_second": count / statistics.median(seconds[1:]),
+        }
     }
 
 
@@ -143,6 +155,120 @@ async def run(client: QualifiedNumbersClient, numbers: list[str], journal: Journ
         report = await running.finish()
         assert sum(report.counts.values()) == len(numbers)
     await people
+
+
+# ---- on the sandbox --------------------------------------------------------------------------
+
+
+def on_the_sandbox(count: int) -> dict[str, float]:
+    """Return what a run of *count* numbers takes on the sandbox, with no rate limit."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.db"
+        command = [sys.executable, __file__, "be-the-sandbox", str(path), str(count)]
+        sandbox = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        assert sandbox.stdin is not None
+        assert sandbox.stdout is not None
+        try:
+            with pinned_away_from(sandbox.pid):
+                environment = json.loads(sandbox.stdout.readline())
+                figures = asyncio.run(run_against(environment, path, count))
+            sandbox.stdin.close()
+            return figures | {"sandbox_cpu_s": float(sandbox.stdout.readline())}
+        finally:
+            sandbox.stdin.close()
+            sandbox.wait(10)
+
+
+async def run_against(environment: dict[str, str], path: Path, count: int) -> dict[str, float]:
+    """Run *count* numbers with a client of *environment*, until all are verified."""
+    started, used = time.perf_counter(), cpu()
+    async with (
+        QualifiedNumbersClient.from_env(environment) as client,
+        VoiceChallengeRun(
+            client, SqliteJournal(path), max_ringing=count, calls_per_second=100_000
+        ) as running,
+    ):
+        await running.add(f"+1{FIRST + n}" for n in range(count))
+        report = await running.finish()
+    assert report.counts[ChallengeState.VERIFIED] == count, report.counts
+    return {
+        "numbers": count,
+        "seconds": time.perf_counter() - started,
+        "run_cpu_s": cpu() - used,
+        "peak_mb": peak_mb(),
+    }
+
+
+async def be_the_sandbox(path: Path, count: int) -> None:
+    """Serve, and say each code once it was heard; until standard input ends."""
+    from sinch_qn.sandbox import Sandbox  # noqa: PLC0415 - slow to load
+
+    numbers = [f"+1{FIRST + n}" for n in range(count)]
+    async with Sandbox() as sandbox:
+        sandbox.add(numbers)
+        print(json.dumps(sandbox.environment()), flush=True)
+        used = cpu()
+
+        async def talk() -> None:
+            unsaid = dict.fromkeys(numbers)
+            journal = SqliteJournal(path)
+            while True:
+                with contextlib.suppress(JournalError):
+                    await journal.open(None, running=False)
+                    break
+                await asyncio.sleep(0.02)
+            while True:
+                # A run rings in the order in which numbers were added.
+                heard = [n for n in islice(unsaid, 500) if sandbox.code_for(n)]
+                await asyncio.gather(
+                    *(submit_code(journal, n, str(sandbox.code_for(n))) for n in heard)
+                )
+                for number in heard:
+                    del unsaid[number]
+                await asyncio.sleep(0.01)
+
+        talking = asyncio.create_task(talk())
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        talking.cancel()
+        print(cpu() - used, flush=True)
+
+
+def markdown(figures: dict[str, Any]) -> str:
+    """Return the tables."""
+
+    def times(each: list[float]) -> str:
+        least, median, most = each
+        return f"{median:.2f} times it ({least:.2f} to {most:.2f})"
+
+    loops = table(
+        ("", "CPU of the bare loop", "with `MemoryJournal`", "with `SqliteJournal`", "numbers/s"),
+        (
+            (
+                scheme,
+                f"{f['loop_cpu_ms']:.2f} ms a number",
+                times(f["memory_times"]),
+                times(f["sqlite_times"]),
+                f"{f['sqlite_numbers_per_second']:,.0f}",
+            )
+            for scheme, f in figures["beside_a_loop"].items()
+        ),
+    )
+    f = figures["on_the_sandbox"]
+    count = f["numbers"]
+    sandbox = table(
+        (f"{count:,} numbers on the sandbox, no rate limit", ""),
+        (
+            ("wall", f"{f['seconds']:.1f} s"),
+            ("numbers/s", f"{count / f['seconds']:,.0f}"),
+            ("CPU of the run", f"{1e3 * f['run_cpu_s'] / count:.2f} ms a number"),
+            (
+                "CPU of the sandbox, and of the people at the phones",
+                f"{1e3 * f['sandbox_cpu_s'] / count:.2f} ms a number",
+            ),
+            ("peak RSS of the run", f"{f['peak_mb']:.0f} MB"),
+        ),
+    )
+    return f"{loops}\n\n{sandbox}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,153 @@
+"""Sets what was measured beside the bars, and puts it into docs/.
+
+    python benchmarks/report.py FOLDER       of the JSON files; what is missing is left as it was
+
+Tables go between `<!-- bench: NAME -->` and `<!-- end -->` in docs/speed.md, pictures beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import calls
+import chart
+import growth
+import imports
+import journal
+import listings
+import run
+from contenders import BY_HAND, GENERATED, OURS, READ, TELNYX, VENDOR
+from measuring import table
+
+DOCS = Path(__file__).parents[1] / "docs"
+BENCHES = {
+    "calls": calls,
+    "listings": listings,
+    "imports": imports,
+    "growth": growth,
+    "run": run,
+    "journal": journal,
+}
+
+
+def main() -> None:
+    """Draw, print the bars, and write the tables."""
+    folder = Path(sys.argv[1])
+    measured = {
+        name: json.loads(path.read_text())
+        for name in BENCHES
+        if (path := folder / f"{name}.json").exists()
+    }
+    texts = {name: BENCHES[name].markdown(m["figures"]) for name, m in measured.items()}
+    if measured.keys() == BENCHES.keys():
+        texts["bars"] = bars({name: m["figures"] for name, m in measured.items()})
+        print(texts["bars"])
+    dated = {f"{m['date']} ({m['machine']})" for m in measured.values()}
+    texts["when"] = f"Measured by `make bench` on {'; '.join(sorted(dated))}."
+    if "calls" in measured:
+        chart.draw_calls(measured["calls"], DOCS / "calls.svg")
+    if "growth" in measured:
+        chart.draw_calls_in_flight(measured["growth"], DOCS / "calls-in-flight.svg")
+        chart.draw_run(measured["growth"], DOCS / "run.svg")
+    page = DOCS / "speed.md"
+    page.write_text(fill(page.read_text(), texts))
+
+
+def fill(page: str, texts: dict[str, str]) -> str:
+    """Return *page* with each of *texts* in its place."""
+    for name, text in texts.items():
+        place = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        page, times = place.subn(lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page)
+        assert times == 1, f"docs/speed.md has {times} places for {name}"
+    return page
+
+
+def bars(figures: dict[str, Any]) -> str:
+    """Return a row for each bar: what was asked, what was measured, and whether it is met."""
+    loop = figures["calls"]["loops"]["asyncio"]
+    ratio = {
+        name: f["our_cpu_ratio"] for name, f in (loop["50"] | {VENDOR: loop["1"][VENDOR]}).items()
+    }
+    decode = figures["listings"]["decode"]
+    peaks = figures["listings"]["peak_mb"]
+    prefetch = figures["listings"]["prefetch"]
+    cpu_ms = figures["imports"]["cpu_ms"]
+    beside = figures["run"]["beside_a_loop"]
+    largest = max(figures["growth"]["runs"], key=operator.itemgetter("numbers"))
+    rows: list[tuple[str, float, str, float, str]] = [
+        ("`get_number` ÷ the hand-written snippet, CPU", ratio[BY_HAND], "≤", 1.15, ""),
+        ("`get_number` ÷ bare aiohttp `read()`, CPU", ratio[READ], "≤", 1.30, ""),
+        ("the generated client ÷ `get_number`, CPU", 1 / ratio[GENERATED], "≥", 8, ""),
+        ("AsyncTelnyx ÷ `get_number`, CPU", 1 / ratio[TELNYX], "≥", 12, ""),
+        ("the vendor's SDK ÷ `get_number`, CPU, one at a time", 1 / ratio[VENDOR], "≥", 6, ""),
+        ("reading an item ÷ plain cattrs", decode[OURS]["of_plain"], "≤", 0.75, ""),
+        ("reading an item", decode[OURS]["us"], "≤", 9, " µs"),
+        (
+            "peak RSS of a listing: 100,000 numbers ÷ 10,000",
+            peaks["100000"] / peaks["10000"],
+            "≤",
+            1.1,
+            "",
+        ),
+        (
+            "longest hold of the loop by a page of 1,000",
+            figures["listings"]["hold_ms"]["longest"],
+            "≤",
+            5,
+            " ms",
+        ),
+        *(
+            (
+                f"prefetch, 20 ms a page, a reader that awaits {use} ms a page: times as fast",
+                f["times_as_fast"],
+                "≥",
+                1.5,
+                "",
+            )
+            for use, f in prefetch.items()
+        ),
+        ("`import sinch_qn` over a bare interpreter", cpu_ms["sinch_qn"], "≤", 25, " ms"),
+        ("`import sinch_qn.models` over it", cpu_ms["sinch_qn.models"], "≤", 60, " ms"),
+        (
+            "`import sinch_qn.client` ÷ `import aiohttp`",
+            figures["imports"]["client_of_aiohttp"],
+            "≤",
+            1.25,
+            "",
+        ),
+        (
+            "one client, after its first call",
+            figures["imports"]["client_kib"]["after its first call"],
+            "≤",
+            50,
+            " KiB",
+        ),
+        *(
+            (f"a run ÷ a bare loop, CPU: {scheme}, {name}", f[key][1], "≤", 1.3, "")
+            for scheme, f in beside.items()
+            for name, key in (("MemoryJournal", "memory_times"), ("SqliteJournal", "sqlite_times"))
+        ),
+        (f"peak RSS of a run of {largest['numbers']:,}", largest["peak_mb"], "≤", 200, " MB"),
+    ]
+    met = {"≤": operator.le, "≥": operator.ge}
+    return table(
+        ("bar", "measured", "asked", ""),
+        (
+            (
+                what,
+                f"{value:.2f}{unit}",
+                f"{sign} {bar:g}{unit}",
+                "met" if met[sign](value, bar) else "**not met**",
+            )
+            for what, value, sign, bar, unit in rows
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
