@@ -419,6 +419,32 @@ async def test_a_journal_of_the_first_version(path: Path, monkeypatch: pytest.Mo
     await journal.close()
 
 
+async def test_counts_are_mended_at_the_start(path: Path) -> None:
+    """Rule 21: what a process of another version moved uncounted is counted at the start."""
+    journal = await opened(path)
+    await called(journal)
+    await journal.close()
+    query(path, "UPDATE numbers SET state = 'expired'")
+    journal = await opened(path)
+    counts = await journal.counts()
+    assert {state: n for state, n in counts.items() if n} == {S.EXPIRED: 1}
+    await journal.close()
+
+
+async def test_two_processes_count_together(path: Path) -> None:
+    """Rule 21: counts are exact while two processes move states."""
+    journal, other = await opened(path), await opened(path, running=False)
+    for index in range(20):
+        each = journal if index % 2 else other
+        await called(each, f"+1202555{index + 100:04}")
+        recall = Change(number=f"+1202555{index + 100:04}", event=E.RECALL, at=2.0)
+        await (other if index % 2 else journal).apply([recall])
+    counts = {state.value: n for state, n in (await journal.counts()).items() if n}
+    assert counts == dict(query(path, "SELECT state, count(*) FROM numbers GROUP BY state"))
+    await other.close()
+    await journal.close()
+
+
 async def test_what_others_write_is_heeded(path: Path) -> None:
     """An entry that is kept in mind is read anew once another process has changed it."""
     journal, other = await opened(path), await opened(path, running=False)

@@ -87,6 +87,40 @@ async def test_nothing_is_kept() -> None:
 
 
 @virtual_clock
+async def test_closing_leaves_nobody_without_a_deadline() -> None:
+    """P3: what is under way when its client is closed is still cut off at its time."""
+    deadlines = Deadlines()
+    task = asyncio.create_task(hold(deadlines, 5.0, 1000.0))
+    await asyncio.sleep(1.0)
+    deadlines.close()
+    assert await task == 5.0
+    assert timers() == []
+
+
+@virtual_clock
+async def test_one_bad_future_takes_no_deadline_from_the_others() -> None:
+    """Whatever goes wrong when one task is cut off, the others are cut off all the same."""
+
+    class BadFuture(asyncio.Future[None]):
+        def cancel(self, msg: Any = None) -> bool:
+            raise ZeroDivisionError(msg)
+
+    async def hang() -> None:
+        with deadlines.within(1.0):
+            await bad
+
+    deadlines, bad = Deadlines(), BadFuture()
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+    hanging = asyncio.create_task(hang())
+    ends = await asyncio.gather(hold(deadlines, 1.0, 1000.0), hold(deadlines, 3.0, 1000.0))
+    assert [*ends] == [1.0, 3.0]
+    assert isinstance(told[0]["exception"], ZeroDivisionError)
+    bad.set_result(None)
+    await hanging
+
+
+@virtual_clock
 async def test_a_cancellation_is_no_timeout() -> None:
     """A task that somebody cancels, be it at the deadline itself, is cancelled, not timed out."""
     deadlines = Deadlines()

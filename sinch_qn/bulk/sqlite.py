@@ -496,6 +496,11 @@ def _check_content(
         # Lost if the process died while it made the file.
         database.execute("PRAGMA journal_mode = WAL")
         _migrate(database, version)
+    if running:  # a process of an older version may have moved states that it did not count
+        database.executescript(
+            "BEGIN IMMEDIATE; DELETE FROM counts; "
+            "INSERT INTO counts SELECT state, count(*) FROM numbers GROUP BY state; COMMIT"
+        )
     if identity is None:
         return
     mine = attrs.asdict(identity)
@@ -692,8 +697,10 @@ class _DatabaseThread:
         while not self._closing or self._jobs:
             if jobs := self._next_group():
                 _resolve(jobs, self._run(jobs))
-            if self._database.erased and (self._closing or time.monotonic() >= self._emptying_at):
+            if self._database.erased and time.monotonic() >= self._emptying_at:
                 self._empty_log()
+        if self._database.erased:
+            self._empty_log()
         self._database.close()
 
     def _empty_log(self) -> None:
@@ -719,7 +726,8 @@ class _DatabaseThread:
         if self._in_company and any(job.writes for job in jobs):
             time.sleep(_LINGER)
             jobs += self._take()
-        self._in_company = sum(job.writes for job in jobs) > 1
+        if writes := sum(job.writes for job in jobs):
+            self._in_company = writes > 1
         return jobs
 
     def _take(self) -> list[_Job]:
