@@ -1,6 +1,6 @@
 """One call, against what a user would pick instead: CPU, requests/s, latency, memory, as ratios.
 
-    python benchmarks/calls.py [--rounds 20] [--json FILE]
+    python benchmarks/calls.py [--rounds 24] [--json FILE]
 
 All contenders run in one process, in short blocks that take turns, so that the machine's drift
 cancels; the server is another process, on another core. Memory is measured in a child for each.
@@ -22,8 +22,8 @@ from contenders import CONTENDERS, OURS, SEQUENTIAL, Call
 from measuring import arguments, cpu, in_child, peak_mb, present, table
 from serving import serving
 
-BLOCK = 300
-"""Calls in one block."""
+BLOCK = 0.15
+"""Seconds of one block: as short for a cheap call as for a dear one."""
 CONCURRENCIES = (1, 10, 50, 200)
 BARS = {("asyncio", 1), ("asyncio", 50)}
 """Where the bars are: measured in all rounds, everything else in a quarter of them."""
@@ -43,8 +43,8 @@ class Blocks:
     def summary(self, ours: Blocks) -> dict[str, float]:
         """Return medians, their spread, and how our CPU compares with its own, block by block."""
         ratios = [mine / theirs for theirs, mine in zip(self.cpu, ours.cpu, strict=True)]
-        quartiles = statistics.quantiles(self.cpu, n=4)
-        latencies = statistics.quantiles(self.latencies, n=100)
+        quartiles = statistics.quantiles(self.cpu, n=4, method="inclusive")
+        latencies = statistics.quantiles(self.latencies, n=100, method="inclusive")
         return {
             "cpu_us": 1e6 * statistics.median(self.cpu),
             "quartile_1": 1e6 * quartiles[0],
@@ -58,7 +58,7 @@ class Blocks:
 
 def main() -> None:
     """Measure, print the tables, and write what was asked for."""
-    options = arguments(__doc__, rounds=20)
+    options = arguments(__doc__, rounds=24)
     with serving() as base_url:
         loops = {}
         for name, factory in LOOPS.items():
@@ -92,23 +92,25 @@ async def measure(base_url: str, loop: str, rounds: int) -> dict[str, dict[str, 
 
 
 async def block(call: Call, concurrency: int, into: Blocks) -> None:
-    """Make `BLOCK` calls, *concurrency* at once."""
-    left = iter(range(BLOCK))
+    """Make calls for `BLOCK` seconds, *concurrency* at once."""
+    latencies: list[float] = []
 
-    async def worker() -> None:
-        for _ in left:
-            started = time.perf_counter()
+    async def worker(until: float) -> None:
+        now = time.perf_counter()
+        while now < until:
             await call()
-            into.latencies.append(time.perf_counter() - started)
+            latencies.append((after := time.perf_counter()) - now)
+            now = after
 
     # Neither connections that idled away while others had their turn, nor what those left to
     # collect, is this one's cost.
     await asyncio.gather(*(call() for _ in range(concurrency)))
     gc.collect()
     used, started = cpu(), time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(concurrency)))
-    into.rate.append(BLOCK / (time.perf_counter() - started))
-    into.cpu.append((cpu() - used) / BLOCK)
+    await asyncio.gather(*(worker(started + BLOCK) for _ in range(concurrency)))
+    into.rate.append(len(latencies) / (time.perf_counter() - started))
+    into.cpu.append((cpu() - used) / len(latencies))
+    into.latencies += latencies
 
 
 def peak_of(name: str, base_url: str) -> float:
