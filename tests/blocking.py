@@ -26,6 +26,8 @@ _MAY_BLOCK: Final = (
     ("sinch_qn/cli/codes.py", "_read"),
     # The sandbox compiles the description of the API once in a process, before it serves.
     ("sinch_qn/sandbox/rules.py", "read_rules"),
+    # Coverage measures in its own locks.
+    ("coverage/collector.py", "lock_data"),
     # Where log lines go is the program's own choice.
     ("logging/__init__.py", "emit"),
     # A constructor cannot wait: it asks for the name of a file, and opens nothing.
