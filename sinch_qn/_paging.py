@@ -49,7 +49,7 @@ async def pages(
             page_token = head.next_page_token or None
             repeats = page_token is not None and page_token in seen
             go_on = page_token is not None and not repeats
-            # Before this page's items are made, which takes half as long as a fetch.
+            # Before this page's items are made: that time is what prefetch can hide.
             ahead = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
             yield Page(
                 items=await _read_items(body.pop("qualifiedNumbers", None)),

@@ -97,7 +97,7 @@ class Pipeline:
         retry: RetryRule | None = None,
         prepared: Call | None = None,
     ) -> Coroutine[Any, Any, T]:
-        """Carry out *operation* and return its answer as a model.
+        """Carry out *operation*, once awaited, and return its answer as a model.
 
         Everything it does, waits included, ends before *timeout* seconds are over. A *prepared*
         call has had its waits, and tells afterwards, even after a cancellation, how far it came.

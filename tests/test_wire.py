@@ -55,6 +55,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
 )
 from sinch_qn.retry import RetryPolicy
+from tests.letters import DIRECT_JSON
 
 REFERENCE = Path(__file__).parent / "fixtures/reference"
 SAMPLES = sorted(REFERENCE.glob("*.json"))
@@ -636,24 +637,12 @@ JSON = st.recursive(
 BODIES = st.binary(max_size=20) | JSON.map(orjson.dumps)
 STATUSES = st.sampled_from([200, 200, 200, 201, 204, 302, 400, 401, 404, 408, 409, 429, 500, 503])
 
-DIRECT_LOA = {
-    "authorisedPerson": {"firstName": "Jane", "lastName": "Doe", "email": "jane@example.com"},
-    "address": {
-        "buildingNumber": "1",
-        "street": "Main Street",
-        "city": "Washington",
-        "state": "DC",
-        "postalCode": "20001",
-        "country": "US",
-    },
-    "currentVoiceCarrier": "Verizon",
-}
 TOLL_FREE = decode(
     {
         "regionCode": "US",
         "numbers": ["+18335870229"],
         "servicePlanId": "plan",
-        "directLoaInfo": DIRECT_LOA,
+        "directLoaInfo": DIRECT_JSON,
     },
     models.TextEnableTollFreeNumbersRequest,
 )
