@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import selectors
+import signal
 from collections.abc import Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any, ParamSpec
@@ -18,6 +19,9 @@ from aiohttp import ClientResponse
 from tests.blocking import watched
 
 pytest_plugins = ("pytester",)
+
+# Where the tests are started in the background, Ctrl-C is ignored, and so by all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 P = ParamSpec("P")
 
