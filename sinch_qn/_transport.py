@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import warnings
-from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -88,9 +88,7 @@ class Transport:
         self._max_body = max_body
         self._created_at = created_at
         # A brought session has a cap of its own; ours is told apart from a slow server.
-        self._slots: AbstractAsyncContextManager[None] = (
-            nullcontext() if session else asyncio.Semaphore(max_connections)
-        )
+        self._slots = asyncio.Semaphore(sys.maxsize if session else max_connections)
         self._kept: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         self._closed = False
@@ -103,31 +101,31 @@ class Transport:
         """
         progress = progress or Progress()
         progress.waiting_for = "a free connection"
-        async with self._slots:
-            if self._closed:  # perhaps while this request waited for its slot
-                raise RuntimeError("this client is closed")
+        await self._slots.acquire()
+        try:
+            session = self._session(fresh=request.fresh_connection)
             progress.waiting_for = "a connection"
             # Without our connector there is no telling: be on the safe side.
             progress.connected = self._brought is not None
             _progress.set(progress)
-            try:
-                return await self._exchange(request)
-            except aiohttp.ClientResponseError as error:
-                # Not chained: this one holds the request, and with it the Authorization header.
-                # What follows the colon are bytes of the answer, which may repeat the request.
-                what = error.message.partition(":")[0]
-                failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
-            except _QUOTING as error:
-                failure = _translate(error, type(error).__name__, connected=progress.connected)
-            except (aiohttp.ClientError, OSError) as error:
-                raise _translate(error, str(error), connected=progress.connected) from error
+            return await self._exchange(session, request)
+        except aiohttp.ClientResponseError as error:
+            # Not chained: this one holds the request, and with it the Authorization header.
+            # What follows the colon are bytes of the answer, which may repeat the request.
+            what = error.message.partition(":")[0]
+            failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
+        except _QUOTING as error:
+            failure = _translate(error, type(error).__name__, connected=progress.connected)
+        except (aiohttp.ClientError, OSError) as error:
+            raise _translate(error, str(error), connected=progress.connected) from error
+        finally:
+            self._slots.release()
         try:
             raise failure
         finally:
             del failure  # its traceback holds this frame: do not leave a cycle behind
 
-    async def _exchange(self, request: Request) -> Response:
-        session = self._session(fresh=request.fresh_connection)
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> Response:
         headers = request.headers if self._brought is None else {**_HEADERS, **request.headers}
         answer = await session.request(
             request.method,
@@ -167,6 +165,8 @@ class Transport:
         )
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
+        if self._closed:  # perhaps while this request waited for its slot
+            raise RuntimeError("this client is closed")
         if self._brought is not None:
             if self._brought.closed:
                 raise RuntimeError("the aiohttp session that was handed in is closed")

@@ -197,8 +197,13 @@ def _str_enum_reader(enum: type[OpenStrEnum]) -> Callable[[Any, object], OpenStr
 
 def _int_enum_reader(enum: type[OpenIntEnum]) -> Callable[[Any, object], OpenIntEnum | None]:
     """Read a number or its name; a name that nobody here knows has no number, so it is None."""
+    members = {int(member): member for member in enum}
 
     def read(value: Any, _: object) -> OpenIntEnum | None:
+        # As for strings; True and 1.0 are keys like 1, too.
+        return members[value] if type(value) is int and value in members else read_other(value)
+
+    def read_other(value: Any) -> OpenIntEnum | None:
         if value is None:
             return None
         try:

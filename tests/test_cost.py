@@ -22,8 +22,8 @@ import sinch_qn
 from sinch_qn import OAuth2, QualifiedNumbersClient
 
 CEILINGS = {
-    "Python functions of sinch_qn": 47,
-    "Python functions": 210,
+    "Python functions of sinch_qn": 46,
+    "Python functions": 205,
     "functions in C": 109,
     "steps of the event loop": 2,
 }
