@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -58,9 +59,11 @@ async def test_files_and_databases_are_watched(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "run.db")
     await journal.open(Identity("project", "url"), running=True)
     await journal.close()
+    inbox = await asyncio.to_thread(Inbox, str(tmp_path / "callbacks.db"))
     with watched() as found:
         with pytest.raises(BlockingError, match="sqlite3"):
             next(journal.rows())
         with pytest.raises(BlockingError, match="sqlite3"):
-            Inbox(str(tmp_path / "callbacks.db"))
+            inbox.waiting()
     assert len(found) == 2
+    await asyncio.to_thread(inbox.close)

@@ -477,8 +477,12 @@ def _connect(path: Path) -> _Connection:
         check_same_thread=False,
         factory=_Connection,
     )
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA secure_delete = ON")
+    try:
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA secure_delete = ON")
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

@@ -34,8 +34,8 @@ _NEW, _OPEN, _SETTLED = 0, 1, 2
 class Plan:
     """The numbers of a file, and what the journal says about them.
 
-    SQLite keeps them in a nameless file of its own: a million cost no memory, and are gone with
-    the process.
+    SQLite keeps them in a nameless file of its own: a million cost no memory, and are gone once
+    this is closed.
     """
 
     new: int = 0
@@ -59,6 +59,10 @@ class Plan:
             "CREATE TABLE lines (line INTEGER, number TEXT UNIQUE, ref TEXT, problem TEXT,"
             f" known INTEGER DEFAULT {_NEW})"
         )
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._database.close()
 
     def read(self, lines: Iterable[GoodLine | BadLine]) -> None:
         """Take in *lines*."""

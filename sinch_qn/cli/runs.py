@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -127,12 +127,14 @@ def run(
     """
     from sinch_qn.cli import standing  # noqa: PLC0415 - 300 ms, when it is needed
     from sinch_qn.cli.conduct import conduct  # noqa: PLC0415
+    from sinch_qn.cli.plan import Plan  # noqa: PLC0415
 
     settings = _settings(**more)
     client = _client()
-    plan = _plan(client, path, column, settings)
-    _confirm(client, path, plan, settings, yes=yes)
-    ended = asyncio.run(conduct(client, plan, settings))
+    with closing(Plan()) as plan:
+        _read_into(plan, client, path, column, settings)
+        _confirm(client, path, plan, settings, yes=yes)
+        ended = asyncio.run(conduct(client, plan, settings))
     _, batches = asyncio.run(_read(settings.journal))
     standing.write_reports(settings.journal, batches, html=report, csv_file=csv_file)
     _show_end(settings, ended, bad_lines=plan.bad, is_demo=is_demo)
@@ -198,13 +200,12 @@ def _orders(
     )
 
 
-def _plan(
-    client: QualifiedNumbersClient, path: Path, column: str | None, settings: Settings
-) -> Plan:
+def _read_into(
+    plan: Plan, client: QualifiedNumbersClient, path: Path, column: str | None, settings: Settings
+) -> None:
     """Read the file beside the journal, if there is one; that must be of the same project."""
     from sinch_qn.bulk import SqliteJournal  # noqa: PLC0415 - 300 ms, when it is needed
     from sinch_qn.bulk.journal import Identity  # noqa: PLC0415
-    from sinch_qn.cli.plan import Plan  # noqa: PLC0415
 
     async def check(journal: SqliteJournal) -> None:
         await journal.open(Identity(client.project_id, client.base_url), running=False)
@@ -214,13 +215,11 @@ def _plan(
     is_there = settings.journal.exists() and settings.journal.stat().st_size > 0
     if is_there:
         asyncio.run(check(journal))
-    plan = Plan()
     plan.read(file_lines(path, column, find_duplicates=False))
     if is_there:
         plan.compare(journal.rows())
     for note in plan.notes():
         say(f"{path}:{note}", "warning")
-    return plan
 
 
 def _confirm(
