@@ -1,6 +1,6 @@
 """One call, against what a user would pick instead: CPU, requests/s, latency, memory, as ratios.
 
-    python benchmarks/calls.py [--rounds 24] [--json FILE]
+    python benchmarks/calls.py [--rounds 60] [--json FILE]
 
 All contenders run in one process, in short blocks that take turns, so that the machine's drift
 cancels; the server is another process, on another core. Memory is measured in a child for each.
@@ -22,8 +22,9 @@ from contenders import CONTENDERS, OURS, SEQUENTIAL, Call
 from measuring import arguments, cpu, in_child, peak_mb, present, table
 from serving import serving
 
-BLOCK = 0.15
-"""Seconds of one block: as short for a cheap call as for a dear one."""
+BLOCK = 0.05
+"""Seconds of one block, as short for a cheap call as for a dear one: few blocks then meet a moment
+in which the machine serves somebody else."""
 CONCURRENCIES = (1, 10, 50, 200)
 BARS = {("asyncio", 1), ("asyncio", 50)}
 """Where the bars are: measured in all rounds, everything else in a quarter of them."""
@@ -58,7 +59,7 @@ class Blocks:
 
 def main() -> None:
     """Measure, print the tables, and write what was asked for."""
-    options = arguments(__doc__, rounds=24)
+    options = arguments(__doc__, rounds=60)
     with serving() as base_url:
         loops = {}
         for name, factory in LOOPS.items():
