@@ -535,6 +535,20 @@ async def test_a_brought_session_is_left_open() -> None:
             await client.get_number(NUMBER)
 
 
+async def test_a_brought_session_has_no_cap_but_its_own() -> None:
+    """A call over a brought session waits for no slot of ours, whatever hangs beside it."""
+    async with (
+        serving(hang, http()) as server,
+        aiohttp.ClientSession() as session,
+        make_client(server.url, session=session, max_connections=1) as client,
+    ):
+        first = asyncio.create_task(client.get_number(NUMBER))
+        await server.asked.wait()
+        await client.get_number(NUMBER)
+        first.cancel()
+        await asyncio.wait([first])
+
+
 async def test_a_brought_session_that_broke_is_unknown() -> None:
     """With a brought session nobody can tell when a connection was had: UNKNOWN, to be safe."""
     async with serving(eof) as server, aiohttp.ClientSession() as session:
