@@ -32,7 +32,7 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/mypy
 	$(BIN)/python -m codegen --check
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
-	$(BIN)/python -m pytest -q tests/test_cost.py
+	$(BIN)/python -m pytest -q tests/project/test_cost.py
 
 codegen: $(READY) ## Write the files that are generated from openapi/
 	$(BIN)/python -m codegen
@@ -46,13 +46,13 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(PYTHON) -m venv build/dist-check
 	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli]"
-	cd build && dist-check/bin/python -W error ../tests/installed.py
+	cd build && dist-check/bin/python -W error ../tests/project/installed.py
 
 soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count (2 minutes)
-	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/test_bulk_crash.py
+	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/bulk/test_crash.py
 
 fuzz: $(READY) ## Fuzz for longer, with other examples each time: make fuzz FUZZ=50
-	SINCH_QN_FUZZ=$(or $(FUZZ),20) $(BIN)/python -m pytest tests/test_fuzz.py
+	SINCH_QN_FUZZ=$(or $(FUZZ),20) $(BIN)/python -m pytest tests/core/test_fuzz.py
 
 build/bench/.ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv build/bench

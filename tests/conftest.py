@@ -16,7 +16,7 @@ import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
 
-from tests.blocking import watched
+from tests.support.blocking import watched
 
 pytest_plugins = ("pytester",)
 

@@ -25,7 +25,7 @@ import pytest
 
 from sinch_qn.sandbox import Sandbox
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
 _BLOCK = re.compile(

@@ -33,7 +33,7 @@ from sinch_qn.models import (
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Clock, Sandbox, Trouble, Violation, server
 from sinch_qn.webhooks import sign
-from tests.letters import DIRECT, DIRECT_JSON
+from tests.support.loa import DIRECT, DIRECT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

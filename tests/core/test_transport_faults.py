@@ -18,8 +18,15 @@ import pytest
 from sinch_qn import BasicAuth, QualifiedNumbersClient, RetryPolicy, SinchError, errors
 from sinch_qn.errors import ConnectError, Outcome, TransportError
 from sinch_qn.sandbox import Fault, Sandbox
-from tests.fault_proxy import Exchange, FaultProxy, Move, Refusing, forward, stale_when_reused
-from tests.test_fault_matrix import CERTIFICATES, count_descriptors, on_this_machine
+from tests.core.test_fault_matrix import CERTIFICATES, count_descriptors, on_this_machine
+from tests.support.fault_proxy import (
+    Exchange,
+    FaultProxy,
+    Move,
+    Refusing,
+    forward,
+    stale_when_reused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,7 +18,7 @@ from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GENERATED = (MODELS, SANDBOX_SPEC)
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: schema

@@ -38,7 +38,7 @@ from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.sandbox import Sandbox
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMBER, OTHER, JAMAICA = "+12025550134", "+12025550135", "+18765550134"
 NOT_ELIGIBLE, BLOCKED, LOST_ANSWER = "+12025559990", "+12025559995", "+12025559996"
 DEADLINE = 20.0

@@ -4,7 +4,7 @@ What is expected of each cell is worked out here from the words of design.md, by
 of it is taken from the code. The cells are run once for all tests of this module, each with a
 sandbox and a client of its own, and are shown in docs/faults.md:
 
-    python -m tests.test_fault_matrix       # writes the table anew
+    python -m tests.core.test_fault_matrix       # writes the table anew
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from sinch_qn.models import (
 )
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Fault, Sandbox
-from tests import fault_proxy as proxy
-from tests.blocking import watched
-from tests.fault_proxy import FaultProxy, Move, Refusing
-from tests.letters import DIRECT
+from tests.support import fault_proxy as proxy
+from tests.support.blocking import watched
+from tests.support.fault_proxy import FaultProxy, Move, Refusing
+from tests.support.loa import DIRECT
 
-DOCS = Path(__file__).parents[1] / "docs" / "faults.md"
+DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 NUMBER = "+12025550134"
 TOLL_FREE = "+18335550134"
 TRIES = 4
@@ -671,7 +671,7 @@ def test_no_effect_means_no_effect(matrix: dict[str, Run]) -> None:
 
 
 def test_the_documented_matrix_is_the_one_that_was_run(matrix: dict[str, Run]) -> None:
-    """docs/faults.md shows the cells as they are: `python -m tests.test_fault_matrix`."""
+    """docs/faults.md shows the cells as they are: `python -m tests.core.test_fault_matrix`."""
     found = _TABLE.search(DOCS.read_text())
     assert found is not None
     assert found[0].splitlines() == table(matrix).splitlines()

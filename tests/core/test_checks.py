@@ -26,7 +26,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from tests.letters import DIRECT, RESELLER
+from tests.support.loa import DIRECT, RESELLER
 
 Client = QualifiedNumbersClient
 Call = Callable[[Client], Awaitable[object]]

@@ -18,7 +18,7 @@ import pytest
 import sinch_qn
 from sinch_qn import BasicAuth, OAuth2, Page, QualifiedNumbersClient, RateLimit, RetryPolicy, models
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 DESIGNED = {
     *("QualifiedNumbersClient", "BasicAuth", "OAuth2", "RateLimit", "RetryPolicy", "Page"),

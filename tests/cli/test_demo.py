@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sinch_qn.cli import demo
-from tests.command import Terminal, finish, process
+from tests.support.cli_process import Terminal, finish, process
 
 CUSTOMERS = """Name;Phone
 Good;(202) 555-0134

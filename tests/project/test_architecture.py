@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = Path(__file__).parents[1] / "sinch_qn"
+PACKAGE = Path(__file__).parents[2] / "sinch_qn"
 
 FLOORS = {
     "cli": 5,

@@ -22,7 +22,7 @@ from sinch_qn.models import GlobalProcessState
 from sinch_qn.sandbox import Sandbox
 from sinch_qn.sandbox.answers import HANDLERS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "openapi/qualified-numbers.yaml").read_text())
 PROJECT_PATH = "/v1/projects/{projectId}"
 PHONE = "+12025550134"

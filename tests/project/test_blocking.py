@@ -17,7 +17,7 @@ from sinch_qn.errors import ServerError
 from sinch_qn.retry import Failure
 from sinch_qn.sandbox import Fault, Sandbox
 from sinch_qn.sandbox.faults import Answer
-from tests.blocking import watched
+from tests.support.blocking import watched
 
 NUMBER = "+12025550134"
 

@@ -25,7 +25,7 @@ from sinch_qn.models import (
     QualifiedNumber,
 )
 from sinch_qn.sandbox import Sandbox
-from tests.command import at_terminal, eventually, finish, process, running
+from tests.support.cli_process import at_terminal, eventually, finish, process, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,7 +30,7 @@ from sinch_qn._wire import Request, Response
 from sinch_qn.cli.numbers_file import BadLine, ColumnError, GoodLine, read_file
 from sinch_qn.models import BlanketLoaInfo, GlobalProcessState, TextEnableNumbersRequest
 from sinch_qn.sandbox import Sandbox
-from tests.command import running
+from tests.support.cli_process import running
 
 FACTOR = int(os.environ.get("SINCH_QN_FUZZ", "1"))
 NUMBER = "+12025550134"
@@ -348,7 +348,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-SPEC = Path(__file__).parents[1] / "sinch_qn/sandbox/openapi.json"
+SPEC = Path(__file__).parents[2] / "sinch_qn/sandbox/openapi.json"
 schema = schemathesis.openapi.from_dict(orjson.loads(SPEC.read_bytes()))
 LEFT_OUT: Any = CHECKS.get_by_names(
     [

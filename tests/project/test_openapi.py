@@ -19,7 +19,7 @@ from sinch_qn import _wire, models
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "tests/fixtures/reference").glob("*.json"))
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "openapi/qualified-numbers.yaml").read_text())
 SCHEMAS: dict[str, Any] = SPEC["components"]["schemas"]

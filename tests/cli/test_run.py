@@ -26,7 +26,15 @@ from sinch_qn.cli.plan import Plan
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.phone import is_toll_free
 from sinch_qn.sandbox import Sandbox
-from tests.command import PATIENCE, Terminal, answering, eventually, finish, process, running
+from tests.support.cli_process import (
+    PATIENCE,
+    Terminal,
+    answering,
+    eventually,
+    finish,
+    process,
+    running,
+)
 
 NUMBERS = [f"+1202555{n:04}" for n in range(100, 130)]
 ONE, TWO, THREE = NUMBERS[:3]

@@ -19,7 +19,7 @@ from sinch_qn.models import CallbackEvent, QualifiedNumber
 from sinch_qn.sandbox import Sandbox
 from sinch_qn.webhooks import MAX_SIZE, sign
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMBERS = ["+12025550134", "+12025550135"]
 FAILS = "+12025559997"
 HOSTED, FAILED = "GLOBAL_PROCESS_STATE_HOSTING_DONE", "GLOBAL_PROCESS_STATE_HOSTING_FAILED"

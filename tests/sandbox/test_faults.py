@@ -28,7 +28,7 @@ NUMBER = "+12025550134"
 OTHER = "+12025550135"
 ONCE = RetryPolicy(max_attempts=1)
 SOON = RetryPolicy(base_delay=0.0)
-DOCS = Path(__file__).parents[1] / "docs" / "sandbox.md"
+DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ from sinch_qn._paging import Page, pages
 from sinch_qn.errors import InvalidResponseError, Outcome, PaginationError, ServerError
 from sinch_qn.models import GlobalProcessState as State
 from tests.conftest import virtual_clock
-from tests.test_pipeline import CancelledAt
+from tests.core.test_pipeline import CancelledAt
 
 Json = dict[str, Any]
 

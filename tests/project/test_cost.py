@@ -1,7 +1,7 @@
 """What one warm call costs, in counts that need no quiet machine: a regression is seen in review.
 
-`make check` runs this; `python -m pytest -s tests/test_cost.py` prints the counts. `make bench`
-measures time.
+`make check` runs this; `python -m pytest -s tests/project/test_cost.py` prints the counts.
+`make bench` measures time.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ async def test_a_warm_call_costs_no_more_than_it_did(base_url: str) -> None:
     listed = sorted(
         f"{times:4} times {Path(file).stem}.{name}" for (file, name), times in ours.items()
     )
-    advice = (
-        "If that is worth it, raise CEILINGS in tests/test_cost.py, and say in the commit for what."
-    )
+    advice = "If that is worth it, raise CEILINGS here, and say in the commit for what."
     assert not over, "\n".join(
         ["one get_number calls", *over, advice, "Of sinch_qn it calls", *listed]
     )

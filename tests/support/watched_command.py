@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])
+sys.path[0] = str(Path(__file__).parents[2])
 
 from sinch_qn.cli import main  # noqa: E402 - found there
-from tests.blocking import watched  # noqa: E402
+from tests.support.blocking import watched  # noqa: E402
 
 with watched() as found:
     try:

@@ -55,9 +55,9 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
 )
 from sinch_qn.retry import RetryPolicy
-from tests.letters import DIRECT_JSON
+from tests.support.loa import DIRECT_JSON
 
-REFERENCE = Path(__file__).parent / "fixtures/reference"
+REFERENCE = Path(__file__).parents[1] / "fixtures/reference"
 SAMPLES = sorted(REFERENCE.glob("*.json"))
 NO_FIELDS_OF_THE_SCHEMA = {
     "textEnableTollFreeNumbers.TextEnableTollFreeNumbersRequest": {
