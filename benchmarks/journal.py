@@ -15,8 +15,7 @@ from typing import Any
 
 from measuring import arguments, peak_mb, present, table
 
-from sinch_qn.bulk.journal import Identity
-from sinch_qn.bulk.sqlite import SqliteJournal
+from sinch_qn.bulk.journal import Identity, SqliteJournal
 from sinch_qn.bulk.states import Change, Entry, Event, Todo
 from sinch_qn.models import GlobalProcessState
 
@@ -117,7 +116,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
         await journal.counts()
         counts.append(time.perf_counter() - started)
         started = time.perf_counter()
-        await journal.pick(Todo.RING, time.time(), 200)
+        await journal.due(Todo.RING, time.time(), 200)
         picks.append(time.perf_counter() - started)
     peak = peak_mb()
     size = sum(file.stat().st_size for file in folder.glob("million.db*")) / 2**20

@@ -1,7 +1,14 @@
 """Bulk voice-challenge runs: ring, collect the codes, verify, until every number is settled."""
 
 from sinch_qn.bulk.calling_hours import CallingHours
-from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal, Submission
+from sinch_qn.bulk.journal import (
+    Batch,
+    BatchState,
+    Journal,
+    MemoryJournal,
+    SqliteJournal,
+    Submission,
+)
 from sinch_qn.bulk.report import what_to_do, write_csv, write_html, write_json_lines
 from sinch_qn.bulk.run import (
     AddReport,
@@ -13,7 +20,6 @@ from sinch_qn.bulk.run import (
     recall,
     submit_code,
 )
-from sinch_qn.bulk.sqlite import SqliteJournal
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun, free_batch
 

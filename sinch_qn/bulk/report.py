@@ -26,7 +26,7 @@ from typing import TextIO
 
 import attrs
 
-from sinch_qn.bulk.journal import Batch, BatchState
+from sinch_qn.bulk.journal.protocol import Batch, BatchState
 from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState

@@ -18,7 +18,7 @@ import attrs
 from sinch_qn._checks import check_code
 from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.calling_hours import CallingHours
-from sinch_qn.bulk.journal import Identity, Journal, Submission
+from sinch_qn.bulk.journal.protocol import Identity, Journal, Submission
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.scheduler import Scheduler
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
@@ -332,7 +332,7 @@ class VoiceChallengeRun:
                 window=self._workers.code_timeout,
                 note=outcomes.LOST if entry.state is ChallengeState.CALLING else None,
             )
-            for entry in await self._journal.unfinished()
+            for entry in await self._journal.open_intents()
         ]
         await self._journal.apply(changes)
         for entry in await self._journal.called_since(now - self._pacing.ring_window):

@@ -177,7 +177,7 @@ class Scheduler:
             # No more than can ring at once: a recall must not wait behind what is only buffered.
             most = self.workers.pacing.max_ringing if todo is Todo.RING else _BUFFER
             limit = min(_BUFFER, most) + len(self._busy)
-            picked = await self.workers.journal.pick(todo, self.workers.wall(), limit)
+            picked = await self.workers.journal.due(todo, self.workers.wall(), limit)
             buffer.extend(entry for entry in picked if entry.number not in self._busy)
             self._busy.update(entry.number for entry in buffer)
             if not buffer:
@@ -216,7 +216,7 @@ class Scheduler:
             return False
         if self._buffers[Todo.LEARN]:
             return False
-        due = await self.workers.journal.pick(Todo.LEARN, self.workers.wall(), _LIST_FROM)
+        due = await self.workers.journal.due(Todo.LEARN, self.workers.wall(), _LIST_FROM)
         return len(due) >= _LIST_FROM
 
 

@@ -22,7 +22,7 @@ import attrs
 from sinch_qn._checks import MAX_NUMBERS, check_text_enable, check_text_enable_toll_free
 from sinch_qn._operations import LIST_NUMBERS, TEXT_ENABLE_NUMBERS, TEXT_ENABLE_TOLL_FREE_NUMBERS
 from sinch_qn._pipeline import Call, Pipeline
-from sinch_qn.bulk.journal import Batch, BatchState, Identity, Journal, can_be_enabled
+from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal, can_be_enabled
 from sinch_qn.bulk.outcomes import is_fatal, why_not_hosted
 from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.bulk.workers import LIST_PAGE, ONE_SHOT
@@ -60,6 +60,7 @@ _BEING_HOSTED = _HOSTED | {GlobalProcessState.HOSTING_IN_PROGRESS}
 
 _FOLLOWED = (BatchState.ORDERED, BatchState.UNKNOWN)
 _LOST = (BatchState.UNKNOWN,)
+_REFUSED = (BatchState.REJECTED,)
 _FREEABLE = (BatchState.REJECTED, BatchState.UNKNOWN)
 
 _CRASHED = "the process ended before the answer came: the order may exist"
@@ -268,7 +269,7 @@ class TextEnableRun:
     async def _intend(self, *, toll_free: bool, region: str | None) -> Batch | None:
         """Commit the intent; taken back if this is cut off, as nothing was sent."""
         intent = asyncio.ensure_future(
-            self._journal.take_batch(
+            self._journal.claim_batch(
                 toll_free=toll_free, region=region, limit=self._batch_size, at=self._wall()
             )
         )
@@ -325,7 +326,7 @@ class TextEnableRun:
         )
         if not lost and (moved := await self._look_into(batch)):
             note = f"{result} ({moved} of its numbers have moved on; the others are ordered anew)"
-            await self._settle(batch.id, BatchState.NOT_SENT, note=note)
+            await self._settle(batch.id, BatchState.NOT_SENT, note=note, only_from=_REFUSED)
             return
         self._misses += 1
         if self._misses >= _MISSES:
@@ -371,9 +372,9 @@ class TextEnableRun:
         *,
         order_id: str | None = None,
         note: str | None = None,
-        only_from: Collection[BatchState] | None = None,
+        only_from: Collection[BatchState] = (BatchState.SENDING,),
     ) -> None:
-        settled = await self._journal.settle_batch(
+        settled = await self._journal.record_batch_outcome(
             batch, state, order_id=order_id, note=note, only_from=only_from
         )
         if settled:
@@ -442,7 +443,7 @@ async def free_batch(journal: Journal, batch_id: int) -> Batch:
     """
     batch = await _find_batch(journal, batch_id)
     # A run may be settling it at this moment, so the journal, not we, looks at its state.
-    freed = await journal.settle_batch(
+    freed = await journal.record_batch_outcome(
         batch_id, BatchState.NOT_SENT, order_id=None, note=_FREED, only_from=_FREEABLE
     )
     if not freed:

@@ -24,7 +24,7 @@ from sinch_qn._operations import (
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import Call, Pipeline
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.journal import Journal
+from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.client import LIFE, QualifiedNumbersClient
@@ -360,7 +360,7 @@ class Workers:
         """Commit the intent to hand in the oldest code; taken back if this is cut off."""
         now = self.wall()
         try:
-            return await self.journal.take_code(entry.number, now)
+            return await self.journal.claim_code(entry.number, now)
         except asyncio.CancelledError:
             undo = Change(number=entry.number, event=Event.NOT_VERIFIED, at=now)
             await self.journal.apply([undo])

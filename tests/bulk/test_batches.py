@@ -57,7 +57,7 @@ class LifeOfABatch(RuleBasedStateMachine):
         """Log the next batch's intent, and send it."""
         region = None if toll_free else "US"
         self.out = done(
-            self.journal.take_batch(toll_free=toll_free, region=region, limit=limit, at=1.0)
+            self.journal.claim_batch(toll_free=toll_free, region=region, limit=limit, at=1.0)
         )
         if self.out is not None:
             assert len(self.out.numbers) <= limit
@@ -69,7 +69,12 @@ class LifeOfABatch(RuleBasedStateMachine):
         """Log its outcome; after a crash that is UNKNOWN."""
         assert self.out is not None
         order_id = "order" if state is BatchState.ORDERED else None
-        done(self.journal.settle_batch(self.out.id, state, order_id=order_id, note=None))
+        sending = [BatchState.SENDING]
+        done(
+            self.journal.record_batch_outcome(
+                self.out.id, state, only_from=sending, order_id=order_id
+            )
+        )
         self.out = None
 
     @invariant()

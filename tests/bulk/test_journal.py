@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from sinch_qn.bulk import BatchState, MemoryJournal, SqliteJournal, Submission
-from sinch_qn.bulk.journal import Identity, Journal, act, can_be_enabled
+from sinch_qn.bulk.journal import Identity, Journal, can_be_enabled, logged_write
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
@@ -55,8 +55,8 @@ class Kind(NamedTuple):
         """Return what is logged of *operation*, by number."""
         if self.path is None:
             assert isinstance(self.journal, MemoryJournal)
-            return [o for key, o in sorted(self.journal._acts.items()) if key[0] == operation]
-        query = "SELECT outcome FROM acts WHERE operation = ? ORDER BY number"
+            return [o for key, o in sorted(self.journal._log.items()) if key[0] == operation]
+        query = "SELECT outcome FROM log WHERE operation = ? ORDER BY number"
         with closing(sqlite3.connect(self.path)) as database:
             return [outcome for (outcome,) in database.execute(query, (operation,))]
 
@@ -196,9 +196,9 @@ class TestContract:
         assert entry.attempt == 1
         await journal.submit_code(NUMBER, "1111", 2.0)
         for _ in range(3):
-            assert await journal.take_code(NUMBER, 2.0) is not None
+            assert await journal.claim_code(NUMBER, 2.0) is not None
             await happen(journal, NUMBER, E.NOT_VERIFIED)
-        taken = await journal.take_code(NUMBER, 2.0)
+        taken = await journal.claim_code(NUMBER, 2.0)
         assert taken is not None
         assert taken[0].codes_used == 1
 
@@ -206,12 +206,12 @@ class TestContract:
         """Rule 12: an early code for a recall that was not made does not collide with old codes."""
         await called(journal, NUMBER)
         await journal.submit_code(NUMBER, "1111", 2.0)
-        await journal.take_code(NUMBER, 2.0)
+        await journal.claim_code(NUMBER, 2.0)
         await happen(journal, NUMBER, E.WRONG, E.RECALL)
         await happen(journal, NUMBER, E.LEARNT, E.CALL, remote=G.ELIGIBLE)
         await journal.submit_code(NUMBER, "2222", 3.0)
         await happen(journal, NUMBER, E.NOT_CALLED)
-        taken = await journal.take_code(NUMBER, 4.0)
+        taken = await journal.claim_code(NUMBER, 4.0)
         assert taken is not None
         assert taken[1] == "2222"
         assert (await happen(journal, NUMBER, E.VERIFIED)).state is S.VERIFIED
@@ -222,19 +222,19 @@ class TestContract:
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.REFUSED
         await journal.add([Entry(number=NUMBER)])
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.REFUSED
-        assert await journal.take_code(NUMBER, 1.0) is None
-        assert await journal.take_code(OTHER, 1.0) is None
+        assert await journal.claim_code(NUMBER, 1.0) is None
+        assert await journal.claim_code(OTHER, 1.0) is None
         await happen(journal, NUMBER, E.CALL)
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.ACCEPTED
         assert await submitted(journal, NUMBER, "01", 1.0) is Submission.ACCEPTED
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.DUPLICATE
-        assert await journal.take_code(NUMBER, 1.0) is None  # still being called
+        assert await journal.claim_code(NUMBER, 1.0) is None  # still being called
         await happen(journal, NUMBER, E.CALLED)
         for code in ("0001", "01"):
-            taken = await journal.take_code(NUMBER, 1.0)
+            taken = await journal.claim_code(NUMBER, 1.0)
             assert taken is not None
             assert taken[1] == code
-            assert await journal.take_code(NUMBER, 1.0) is None
+            assert await journal.claim_code(NUMBER, 1.0) is None
             assert await submitted(journal, NUMBER, code, 1.0) is Submission.DUPLICATE
             await happen(journal, NUMBER, E.WRONG)
         assert sorted(kind.codes()) == ["0001", "01"]
@@ -249,9 +249,9 @@ class TestContract:
         await called(journal, NUMBER)
         for code in ("1111", "2222"):
             await journal.submit_code(NUMBER, code, 1.0)
-        await journal.take_code(NUMBER, 1.0)
+        await journal.claim_code(NUMBER, 1.0)
         await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
-        taken = await journal.take_code(NUMBER, 1.0)
+        taken = await journal.claim_code(NUMBER, 1.0)
         assert taken is not None
         assert taken[1] == "1111"
         assert taken[0].codes_used == 2
@@ -261,11 +261,11 @@ class TestContract:
         await called(journal, NUMBER)
         for code in ("1111", "2222"):
             await journal.submit_code(NUMBER, code, 1.0)
-        await journal.take_code(NUMBER, 1.0)
+        await journal.claim_code(NUMBER, 1.0)
         await happen(journal, NUMBER, E.WRONG)
-        await journal.take_code(NUMBER, 1.0)
+        await journal.claim_code(NUMBER, 1.0)
         await happen(journal, NUMBER, E.NOT_VERIFIED)
-        taken = await journal.take_code(NUMBER, 1.0)
+        taken = await journal.claim_code(NUMBER, 1.0)
         assert taken is not None
         assert taken[1] == "2222"
 
@@ -273,9 +273,9 @@ class TestContract:
         """Rule 15: the code that a person is asked for once more is no duplicate then."""
         await called(journal, NUMBER)
         await journal.submit_code(NUMBER, "1111", 1.0)
-        await journal.take_code(NUMBER, 1.0)
+        await journal.claim_code(NUMBER, 1.0)
         await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
-        await journal.take_code(NUMBER, 1.0)
+        await journal.claim_code(NUMBER, 1.0)
         await happen(journal, NUMBER, E.UNSURE, E.ASK)
         assert await submitted(journal, NUMBER, "1111", 2.0) is Submission.ACCEPTED
 
@@ -286,7 +286,7 @@ class TestContract:
         for code in ("1111", "2222"):
             await kind.journal.submit_code(NUMBER, code, 1.0)
         await kind.journal.submit_code(OTHER, "3333", 1.0)
-        await kind.journal.take_code(NUMBER, 1.0)
+        await kind.journal.claim_code(NUMBER, 1.0)
         entry = await happen(kind.journal, NUMBER, end, max_codes=1)
         assert entry.settled_at is not None
         assert kind.codes() == ["3333"]
@@ -294,7 +294,7 @@ class TestContract:
             assert entry.state is S.FAILED
             again = await happen(kind.journal, NUMBER, E.RECALL)
             assert again.todo is Todo.LEARN
-            assert await kind.journal.take_code(NUMBER, 2.0) is None
+            assert await kind.journal.claim_code(NUMBER, 2.0) is None
         else:
             assert await submitted(kind.journal, NUMBER, "1111", 2.0) is Submission.REFUSED
 
@@ -306,16 +306,16 @@ class TestContract:
         await happen(journal, second, E.LATER, due=20.0)
         await happen(journal, second, E.LATER, due=30.0)
         await happen(journal, second, E.LATER, due=20.0)
-        picked = await journal.pick(Todo.LEARN, 40.0, 10)
+        picked = await journal.due(Todo.LEARN, 40.0, 10)
         assert [entry.number for entry in picked] == [third, second]
-        assert await journal.pick(Todo.LEARN, 40.0, 10) == picked
-        assert len(await journal.pick(Todo.LEARN, 50.0, 2)) == 2
+        assert await journal.due(Todo.LEARN, 40.0, 10) == picked
+        assert len(await journal.due(Todo.LEARN, 50.0, 2)) == 2
         assert await journal.backlog(Todo.LEARN, 40.0) == 2
         assert await journal.backlog(Todo.LEARN, 50.0) == 3
-        assert await journal.pick(Todo.RING, 50.0, 10) == []
+        assert await journal.due(Todo.RING, 50.0, 10) == []
         assert await journal.backlog(Todo.RING, 50.0) == 0
         await happen(journal, third, E.LEARNT, remote=G.ELIGIBLE)
-        assert [e.number for e in await journal.pick(Todo.RING, 40.0, 10)] == [third]
+        assert [e.number for e in await journal.due(Todo.RING, 40.0, 10)] == [third]
 
     async def test_when_the_next_is_due(self, journal: Journal) -> None:
         """Rule 19: nothing is due once all is settled; what waits for an answer never is."""
@@ -330,7 +330,7 @@ class TestContract:
         assert await journal.next_due() == 101.0  # its window
         await journal.submit_code(NUMBER, "1111", 2.0)
         assert await journal.next_due() == 0.0
-        await journal.take_code(NUMBER, 2.0)
+        await journal.claim_code(NUMBER, 2.0)
         assert await journal.next_due() == float("inf")
         await happen(journal, NUMBER, E.VERIFIED)
         assert await journal.next_due() is None
@@ -342,8 +342,8 @@ class TestContract:
         await journal.add([Entry(number=calling), Entry(number=OTHER)])
         await happen(journal, calling, E.CALL)
         await journal.submit_code(verifying, "1111", 1.0)
-        await journal.take_code(verifying, 1.0)
-        unfinished = await journal.unfinished()
+        await journal.claim_code(verifying, 1.0)
+        unfinished = await journal.open_intents()
         assert {entry.number for entry in unfinished} == {calling, verifying}
 
     async def test_who_was_called_lately(self, journal: Journal) -> None:
@@ -377,7 +377,7 @@ class TestContract:
             await journal.apply([c for c in changes if c.event not in {E.CODE, E.VERIFY}])
             number = chance.choice(wanted)
             await journal.submit_code(number, str(chance.randrange(3)), float(moment))
-            await journal.take_code(number, float(moment))
+            await journal.claim_code(number, float(moment))
         counts = await journal.counts()
         assert set(counts) == set(S)
         found = Counter(entry.state for entry in await rows(journal))
@@ -401,10 +401,11 @@ class TestContract:
 
         await journal.add([Entry(number=NUMBER, state=S.VERIFIED, remote=G.VERIFIED)])
         assert await batch() is None
-        taken = await journal.take_batch(toll_free=False, region=None, limit=1, at=1.0)
+        taken = await journal.claim_batch(toll_free=False, region=None, limit=1, at=1.0)
         assert taken is not None
         assert await batch() == taken.id
-        await journal.settle_batch(taken.id, BatchState.NOT_SENT, order_id=None, note=None)
+        sending = [BatchState.SENDING]
+        await journal.record_batch_outcome(taken.id, BatchState.NOT_SENT, only_from=sending)
         assert await batch() is None
 
     async def test_rows_come_in_the_order_they_were_added(self, journal: Journal) -> None:
@@ -453,7 +454,7 @@ class TestContract:
             Entry(number=pending, region="US"),
         ]
         await journal.add(everyone)
-        take = journal.take_batch
+        take = journal.claim_batch
         assert await take(toll_free=False, region="US", limit=500, at=1.0) is None
         for number in (us, ca, unsure, TOLL_FREE):
             await happen(journal, number, E.CALL, E.VERIFIED, remote=G.VERIFIED)
@@ -475,9 +476,10 @@ class TestContract:
         assert third is not None
         assert third.numbers == (skipped,)
         assert await take(toll_free=False, region=None, limit=9, at=9.0) is None
-        await journal.settle_batch(first.id, BatchState.ORDERED, order_id="order", note=None)
-        await journal.settle_batch(second.id, BatchState.UNKNOWN, order_id=None, note="lost")
-        await journal.settle_batch(third.id, BatchState.NOT_SENT, order_id=None, note="down")
+        record = partial(journal.record_batch_outcome, only_from=[BatchState.SENDING])
+        await record(first.id, BatchState.ORDERED, order_id="order")
+        await record(second.id, BatchState.UNKNOWN, note="lost")
+        await record(third.id, BatchState.NOT_SENT, note="down")
         batches = await journal.batches()
         assert [batch.id for batch in batches] == [first.id, second.id, free.id, third.id]
         assert [batch.state for batch in batches] == [
@@ -501,21 +503,21 @@ class TestContract:
         assert entry.batch == first.id
         assert not can_be_enabled(entry)
 
-    async def test_a_batch_is_settled_from_where_it_was_seen(self, journal: Journal) -> None:
+    async def test_an_outcome_of_a_batch_that_moved_on_is_refused(self, journal: Journal) -> None:
         """Rule 23: a batch that has moved on meanwhile is left alone, and so are its numbers."""
         await journal.add([Entry(number=NUMBER, state=S.VERIFIED, remote=G.VERIFIED)])
-        batch = await journal.take_batch(toll_free=False, region=None, limit=9, at=1.0)
+        batch = await journal.claim_batch(toll_free=False, region=None, limit=9, at=1.0)
         assert batch is not None
         lost, ordered, freed = BatchState.UNKNOWN, BatchState.ORDERED, BatchState.NOT_SENT
-        settle = partial(journal.settle_batch, order_id=None, note=None)
-        assert await settle(batch.id, ordered)
+        record = journal.record_batch_outcome
+        assert await record(batch.id, ordered, only_from=[BatchState.SENDING])
         before = await journal.batches()
-        assert not await settle(batch.id, freed, note="freed", only_from=[lost])
-        assert not await settle(batch.id, freed, only_from=[])
-        assert not await settle(batch.id + 1, freed)
+        assert not await record(batch.id, freed, note="freed", only_from=[lost])
+        assert not await record(batch.id, freed, only_from=[])
+        assert not await record(batch.id + 1, freed, only_from=list(BatchState))
         assert await journal.batches() == before
         assert before[0].numbers == (NUMBER,)
-        assert await settle(batch.id, freed, only_from=[lost, ordered])
+        assert await record(batch.id, freed, only_from=[lost, ordered])
         (after,) = await journal.batches()
         assert (after.state, after.numbers) == (freed, ())
 
@@ -571,9 +573,9 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
             if kind == 0:
                 answers.append(await each.submit_code(number, code, at))
             elif kind == 1:
-                answers.append(await each.take_code(number, at))
+                answers.append(await each.claim_code(number, at))
             elif kind == 2:
-                answers.append(await each.pick(todo, at, 3))
+                answers.append(await each.due(todo, at, 3))
             elif kind == 3:
                 answers.append((await each.next_due(), await each.backlog(todo, at)))
             else:
@@ -595,8 +597,8 @@ def test_what_is_logged_of_an_unsafe_write() -> None:
     """P8: each unsafe write has an intent and an outcome in the log; other events have no row."""
     before = Entry(number=NUMBER, attempt=1, state=S.CALLING)
     after = attrs.evolve(before, attempt=2)
-    assert act(before, after, E.LEARNT) is None
-    assert act(attrs.evolve(before, state=S.PENDING), after, E.BLOCKED) is None
-    intent = act(before, after, E.CALL)
+    assert logged_write(before, after, E.LEARNT) is None
+    assert logged_write(attrs.evolve(before, state=S.PENDING), after, E.BLOCKED) is None
+    intent = logged_write(before, after, E.CALL)
     assert intent is not None
     assert (intent.operation, intent.attempt, intent.outcome) == ("call", 2, None)

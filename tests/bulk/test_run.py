@@ -319,9 +319,9 @@ class Recording(MemoryJournal):
         await asyncio.sleep(0)
         return done
 
-    async def take_code(self, number: str, at: float) -> tuple[Entry, str] | None:
+    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
         """As `apply`."""
-        taken = await super().take_code(number, at)
+        taken = await super().claim_code(number, at)
         self.log.append(("commit verify", number))
         await asyncio.sleep(0)
         return taken
@@ -543,7 +543,7 @@ async def cut(k: int, drain_timeout: float, *, twice: bool) -> bool:
         # No call is left without an outcome, and what may have rung is not forgotten.
         assert entry.state is not S.CALLING
         assert sinch.rings[entry.number] <= entry.attempt <= 2
-    assert not [key for key, outcome in journal._acts.items() if outcome is None]
+    assert not [key for key, outcome in journal._log.items() if outcome is None]
     loop.victim = None
     recalled = {entry.number for entry in journal.rows() if entry.attempt == 2 or entry.to_ring}
     run = run_of(sinch, journal)
@@ -1206,7 +1206,7 @@ async def test_a_recovery_that_fails_gives_the_journal_back() -> None:
     async def broken() -> list[Entry]:
         raise JournalError("cannot be read")
 
-    journal.unfinished = broken  # type: ignore[method-assign]
+    journal.open_intents = broken  # type: ignore[method-assign]
     with pytest.raises(JournalError):
         await run_of(sinch, journal).__aenter__()
     assert not journal._running
@@ -1794,7 +1794,7 @@ async def test_a_journal_that_fails_under_the_scheduler() -> None:
             async def broken(*_: object) -> list[Entry]:
                 raise JournalError("gone")
 
-            journal.pick = broken  # type: ignore[method-assign,assignment]
+            journal.due = broken  # type: ignore[method-assign,assignment]
             await run.finish()
 
 

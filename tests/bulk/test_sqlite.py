@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 
 from sinch_qn.bulk import SqliteJournal, Submission
-from sinch_qn.bulk import sqlite as module
-from sinch_qn.bulk.journal import Identity
+from sinch_qn.bulk.journal import Identity, sqlite_schema, sqlite_thread
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 
@@ -132,7 +131,7 @@ async def verified(journal: SqliteJournal, path: Path) -> None:
     """Have a number verified by the code, which is in a file until then."""
     await called(journal)
     await journal.submit_code(NUMBER, CODE, 2.0)
-    await journal.take_code(NUMBER, 2.0)
+    await journal.claim_code(NUMBER, 2.0)
     assert is_readable(path)
     await journal.apply([Change(number=NUMBER, event=E.VERIFIED, at=3.0)])
 
@@ -150,7 +149,7 @@ async def test_an_erased_code_is_in_no_file(path: Path) -> None:
 
 async def test_a_busy_journal_erases_codes_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule 16: codes go from the log while one write follows the other, not once all is done."""
-    monkeypatch.setattr(module, "_EMPTYING", 0.05)
+    monkeypatch.setattr(sqlite_thread, "_CHECKPOINT_INTERVAL", 0.05)
     journal = await opened(path)
     busy = True
 
@@ -170,7 +169,7 @@ async def test_a_closed_journal_holds_no_erased_code(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rule 16: a code that was erased just before the close is in no file, though others stay."""
-    monkeypatch.setattr(module, "_EMPTYING", 1000.0)
+    monkeypatch.setattr(sqlite_thread, "_CHECKPOINT_INTERVAL", 1000.0)
     companion = await opened(path)
     journal = SqliteJournal(path)
     await journal.open(MINE, running=False)
@@ -186,7 +185,7 @@ async def test_a_code_that_a_crash_left_is_erased(path: Path) -> None:
     journal = await opened(path)
     await called(journal)
     await journal.submit_code(NUMBER, CODE, 2.0)
-    await journal.take_code(NUMBER, 2.0)
+    await journal.claim_code(NUMBER, 2.0)
     beside = sqlite3.connect(path)
     beside.execute("BEGIN")
     beside.execute("SELECT count(*) FROM numbers").fetchone()  # keeps the log as it is
@@ -204,7 +203,7 @@ async def test_a_reader_does_not_stop_the_journal(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rule 16: while another process reads, the journal goes on; codes go once that has ended."""
-    monkeypatch.setattr(module, "_EMPTYING", 0.05)
+    monkeypatch.setattr(sqlite_thread, "_CHECKPOINT_INTERVAL", 0.05)
     journal = await opened(path)
     await called(journal, "+12025550199")
     reader = sqlite3.connect(path)
@@ -263,7 +262,7 @@ async def test_another_process_submits_a_code(path: Path) -> None:
         with start(SUBMITTER, str(path), NUMBER, code) as submitter:
             said, _ = await asyncio.to_thread(submitter.communicate)
         assert said.strip() == answer
-    taken = await journal.take_code(NUMBER, 2.0)
+    taken = await journal.claim_code(NUMBER, 2.0)
     assert taken is not None
     assert taken[1] == "0042"
     await journal.close()
@@ -309,7 +308,7 @@ async def test_a_newer_journal(path: Path) -> None:
     """A journal that a newer version wrote is refused, with both versions, and untouched."""
     await (await opened(path)).close()
     query(path, "PRAGMA user_version = 99")
-    mine = len(module._MIGRATIONS)
+    mine = sqlite_schema.VERSION
     await refused(
         path, f"newer sinch_qn wrote this journal .version 99; this one reads up to {mine}"
     )
@@ -378,57 +377,7 @@ async def test_a_file_that_vanishes_is_an_error(path: Path) -> None:
     assert not path.exists()
 
 
-# ---- versions ----------------------------------------------------------------------------------
-
-
-async def test_a_journal_grows_with_its_program(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An older journal is migrated by its next run, in one transaction each, and by nobody else."""
-    journal = await opened(path)
-    await called(journal)
-    await journal.close()
-    version = len(module._MIGRATIONS)
-    step = "CREATE TABLE later (a); INSERT INTO later SELECT count(*) FROM numbers"
-    monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, step))
-    with pytest.raises(JournalError, match="older version"):
-        await opened(path, running=False)
-    journal = await opened(path)
-    assert query(path, "SELECT a FROM later") == [(1,)]
-    assert query(path, "PRAGMA user_version") == [(version + 1,)]
-    assert await journal.get(NUMBER) is not None
-    await journal.close()
-    monkeypatch.setattr(module, "_MIGRATIONS", (*module._MIGRATIONS, "CREATE TABLE later (a)"))
-    with pytest.raises(JournalError, match="already exists"):
-        await opened(path)
-    assert query(path, "PRAGMA user_version") == [(version + 1,)]
-
-
-async def test_a_journal_of_the_first_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that the first version began goes on with all its rows, and its counts stay exact."""
-    with monkeypatch.context() as first:
-        first.setattr(module, "_MIGRATIONS", module._MIGRATIONS[:1])
-        journal = await opened(path)
-        await journal.add([Entry(number="+12025550199")])
-        await journal.close()
-    assert query(path, "PRAGMA user_version") == [(1,)]
-    journal = await opened(path)
-    await called(journal)
-    counts = await journal.counts()
-    assert {state: n for state, n in counts.items() if n} == {S.PENDING: 1, S.AWAITING_CODE: 1}
-    await journal.close()
-
-
-async def test_counts_are_mended_at_the_start(path: Path) -> None:
-    """Rule 21: what a process of another version moved uncounted is counted at the start."""
-    journal = await opened(path)
-    await called(journal)
-    await journal.close()
-    query(path, "UPDATE numbers SET state = 'expired'")
-    journal = await opened(path)
-    counts = await journal.counts()
-    assert {state: n for state, n in counts.items() if n} == {S.EXPIRED: 1}
-    await journal.close()
+# ---- two processes ----------------------------------------------------------------------------
 
 
 async def test_two_processes_count_together(path: Path) -> None:
@@ -453,8 +402,8 @@ async def test_what_others_write_is_heeded(path: Path) -> None:
     entry = await journal.get(NUMBER)
     assert entry is not None
     assert entry.codes_waiting == 1
-    assert await journal.take_code(NUMBER, 3.0) is not None
-    assert await other.take_code(NUMBER, 3.0) is None
+    assert await journal.claim_code(NUMBER, 3.0) is not None
+    assert await other.claim_code(NUMBER, 3.0) is None
     await other.close()
     await journal.close()
 
@@ -463,11 +412,11 @@ async def test_no_more_is_kept_in_mind_than_is_useful(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P10: however many numbers change, a bounded number of entries is kept in memory."""
-    monkeypatch.setattr(module, "_REMEMBERED", 10)
+    monkeypatch.setattr(sqlite_thread, "_CACHE_SIZE", 10)
     journal = await opened(path)
     for index in range(35):
         await called(journal, f"+1202555{index + 100:04}")
-    assert await journal._read(lambda database: len(database._entries)) <= 10
+    assert await journal._read(lambda database: len(database._cache)) <= 10
     await journal.close()
 
 
@@ -478,7 +427,7 @@ async def test_a_file_that_was_never_finished(path: Path) -> None:
     await journal.close()
     path.unlink()
     # It has its mark, but no tables and no write-ahead log yet.
-    query(path, f"PRAGMA application_id = {module._APPLICATION_ID}")
+    query(path, f"PRAGMA application_id = {sqlite_schema._APPLICATION_ID}")
     journal = await opened(path)
     await called(journal)
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
@@ -532,7 +481,7 @@ async def test_nobody_waits_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert naps == []
     await asyncio.gather(*(journal.add([entry]) for entry in wanted[10:]))
     await journal.add([wanted[0]])
-    assert set(naps) == {module._LINGER}
+    assert set(naps) == {sqlite_thread._GROUP_COMMIT_DELAY}
     naps.clear()
     await asyncio.gather(*(journal.get(entry.number) for entry in wanted))
     assert naps == []
@@ -541,7 +490,7 @@ async def test_nobody_waits_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_large_group_is_split(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One commit takes so many writes and no more; the rest follow in the next."""
-    monkeypatch.setattr(module, "_LARGEST_GROUP", 3)
+    monkeypatch.setattr(sqlite_thread, "_MAX_GROUP", 3)
     journal = await opened(path)
     gate = threading.Event()
     held = asyncio.create_task(journal._read(lambda _: gate.wait(10)))
@@ -680,7 +629,7 @@ def test_an_event_loop_that_is_gone(path: Path) -> None:
     async def come_back() -> None:
         gate.set()
         assert await journal.add([Entry(number=NUMBER)]) == 1
-        assert await journal.pick(Todo.LEARN, 1.0, 9) != []
+        assert await journal.due(Todo.LEARN, 1.0, 9) != []
         assert (await journal.submit_code(NUMBER, "1", 1.0))[0] is Submission.REFUSED
         await journal.close()
 

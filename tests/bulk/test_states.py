@@ -343,7 +343,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     def take(self) -> None:
         """Law: a code that waits can be handed in, and is one that was handed in."""
         before = self.entry
-        taken = at_once(self.journal.take_code(NUMBER, self.time))
+        taken = at_once(self.journal.claim_code(NUMBER, self.time))
         can = bool(before.codes_waiting) and before.state in TABLE[E.VERIFY]
         assert (taken is not None) is can
         if taken is not None:
@@ -367,7 +367,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         """Law: no accepted code disappears; those that wait are as many as the entry says."""
         status = list(self.journal._inbox.get(NUMBER, {}).values())
         assert status.count("waiting") == self.entry.codes_waiting
-        assert status.count("in hand") == (1 if self.entry.state is S.VERIFYING else 0)
+        assert status.count("in flight") == (1 if self.entry.state is S.VERIFYING else 0)
 
     @invariant()
     def settled_means_erased(self) -> None:

@@ -512,7 +512,11 @@ async def test_a_batch_is_not_freed_once_it_is_found(
     sandbox.troubles.append("lost on the way back")
     await finish(run_of(journal, follow=0.0))
     journal.meddle = partial(
-        journal.settle_batch, 1, BatchState.ORDERED, order_id=None, note="found"
+        journal.record_batch_outcome,
+        1,
+        BatchState.ORDERED,
+        only_from=list(BatchState),
+        note="found",
     )
     journal.after = "batches"
     with pytest.raises(InvalidRequestError, match="batch 1 is ordered"):
@@ -549,16 +553,16 @@ from sinch_qn.models import BlanketLoaInfo, TextEnableNumbersRequest
 path, moment = sys.argv[1:]
 
 class Killed(SqliteJournal):
-    async def take_batch(self, **options):
-        batch = await super().take_batch(**options)
+    async def claim_batch(self, **options):
+        batch = await super().claim_batch(**options)
         if moment == "before sending":
             os.kill(os.getpid(), signal.SIGKILL)
         return batch
 
-    async def settle_batch(self, *args, **options):
+    async def record_batch_outcome(self, *args, **options):
         if moment == "before the outcome":
             os.kill(os.getpid(), signal.SIGKILL)
-        await super().settle_batch(*args, **options)
+        await super().record_batch_outcome(*args, **options)
 
 async def main():
     request = TextEnableNumbersRequest(
@@ -659,10 +663,10 @@ async def test_an_intent_that_was_cut_off_is_taken_back(
     committing = asyncio.Event()
 
     class Slow(MemoryJournal):
-        async def take_batch(self, **options: Any) -> Any:
+        async def claim_batch(self, **options: Any) -> Any:
             committing.set()
             await asyncio.sleep(0.01)
-            return await super().take_batch(**options)
+            return await super().claim_batch(**options)
 
     journal = await journal_with(sandbox, US[:3], Slow())
     cut_off = asyncio.create_task(finish(run_of(journal)))
@@ -747,13 +751,13 @@ class Orders:
 class Suspending(MemoryJournal):
     """Takes a while to return once it has committed."""
 
-    async def take_batch(self, **options: Any) -> Batch | None:
-        batch = await super().take_batch(**options)
+    async def claim_batch(self, **options: Any) -> Batch | None:
+        batch = await super().claim_batch(**options)
         await asyncio.sleep(0)
         return batch
 
-    async def settle_batch(self, *batch: Any, **options: Any) -> bool:
-        settled = await super().settle_batch(*batch, **options)
+    async def record_batch_outcome(self, *batch: Any, **options: Any) -> bool:
+        settled = await super().record_batch_outcome(*batch, **options)
         await asyncio.sleep(0)
         return settled
 

@@ -31,7 +31,7 @@ _MAY_BLOCK: Final = (
     # Where log lines go is the program's own choice.
     ("logging/__init__.py", "emit"),
     # A constructor cannot wait: it asks for the name of a file, and opens nothing.
-    ("sinch_qn/bulk/sqlite.py", "__init__"),
+    ("sinch_qn/bulk/journal/sqlite.py", "__init__"),
 )
 
 

@@ -1,0 +1,231 @@
+"""What a run asks of its journal, and the rules that every journal follows.
+
+A journal stores entries, applies changes to them one at a time by `states.step`, keeps the inbox of
+codes, and logs every unsafe write: its intent before, its outcome after.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.errors import JournalError
+from sinch_qn.models import GlobalProcessState
+
+
+@attrs.frozen
+class Identity:
+    """The project and server that a journal belongs to."""
+
+    project_id: str
+    base_url: str
+
+
+class Submission(enum.Enum):
+    """The result of submitting a code."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    """The same code was submitted for this call before: it stays one code."""
+    REFUSED = "refused"
+    """The number was never called, or is settled, or is not in this journal."""
+
+
+class BatchState(enum.Enum):
+    """The state of a text-enabling order."""
+
+    SENDING = "sending"
+    ORDERED = "ordered"
+    REJECTED = "rejected"
+    NOT_SENT = "not sent"
+    UNKNOWN = "unknown"
+    """The response was lost: the order may exist. It is never sent again automatically."""
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """One text-enabling order: its intent and its outcome. The id is the intent's token."""
+
+    id: int
+    toll_free: bool
+    region: str
+    numbers: tuple[str, ...]
+    """Empty once the batch is NOT_SENT: its numbers are free for another batch."""
+    state: BatchState
+    at: float
+    order_id: str | None = None
+    note: str | None = None
+
+
+@attrs.frozen
+class LoggedWrite:
+    """One row of the log of unsafe writes."""
+
+    operation: str
+    attempt: int
+    nth: int
+    outcome: str | None
+    """None: the intent."""
+
+
+class Journal(Protocol):
+    """The contract of a journal. What a method returned from is durable."""
+
+    async def open(self, identity: Identity | None, *, running: bool) -> None:
+        """Open the journal, as its one runner or beside it. Raises `JournalError`."""
+        ...
+
+    async def close(self) -> None:
+        """Close the journal; the next runner may open it."""
+        ...
+
+    async def add(self, entries: Sequence[Entry]) -> int:
+        """Store the entries whose number is new; return how many those are."""
+        ...
+
+    async def get(self, number: str) -> Entry | None:
+        """Return the entry of *number*."""
+        ...
+
+    async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
+        """Apply each change that `step` allows; return the new entries, None where refused."""
+        ...
+
+    async def submit_code(
+        self, number: str, code: str, at: float
+    ) -> tuple[Submission, Entry | None]:
+        """Put *code* into the inbox of *number*; also return the new entry, if there is one."""
+        ...
+
+    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
+        """Log the intent to verify the oldest waiting code and return it; None if none waits."""
+        ...
+
+    async def due(self, todo: Todo, now: float, limit: int) -> list[Entry]:
+        """Return up to *limit* entries with *todo* that are due, the longest due first."""
+        ...
+
+    async def backlog(self, todo: Todo, now: float) -> int:
+        """Return how many entries `due` would return without a limit."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """Return when the next entry is due; None if nothing is left to do."""
+        ...
+
+    async def open_intents(self) -> list[Entry]:
+        """Return the entries with an intent that has no outcome: those a crash left behind."""
+        ...
+
+    async def called_since(self, since: float) -> list[Entry]:
+        """Return the entries whose last call's intent is newer than *since*, oldest first."""
+        ...
+
+    async def counts(self) -> Mapping[ChallengeState, int]:
+        """Return the number of entries in each state."""
+        ...
+
+    def rows(self) -> Iterator[Entry]:
+        """Yield all entries in the order they were added; works after `close`, too."""
+        ...
+
+    async def claim_batch(
+        self, *, toll_free: bool, region: str | None, limit: int, at: float
+    ) -> Batch | None:
+        """Log the intent to text-enable up to *limit* verified numbers; None if there are none."""
+        ...
+
+    async def record_batch_outcome(
+        self,
+        batch: int,
+        state: BatchState,
+        *,
+        only_from: Collection[BatchState],
+        order_id: str | None = None,
+        note: str | None = None,
+    ) -> bool:
+        """Log the outcome of *batch*; NOT_SENT frees its numbers for another batch.
+
+        Changes nothing and returns False if there is no such batch, or if its state is not in
+        *only_from*.
+        """
+        ...
+
+    async def batches(self) -> list[Batch]:
+        """Return all batches, oldest first."""
+        ...
+
+
+CODE_STATUS_AFTER: Mapping[Event, str | None] = {
+    Event.NOT_VERIFIED: "waiting",
+    Event.AGAIN: "waiting",
+    Event.WRONG: "used",
+    # A person is asked for the same code again, which must not count as a duplicate.
+    Event.ASK: None,
+}
+"""The new status of the code in flight; None erases it. Settling a number erases all its codes."""
+
+_OUTCOMES = {
+    Event.CALLED: "done",
+    Event.VERIFIED: "done",
+    Event.NOT_CALLED: "not sent",
+    Event.NOT_VERIFIED: "not sent",
+    Event.LOST: "unknown",
+    Event.UNSURE: "unknown",
+    Event.CANNOT: "rejected",
+    Event.WRONG: "rejected",
+    Event.BLOCKED: "rejected",
+}
+
+_LOOKED_UP = frozenset({Event.LEARNT, Event.NOTHING_TO_DO, Event.CANNOT, Event.BLOCKED})
+"""Results of looking up a PENDING number: if Sinch knows its state, the number was added."""
+
+
+def logged_write(  # noqa: PLR0911 - a table
+    before: Entry, after: Entry, event: Event
+) -> LoggedWrite | None:
+    """Return the row to log for *event*: the intent or the outcome of an unsafe write."""
+    match event:
+        case Event.ADD:
+            return LoggedWrite("add", 1, 0, None)
+        case Event.NOT_ADDED:
+            return LoggedWrite("add", 1, 0, "not sent")
+        case Event.CALL:
+            return LoggedWrite("call", after.attempt, 0, None)
+        case Event.VERIFY:
+            return LoggedWrite("verify", after.attempt, after.codes_used, None)
+    if before.added and event in _LOOKED_UP and before.state is ChallengeState.PENDING:
+        return None if after.remote is None else LoggedWrite("add", 1, 0, "done")
+    outcome = _OUTCOMES.get(event)
+    if outcome is None:
+        return None
+    if before.state is ChallengeState.CALLING:
+        return LoggedWrite("call", before.attempt, 0, outcome)
+    if before.state is ChallengeState.VERIFYING:
+        return LoggedWrite("verify", before.attempt, before.codes_used, outcome)
+    return None
+
+
+def can_be_enabled(entry: Entry) -> bool:
+    """Return whether *entry* can go into a text-enabling order."""
+    return (
+        entry.batch is None
+        and entry.remote is GlobalProcessState.VERIFIED
+        and entry.state in _VERIFIED
+    )
+
+
+_VERIFIED = (ChallengeState.VERIFIED, ChallengeState.SKIPPED)
+
+
+def check_identity(written: Identity, wanted: Identity) -> None:
+    """Refuse a journal of another project or server. Raises `JournalError`."""
+    if written != wanted:
+        raise JournalError(
+            f"this journal belongs to project {written.project_id} at {written.base_url}, "
+            f"not to {wanted.project_id} at {wanted.base_url}"
+        )
