@@ -20,7 +20,7 @@ from sinch_qn._operations import (
     VERIFY_VOICE_CHALLENGE,
 )
 from sinch_qn._paging import Page
-from sinch_qn._pipeline import Pipeline
+from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
@@ -147,6 +147,16 @@ class QualifiedNumbersClient:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
 
+    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
+        """Acquire a rate-limit slot and an access token in advance, for one call of this client.
+
+        Passed as `prepared=` to one call, it leaves no wait between your write-ahead intent and
+        the request. Its `may_have_been_sent` is valid after an error or a cancellation, too. Used
+        twice, or by another client, it is an `InvalidRequestError`. Raises `TokenError`,
+        `AuthenticationError` and `DeadlineExceededError`, all NOT_SENT.
+        """
+        return await self._pipeline.prepare(timeout=timeout)
+
     async def list_numbers(
         self,
         *states: GlobalProcessState | str,
@@ -238,6 +248,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> list[QualifiedNumber]:
         """Ask Sinch to qualify these numbers. A duty follows.
 
@@ -252,6 +263,7 @@ class QualifiedNumbersClient:
             body=AddNumbersRequest(phone_numbers=numbers),
             timeout=timeout,
             retry=retry,
+            prepared=prepared,
         )
         return answer.qualified_numbers or []
 
@@ -261,6 +273,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> str:
         """Order SMS for 1 to 500 verified numbers; return the hosting order's id.
 
@@ -270,7 +283,7 @@ class QualifiedNumbersClient:
         """
         body = _checks.check_text_enable(request, self.project_id)
         answer = await self._pipeline.call(
-            TEXT_ENABLE_NUMBERS, body=body, timeout=timeout, retry=retry
+            TEXT_ENABLE_NUMBERS, body=body, timeout=timeout, retry=retry, prepared=prepared
         )
         return str(answer.hosting_order_id)
 
@@ -280,6 +293,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> HostingOrder:
         """Order SMS for toll-free numbers; return the hosting order.
 
@@ -288,11 +302,20 @@ class QualifiedNumbersClient:
         """
         body = _checks.check_text_enable_toll_free(request)
         return await self._pipeline.call(
-            TEXT_ENABLE_TOLL_FREE_NUMBERS, body=body, timeout=timeout, retry=retry
+            TEXT_ENABLE_TOLL_FREE_NUMBERS,
+            body=body,
+            timeout=timeout,
+            retry=retry,
+            prepared=prepared,
         )
 
     async def send_voice_challenge(
-        self, phone_number: str, *, timeout: float | None = None, retry: RetryRule | None = None
+        self,
+        phone_number: str,
+        *,
+        timeout: float | None = None,
+        retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> QualifiedNumber:
         """Call *phone_number* and read out a verification code.
 
@@ -301,7 +324,11 @@ class QualifiedNumbersClient:
         (sendVoiceChallenge)
         """
         return await self._pipeline.call(
-            SEND_VOICE_CHALLENGE, phone_number=phone_number, timeout=timeout, retry=retry
+            SEND_VOICE_CHALLENGE,
+            phone_number=phone_number,
+            timeout=timeout,
+            retry=retry,
+            prepared=prepared,
         )
 
     async def verify_voice_challenge(
@@ -311,6 +338,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> QualifiedNumber:
         """Hand in the code that the call spoke; look at the answer's `global_process_state`.
 
@@ -324,6 +352,7 @@ class QualifiedNumbersClient:
             body=VerifyVoiceChallengeRequest(code=_checks.check_code(code)),
             timeout=timeout,
             retry=retry,
+            prepared=prepared,
         )
 
     async def wait_for_state(

@@ -77,7 +77,7 @@ def facade_methods() -> dict[str, Callable[..., Any]]:
         for name, method in vars(QualifiedNumbersClient).items()
         if not name.startswith("_")
         and (inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method))
-        and name != "close"
+        and name not in ("prepare", "close")
     }
 
 
