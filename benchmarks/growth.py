@@ -25,8 +25,8 @@ from server import FIRST, Server
 from serving import serving
 
 from sinch_qn import QualifiedNumbersClient
+from sinch_qn._http import Request, Response
 from sinch_qn._transport import Progress
-from sinch_qn._wire import Request, Response
 from sinch_qn.bulk import ChallengeState, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.journal import Journal
 

@@ -12,10 +12,12 @@ import attrs
 import orjson
 
 from sinch_qn._checks import check_timeout
+from sinch_qn._codec import encode
 from sinch_qn._deadlines import Deadline, Deadlines
+from sinch_qn._http import Request, Response, read_json, read_model
 from sinch_qn._operations import Operation, Replay
+from sinch_qn._redaction import redact, sensitive_values
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response, encode, read_json, read_model, sensitive_texts
 from sinch_qn.auth import FAILURE_TTL, Auth
 from sinch_qn.errors import (
     AuthenticationError,
@@ -26,7 +28,6 @@ from sinch_qn.errors import (
     Outcome,
     SinchError,
     TokenError,
-    cover,
 )
 from sinch_qn.phone import check_e164
 from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_repeatable
@@ -257,7 +258,7 @@ class Pipeline:
                 return answer
             if isinstance(failure, NotFoundError) and _was_deleted_before(operation, call):
                 return cast("R", None)
-            cover(failure, [authorization.partition(" ")[2], *sensitive_texts(call.body)])
+            redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
             failure.attempts = call.attempts
             call.connection_acquired = False
             call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN

@@ -12,8 +12,8 @@ import aiohttp
 import attrs
 import yarl
 
+from sinch_qn._http import Request, Response
 from sinch_qn._version import __version__
-from sinch_qn._wire import Request, Response
 from sinch_qn.errors import ConnectError, InvalidResponseError, SinchError, TransportError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from sinch_qn import RateLimit, errors
+from sinch_qn._http import Request, Response
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -31,7 +32,6 @@ from sinch_qn._operations import (
 )
 from sinch_qn._pipeline import Pipeline
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response
 from sinch_qn.auth import Auth, BasicAuth, OAuth2, Send
 from sinch_qn.errors import (
     AuthenticationError,

@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 
 from sinch_qn import BasicAuth, QualifiedNumbersClient, RetryPolicy
+from sinch_qn._http import Request, Response
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response
 from sinch_qn.errors import (
     ConnectError,
     DeadlineExceededError,

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from sinch_qn import BasicAuth, QualifiedNumbersClient, models
+from sinch_qn._codec import decode
+from sinch_qn._http import Request, Response
 from sinch_qn._operations import OPERATIONS, Operation
-from sinch_qn._wire import Request, Response, decode
 from sinch_qn.auth import TOKEN_URL
 from sinch_qn.client import BASE_URL
 from sinch_qn.models import GlobalProcessState
