@@ -24,6 +24,7 @@ from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
+from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
     GlobalProcessState,
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from sinch_qn.rate_limit import RateLimit
 
 BASE_URL = "https://imported.numbers.api.sinch.com"
-
-LIFE = tuple(state for state in GlobalProcessState if state is not GlobalProcessState.UNSPECIFIED)
-"""The ten documented states in the order of a number's life, so that one which moves on while it
-is listed comes twice rather than not at all."""
 
 
 class QualifiedNumbersClient:
@@ -173,7 +170,7 @@ class QualifiedNumbersClient:
         Memory holds one page at a time. Raises `InvalidRequestError`, `NotFoundError` (the
         project), and `PaginationError` if a page token comes back. (listQualifiedNumbers)
         """
-        for state in [_checks.check_state(state) for state in states or LIFE]:
+        for state in [_checks.check_state(state) for state in states or IN_ORDER]:
             listing = self.list_number_pages(
                 state,
                 region_code=region_code,

@@ -32,33 +32,9 @@ from sinch_qn.errors import (
     TransportError,
     UnexpectedStateError,
 )
+from sinch_qn.lifecycle import IN_ORDER, REACHABLE
 from sinch_qn.models import GlobalProcessState, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT
-
-_S = GlobalProcessState
-
-_AFTER_VERIFIED = {_S.HOSTING_IN_PROGRESS, _S.HOSTING_DONE, _S.HOSTING_FAILED}
-_AFTER_ELIGIBLE = {
-    _S.VERIFICATION_PENDING,
-    _S.VERIFICATION_FAILED,
-    _S.VERIFICATION_BLOCKED,
-    _S.VERIFIED,
-    *_AFTER_VERIFIED,
-}
-
-REACHABLE: dict[GlobalProcessState, frozenset[GlobalProcessState]] = {
-    _S.ELIGIBLE_CHECK_PENDING: frozenset({_S.ELIGIBLE, _S.NOT_ELIGIBLE, *_AFTER_ELIGIBLE}),
-    _S.ELIGIBLE: frozenset(_AFTER_ELIGIBLE),
-    _S.NOT_ELIGIBLE: frozenset(),
-    _S.VERIFICATION_PENDING: frozenset(_AFTER_ELIGIBLE),
-    _S.VERIFICATION_FAILED: frozenset(_AFTER_ELIGIBLE),
-    _S.VERIFICATION_BLOCKED: frozenset(),
-    _S.VERIFIED: frozenset(_AFTER_VERIFIED),
-    _S.HOSTING_IN_PROGRESS: frozenset({_S.HOSTING_DONE, _S.HOSTING_FAILED}),
-    _S.HOSTING_DONE: frozenset(),
-    _S.HOSTING_FAILED: frozenset(),
-}
-"""The states that a number can still come to from each state. (A number's life, api reference.)"""
 
 _PASSING = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
 """Errors that a wait of hours outlives."""
@@ -284,10 +260,10 @@ def _came(
 def _possible(states: Collection[GlobalProcessState | None]) -> list[GlobalProcessState]:
     """Return where numbers that were last in *states* can be now, in the order of their life."""
     if not set(states) <= set(REACHABLE):
-        return list(REACHABLE)  # nobody knows where one goes from a new state, or from none
+        return list(IN_ORDER)  # nobody knows where one goes from a new state, or from none
     return [
         state
-        for state in REACHABLE
+        for state in IN_ORDER
         if any(state is before or state in REACHABLE[before] for before in states if before)
     ]
 

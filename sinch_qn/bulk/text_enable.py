@@ -35,6 +35,7 @@ from sinch_qn.errors import (
     RateLimitError,
     SinchError,
 )
+from sinch_qn.lifecycle import REACHABLE
 from sinch_qn.models import (
     GlobalProcessState,
     HostingOrder,
@@ -45,7 +46,7 @@ from sinch_qn.models import (
 )
 from sinch_qn.phone import is_toll_free
 from sinch_qn.retry import ONE_SHOT
-from sinch_qn.waiting import REACHABLE, watch
+from sinch_qn.waiting import watch
 
 _log = logging.getLogger("sinch_qn")
 

@@ -27,7 +27,7 @@ from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
-from sinch_qn.client import LIFE, QualifiedNumbersClient
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
     ConflictError,
     ConnectError,
@@ -36,6 +36,7 @@ from sinch_qn.errors import (
     RateLimitError,
     SinchError,
 )
+from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
     GlobalProcessState,
@@ -287,7 +288,7 @@ class Workers:
         try:
             backlog = await self.journal.backlog(Todo.LEARN, self.wall())
             needed, tokens = 0, {}
-            for state in LIFE:
+            for state in IN_ORDER:
                 page = await self._first_page(state)
                 await self._learn_page(page)
                 if page.next_page_token is not None:

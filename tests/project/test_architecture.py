@@ -26,6 +26,7 @@ FLOORS = {
     "_operations": 1,
     "_http": 1,
     "_codec": 1,
+    "lifecycle": 1,
     "_checks": 1,
     "retry": 1,
     "webhooks": 1,
