@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import attrs
 import orjson
 
-from sinch_qn._checks import check_timeout
+from sinch_qn._checks import check_above_zero
 from sinch_qn._codec import encode
 from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._http import Request, Response, read_json, read_model
@@ -131,7 +131,7 @@ class Pipeline:
         unknown outcome.
         """
         self._check_loop()
-        seconds = self._timeout if timeout is None else check_timeout(timeout)
+        seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         call = PreparedCall(owner=self)
         try:
             with self._deadlines.within(seconds):
@@ -214,7 +214,7 @@ class Pipeline:
         read: Callable[[Operation[Any], Response], R],
     ) -> R:
         self._check_loop()
-        seconds = self._timeout if timeout is None else check_timeout(timeout)
+        seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         try:
             with self._deadlines.within(seconds) as deadline:
                 return await self._attempts(

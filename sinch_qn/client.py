@@ -103,7 +103,7 @@ class QualifiedNumbersClient:
                 max_body=max_body,
                 created_at=_caller(),
             ),
-            timeout=_checks.check_timeout(timeout),
+            timeout=_checks.check_above_zero(timeout, "timeout"),
             retry=retry,
             rate_limit=rate_limit,
         )
@@ -369,7 +369,7 @@ class QualifiedNumbersClient:
             lambda number: self.get_number(number, retry=retry),
             phone_number,
             _checks.check_states(states),
-            timeout=_checks.check_timeout(timeout),
+            timeout=_checks.check_above_zero(timeout, "timeout"),
         )
 
 
