@@ -25,8 +25,8 @@ from server import FIRST, Server
 from serving import serving
 
 from sinch_qn import QualifiedNumbersClient
-from sinch_qn._pipeline import Call
-from sinch_qn._wire import Request, Response
+from sinch_qn._http import Request, Response
+from sinch_qn._transport import Progress
 from sinch_qn.bulk import ChallengeState, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.journal import Journal
 
@@ -98,10 +98,10 @@ class AtOnce:
     def __init__(self, numbers: int) -> None:
         self._server = Server(numbers, remembers=False)
 
-    async def send(self, request: Request, progress: Call | None = None) -> Response:
+    async def send(self, request: Request, progress: Progress | None = None) -> Response:
         """Answer as the benchmarks' server does."""
         if progress is not None:
-            progress.connected = True
+            progress.connection_acquired = True
         head = f"{request.method} {request.url.removeprefix(NOWHERE)} HTTP/1.1".encode()
         return Response(200, {}, self._server.answer(head)[0])
 

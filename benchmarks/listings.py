@@ -24,7 +24,7 @@ from server import PAGE, PROJECT, Server
 from serving import serving
 
 from sinch_qn import GlobalProcessState, OAuth2, QualifiedNumber, QualifiedNumbersClient
-from sinch_qn._wire import decode
+from sinch_qn._codec import decode
 from sinch_qn.models import OperationStatus, OperationStatusValue
 
 SIZES = (10_000, 100_000)

@@ -16,6 +16,7 @@ from sinch_qn._version import __version__
 if TYPE_CHECKING:
     from sinch_qn import errors, models
     from sinch_qn._paging import Page
+    from sinch_qn._pipeline import PreparedCall
     from sinch_qn.auth import BasicAuth, OAuth2
     from sinch_qn.client import QualifiedNumbersClient
     from sinch_qn.errors import Outcome, SinchError
@@ -47,6 +48,7 @@ _MODULE_OF = {
     "OAuth2": "auth",
     "Outcome": "errors",
     "Page": "_paging",
+    "PreparedCall": "_pipeline",
     "QualifiedNumbersClient": "client",
     "RateLimit": "rate_limit",
     "RetryPolicy": "retry",
@@ -90,6 +92,7 @@ __all__ = [
     "Outcome",
     "OwnershipVerificationDetails",
     "Page",
+    "PreparedCall",
     "QualifiedNumber",
     "QualifiedNumbersClient",
     "RateLimit",

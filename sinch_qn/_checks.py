@@ -34,8 +34,8 @@ _MAX_TEXT = 4096
 _MAX_PAGE_SIZE = 2**31 - 1
 """A 32-bit integer, as in all of this family of APIs; the server may well allow less."""
 
-_LONGEST = 1e9
-"""Seconds that a call may take, which is 30 years: beyond it an event loop's clock breaks."""
+_MAX_NUMBER = 10**9
+"""Seconds: 30 years, beyond which an event loop's clock breaks."""
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
@@ -83,17 +83,40 @@ def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
         raise InvalidRequestError(f"{field}: {_shown_url(value)} is not an https:// address")
     if parts.username is not None or "?" in value or "#" in value:  # an empty one, too
         raise InvalidRequestError(f"{field}: no user, query or fragment may be in the address")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise InvalidRequestError(
             f"{field}: {_shown(value)} is not encrypted: use https://, or allow_http=True"
         )
     return value.rstrip("/")
 
 
-def check_timeout(value: object) -> float:
-    """Return *value*, a number of seconds above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
-        raise InvalidRequestError(f"timeout: {_shown(value)} is no number of seconds from 0 to 1e9")
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine: `localhost` or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_above_zero(value: object, field: str) -> float:
+    """Return *value* if it is a number above 0."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 < value <= _MAX_NUMBER
+    ):
+        raise InvalidRequestError(f"{field}: {_shown(value)} is not a number above 0 and up to 1e9")
+    return value
+
+
+def check_whole(value: object, field: str, *, maximum: int = _MAX_NUMBER) -> int:
+    """Return *value* if it is a whole number from 1 to *maximum*."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+        raise InvalidRequestError(
+            f"{field}: {_shown(value)} is not a whole number from 1 to {maximum}"
+        )
     return value
 
 
@@ -156,15 +179,7 @@ def list_query(
     if region_code is not None:
         query["regionCode"] = _one_of("region_code", region_code, "US", "CA")
     if page_size is not None:
-        if (
-            isinstance(page_size, bool)
-            or not isinstance(page_size, int)
-            or not 1 <= page_size <= _MAX_PAGE_SIZE
-        ):
-            raise InvalidRequestError(
-                f"page_size: {_shown(page_size)} is not a whole number from 1 to {_MAX_PAGE_SIZE}"
-            )
-        query["pageSize"] = str(page_size)
+        query["pageSize"] = str(check_whole(page_size, "page_size", maximum=_MAX_PAGE_SIZE))
     if page_token is not None:
         if not isinstance(page_token, str) or not _PAGE_TOKEN.fullmatch(page_token):
             raise InvalidRequestError(f"page_token: {_shown(page_token)} is not a page token")
@@ -272,15 +287,6 @@ def _split(value: str) -> SplitResult | None:
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
         return None
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _shown_url(value: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from sinch_qn._wire import decode
+from sinch_qn._codec import decode
 from sinch_qn.errors import InvalidResponseError, PaginationError
 from sinch_qn.models import GlobalProcessState, ListQualifiedNumbersResponse, QualifiedNumber
 

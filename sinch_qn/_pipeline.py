@@ -11,21 +11,23 @@ from urllib.parse import urlencode
 import attrs
 import orjson
 
-from sinch_qn._checks import check_timeout
+from sinch_qn._checks import check_above_zero
+from sinch_qn._codec import encode
 from sinch_qn._deadlines import Deadline, Deadlines
+from sinch_qn._http import Request, Response, read_json, read_model
 from sinch_qn._operations import Operation, Replay
+from sinch_qn._redaction import redact, sensitive_values
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response, encode, read_json, read_model, sensitive_texts
 from sinch_qn.auth import FAILURE_TTL, Auth
 from sinch_qn.errors import (
     AuthenticationError,
     ConnectError,
     DeadlineExceededError,
+    InvalidRequestError,
     NotFoundError,
     Outcome,
     SinchError,
     TokenError,
-    cover,
 )
 from sinch_qn.phone import check_e164
 from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_repeatable
@@ -39,25 +41,40 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@attrs.define
-class Call(Progress):
-    """One call's memory across its attempts."""
+@attrs.define(eq=False)
+class CallState(Progress):
+    """The state of one call across its attempts."""
 
     attempts: int = 0
     retries: int = 0
-    renewed: bool = False
-    """The token was refused once already."""
-    may_have_happened: bool = False
-    """An attempt before this one ended with an unknown outcome."""
+    token_renewed: bool = False
+    """The token was refused and replaced once already."""
+    may_have_succeeded: bool = False
+    """An earlier attempt ended with an unknown outcome."""
     authorization: str = attrs.field(default="", repr=False)
-    """Had beforehand, for the first attempt; the rate limit's turn came with it."""
+    """Acquired by `prepare` with the rate-limit slot; used by the first attempt."""
     body: object = attrs.field(default=None, repr=False)
-    """What is sent: an error's text may not repeat what is personal or secret in it."""
+    """The request's model; its personal and secret texts are redacted in errors."""
 
     @property
-    def may_have_left(self) -> bool:
-        """Whether the server may have been asked."""
-        return self.connected or self.may_have_happened
+    def may_have_been_sent(self) -> bool:
+        """Whether the request may have reached the server and was not rejected by it.
+
+        Valid at any time: before, during and after the call, after an error or a cancellation.
+        """
+        return self.connection_acquired or self.may_have_succeeded
+
+
+@attrs.define(eq=False, kw_only=True)
+class PreparedCall(CallState):
+    """A rate-limit slot and an access token, acquired in advance for one call.
+
+    `QualifiedNumbersClient.prepare` makes it; pass it as `prepared=` to one call of that client.
+    """
+
+    owner: object = attrs.field(repr=False)
+    """Only the pipeline that acquired it can use it."""
+    used: bool = False
 
 
 class Pipeline:
@@ -95,26 +112,27 @@ class Pipeline:
         body: object = None,
         timeout: float | None = None,
         retry: RetryRule | None = None,
-        prepared: Call | None = None,
+        prepared: PreparedCall | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Carry out *operation*, once awaited, and return its answer as a model.
 
-        Everything it does, waits included, ends before *timeout* seconds are over. A *prepared*
-        call has had its waits, and tells afterwards, even after a cancellation, how far it came.
+        Everything it does, waits included, ends before *timeout* seconds are over. With *prepared*
+        the first attempt acquires nothing.
         """
         request = self._request(operation, phone_number=phone_number, body=body)
-        call = prepared or Call()
+        call = CallState() if prepared is None else self._claim(prepared)
         call.body = body
         return self._within(timeout, operation, request, call, retry, read_model)
 
-    async def prepare(self, *, timeout: float | None = None) -> Call:
-        """Wait for the rate limit and a token, so that nothing queues once the call is made.
+    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
+        """Acquire a rate-limit slot and a token in advance for one call.
 
-        Between the intent that a run commits and its request, a crash would be an unknown outcome.
+        Nothing then waits between a write-ahead intent and its request: a crash there leaves an
+        unknown outcome.
         """
         self._check_loop()
-        seconds = self._timeout if timeout is None else check_timeout(timeout)
-        call = Call()
+        seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
+        call = PreparedCall(owner=self)
         try:
             with self._deadlines.within(seconds):
                 call.authorization = await self._permit(call)
@@ -132,13 +150,28 @@ class Pipeline:
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
         """Carry out *operation* and return its answer's JSON object, to be read in pieces."""
         request = self._request(operation, query=query)
-        return self._within(timeout, operation, request, Call(), retry, read_json)
+        return self._within(timeout, operation, request, CallState(), retry, read_json)
 
     async def close(self) -> None:
         """Give back the sockets and tasks that were opened here."""
         await self._auth.close()
         await self._transport.close()
         self._deadlines.close()
+
+    def _claim(self, prepared: object) -> PreparedCall:
+        """Return *prepared*, marked as used; refuse it if it is not this call's to use."""
+        if not isinstance(prepared, PreparedCall):
+            problem = f"expected a PreparedCall, not {type(prepared).__name__}"
+        elif prepared.owner is not self:
+            problem = "it was prepared by another client"
+        elif self._loop is not asyncio.get_running_loop():
+            problem = "it was prepared in another event loop"
+        elif prepared.used:
+            problem = "it was used already: prepare each call anew"
+        else:
+            prepared.used = True
+            return prepared
+        raise InvalidRequestError(f"prepared: {problem}")
 
     def _check_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -176,12 +209,12 @@ class Pipeline:
         timeout: float | None,
         operation: Operation[Any],
         request: Request,
-        call: Call,
+        call: CallState,
         retry: RetryRule | None,
         read: Callable[[Operation[Any], Response], R],
     ) -> R:
         self._check_loop()
-        seconds = self._timeout if timeout is None else check_timeout(timeout)
+        seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         try:
             with self._deadlines.within(seconds) as deadline:
                 return await self._attempts(
@@ -190,7 +223,7 @@ class Pipeline:
         except TimeoutError as error:
             raise _too_late(call, seconds) from error
         except SinchError as error:
-            if operation.method == "DELETE" and call.may_have_happened:
+            if operation.method == "DELETE" and call.may_have_succeeded:
                 error.outcome = Outcome.UNKNOWN  # the last attempt does not speak for all
             raise
 
@@ -198,7 +231,7 @@ class Pipeline:
         self,
         operation: Operation[Any],
         request: Request,
-        call: Call,
+        call: CallState,
         retry: RetryRule,
         deadline: Deadline,
         read: Callable[[Operation[Any], Response], R],
@@ -225,10 +258,10 @@ class Pipeline:
                 return answer
             if isinstance(failure, NotFoundError) and _was_deleted_before(operation, call):
                 return cast("R", None)
-            cover(failure, [authorization.partition(" ")[2], *sensitive_texts(call.body)])
+            redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
             failure.attempts = call.attempts
-            call.connected = False
-            call.may_have_happened |= failure.outcome is Outcome.UNKNOWN
+            call.connection_acquired = False
+            call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN
             try:
                 if not self._renewed_token(
                     failure, authorization, call
@@ -237,30 +270,30 @@ class Pipeline:
             finally:
                 del failure  # its traceback holds this frame: do not leave a cycle behind
 
-    async def _permit(self, call: Call) -> str:
+    async def _permit(self, call: CallState) -> str:
         """Wait for the rate limit's turn; return the Authorization header's value."""
         if self._rate_limit is not None:
-            call.waiting_for = "the rate limit"
+            call.stage = "the rate limit"
             await self._rate_limit.acquire()
-        call.waiting_for = "an access token"
+        call.stage = "an access token"
         return await self._auth.authorize(self._transport.send)
 
-    def _renewed_token(self, failure: SinchError, authorization: str, call: Call) -> bool:
+    def _renewed_token(self, failure: SinchError, authorization: str, call: CallState) -> bool:
         """Say whether a refused token makes way for a fresh one: once, policy or not."""
         if (
-            call.renewed
+            call.token_renewed
             or not isinstance(failure, AuthenticationError)
             or failure.outcome is not Outcome.REJECTED
         ):
             return False
-        call.renewed = self._auth.renew(authorization)
-        return call.renewed
+        call.token_renewed = self._auth.renew(authorization)
+        return call.token_renewed
 
     async def _wait_to_retry(
         self,
         operation: Operation[Any],
         failure: SinchError,
-        call: Call,
+        call: CallState,
         retry: RetryRule,
         deadline: Deadline,
     ) -> bool:
@@ -268,7 +301,7 @@ class Pipeline:
         if not is_repeatable(operation, failure):
             return False
         remaining = deadline.when - asyncio.get_running_loop().time()
-        attempt = call.attempts - call.renewed
+        attempt = call.attempts - call.token_renewed
         delay = retry(Failure(operation, failure, attempt, remaining))
         if delay is None:
             return False
@@ -280,21 +313,21 @@ class Pipeline:
         if delay >= remaining or not (shared or self._quota.spend()):
             return False
         call.retries += not shared
-        call.waiting_for = "the next attempt"
+        call.stage = "the next attempt"
         _log.info("%s failed (%s): again in %.1f s", operation.id, type(failure).__name__, delay)
         await self._sleep(delay)
         return True
 
 
-def _was_deleted_before(operation: Operation[Any], call: Call) -> bool:
+def _was_deleted_before(operation: Operation[Any], call: CallState) -> bool:
     """Say whether a 404 means that an earlier attempt, whose answer was lost, did the work."""
-    return operation.method == "DELETE" and call.may_have_happened
+    return operation.method == "DELETE" and call.may_have_succeeded
 
 
-def _too_late(call: Call, seconds: float) -> SinchError:
-    message = f"not done within {seconds:g} s: the time ran out waiting for {call.waiting_for}"
-    if call.may_have_left:
+def _too_late(call: CallState, seconds: float) -> SinchError:
+    message = f"not done within {seconds:g} s: the time ran out waiting for {call.stage}"
+    if call.may_have_been_sent:
         return DeadlineExceededError(message, outcome=Outcome.UNKNOWN, attempts=call.attempts)
-    if call.waiting_for == "a free connection":
+    if call.stage == "a free connection":
         return ConnectError(message, attempts=call.attempts)
     return DeadlineExceededError(message, outcome=Outcome.NOT_SENT, attempts=call.attempts)

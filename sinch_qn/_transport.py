@@ -12,8 +12,8 @@ import aiohttp
 import attrs
 import yarl
 
+from sinch_qn._http import Request, Response
 from sinch_qn._version import __version__
-from sinch_qn._wire import Request, Response
 from sinch_qn.errors import ConnectError, InvalidResponseError, SinchError, TransportError
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 class Progress:
     """How far a request has come; read when the deadline cuts it off."""
 
-    waiting_for: str = "its turn"
-    connected: bool = False
-    """True from the moment a connection was had: the request may have left."""
+    stage: str = "its turn"
+    """What the request waits for."""
+    connection_acquired: bool = False
+    """Once True, the request may have been sent."""
 
 
 _progress: ContextVar[Progress] = ContextVar("progress")
@@ -59,8 +60,8 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         progress = _progress.get()
-        progress.connected = True
-        progress.waiting_for = "the answer"
+        progress.connection_acquired = True
+        progress.stage = "the answer"
         return connection
 
     def drop(self) -> None:
@@ -100,13 +101,13 @@ class Transport:
         `InvalidResponseError` for what is not HTTP or is over the size cap.
         """
         progress = progress or Progress()
-        progress.waiting_for = "a free connection"
+        progress.stage = "a free connection"
         await self._slots.acquire()
         try:
             session = self._session(fresh=request.fresh_connection)
-            progress.waiting_for = "a connection"
+            progress.stage = "a connection"
             # Without our connector there is no telling: be on the safe side.
-            progress.connected = self._brought is not None
+            progress.connection_acquired = self._brought is not None
             _progress.set(progress)
             return await self._exchange(session, request)
         except aiohttp.ClientResponseError as error:
@@ -115,9 +116,11 @@ class Transport:
             what = error.message.partition(":")[0]
             failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
         except _QUOTING as error:
-            failure = _translate(error, type(error).__name__, connected=progress.connected)
+            failure = _translate(
+                error, type(error).__name__, connected=progress.connection_acquired
+            )
         except (aiohttp.ClientError, OSError) as error:
-            raise _translate(error, str(error), connected=progress.connected) from error
+            raise _translate(error, str(error), connected=progress.connection_acquired) from error
         finally:
             self._slots.release()
         try:

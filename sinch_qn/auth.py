@@ -14,7 +14,7 @@ import attrs
 import orjson
 
 from sinch_qn._checks import check_secret
-from sinch_qn._wire import Request, Response
+from sinch_qn._http import Request, Response
 from sinch_qn.errors import (
     AuthenticationError,
     InvalidResponseError,

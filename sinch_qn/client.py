@@ -20,10 +20,11 @@ from sinch_qn._operations import (
     VERIFY_VOICE_CHALLENGE,
 )
 from sinch_qn._paging import Page
-from sinch_qn._pipeline import Pipeline
+from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
+from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
     GlobalProcessState,
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from sinch_qn.rate_limit import RateLimit
 
 BASE_URL = "https://imported.numbers.api.sinch.com"
-
-LIFE = tuple(state for state in GlobalProcessState if state is not GlobalProcessState.UNSPECIFIED)
-"""The ten documented states in the order of a number's life, so that one which moves on while it
-is listed comes twice rather than not at all."""
 
 
 class QualifiedNumbersClient:
@@ -106,7 +103,7 @@ class QualifiedNumbersClient:
                 max_body=max_body,
                 created_at=_caller(),
             ),
-            timeout=_checks.check_timeout(timeout),
+            timeout=_checks.check_above_zero(timeout, "timeout"),
             retry=retry,
             rate_limit=rate_limit,
         )
@@ -147,6 +144,16 @@ class QualifiedNumbersClient:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
 
+    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
+        """Acquire a rate-limit slot and an access token in advance, for one call of this client.
+
+        Passed as `prepared=` to one call, it leaves no wait between your write-ahead intent and
+        the request. Its `may_have_been_sent` is valid after an error or a cancellation, too. Used
+        twice, or by another client, it is an `InvalidRequestError`. Raises `TokenError`,
+        `AuthenticationError` and `DeadlineExceededError`, all NOT_SENT.
+        """
+        return await self._pipeline.prepare(timeout=timeout)
+
     async def list_numbers(
         self,
         *states: GlobalProcessState | str,
@@ -163,7 +170,7 @@ class QualifiedNumbersClient:
         Memory holds one page at a time. Raises `InvalidRequestError`, `NotFoundError` (the
         project), and `PaginationError` if a page token comes back. (listQualifiedNumbers)
         """
-        for state in [_checks.check_state(state) for state in states or LIFE]:
+        for state in [_checks.check_state(state) for state in states or IN_ORDER]:
             listing = self.list_number_pages(
                 state,
                 region_code=region_code,
@@ -238,6 +245,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> list[QualifiedNumber]:
         """Ask Sinch to qualify these numbers. A duty follows.
 
@@ -252,6 +260,7 @@ class QualifiedNumbersClient:
             body=AddNumbersRequest(phone_numbers=numbers),
             timeout=timeout,
             retry=retry,
+            prepared=prepared,
         )
         return answer.qualified_numbers or []
 
@@ -261,6 +270,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> str:
         """Order SMS for 1 to 500 verified numbers; return the hosting order's id.
 
@@ -270,7 +280,7 @@ class QualifiedNumbersClient:
         """
         body = _checks.check_text_enable(request, self.project_id)
         answer = await self._pipeline.call(
-            TEXT_ENABLE_NUMBERS, body=body, timeout=timeout, retry=retry
+            TEXT_ENABLE_NUMBERS, body=body, timeout=timeout, retry=retry, prepared=prepared
         )
         return str(answer.hosting_order_id)
 
@@ -280,6 +290,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> HostingOrder:
         """Order SMS for toll-free numbers; return the hosting order.
 
@@ -288,11 +299,20 @@ class QualifiedNumbersClient:
         """
         body = _checks.check_text_enable_toll_free(request)
         return await self._pipeline.call(
-            TEXT_ENABLE_TOLL_FREE_NUMBERS, body=body, timeout=timeout, retry=retry
+            TEXT_ENABLE_TOLL_FREE_NUMBERS,
+            body=body,
+            timeout=timeout,
+            retry=retry,
+            prepared=prepared,
         )
 
     async def send_voice_challenge(
-        self, phone_number: str, *, timeout: float | None = None, retry: RetryRule | None = None
+        self,
+        phone_number: str,
+        *,
+        timeout: float | None = None,
+        retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> QualifiedNumber:
         """Call *phone_number* and read out a verification code.
 
@@ -301,7 +321,11 @@ class QualifiedNumbersClient:
         (sendVoiceChallenge)
         """
         return await self._pipeline.call(
-            SEND_VOICE_CHALLENGE, phone_number=phone_number, timeout=timeout, retry=retry
+            SEND_VOICE_CHALLENGE,
+            phone_number=phone_number,
+            timeout=timeout,
+            retry=retry,
+            prepared=prepared,
         )
 
     async def verify_voice_challenge(
@@ -311,6 +335,7 @@ class QualifiedNumbersClient:
         *,
         timeout: float | None = None,
         retry: RetryRule | None = None,
+        prepared: PreparedCall | None = None,
     ) -> QualifiedNumber:
         """Hand in the code that the call spoke; look at the answer's `global_process_state`.
 
@@ -324,6 +349,7 @@ class QualifiedNumbersClient:
             body=VerifyVoiceChallengeRequest(code=_checks.check_code(code)),
             timeout=timeout,
             retry=retry,
+            prepared=prepared,
         )
 
     async def wait_for_state(
@@ -343,7 +369,7 @@ class QualifiedNumbersClient:
             lambda number: self.get_number(number, retry=retry),
             phone_number,
             _checks.check_states(states),
-            timeout=_checks.check_timeout(timeout),
+            timeout=_checks.check_above_zero(timeout, "timeout"),
         )
 
 

@@ -32,18 +32,16 @@ Ask an error's `outcome` before repeating a call that rings a phone or places an
 from __future__ import annotations
 
 import enum
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from sinch_qn._redaction import printable
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sinch_qn.models import QualifiedNumber
 
-
-_LEAST_SECRET = 3
-"""Characters; shorter ones, such as the state in an address, would blot out innocent words."""
 
 _SHOWN_VIOLATIONS = 10
 """How many violated fields an error's text names; `details` has them all."""
@@ -162,9 +160,7 @@ class StatusError(SinchError):
 
 
 def _line(value: object) -> str:
-    """Return *value* if it is text, fit for one line of a log or a terminal."""
-    text = value[:200] if isinstance(value, str) else "?"
-    return "".join(c if c.isprintable() else " " for c in text)
+    return printable(value, 200) if isinstance(value, str) else "?"
 
 
 class BadRequestError(StatusError):
@@ -244,24 +240,6 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     409: ConflictError,
     429: RateLimitError,
 }
-
-
-def cover(error: SinchError, secrets: Iterable[str]) -> None:
-    """Put `•••` wherever the server's words in *error* repeat one of *secrets*."""
-    texts = sorted((text for text in secrets if len(text) >= _LEAST_SECRET), key=len, reverse=True)
-    if texts:
-        error.args = _covered(error.args, texts)
-        vars(error).update(_covered(vars(error), texts))
-
-
-def _covered(value: Any, texts: list[str]) -> Any:
-    if isinstance(value, str):
-        return functools.reduce(lambda left, text: left.replace(text, "•••"), texts, value)
-    if isinstance(value, list | tuple):
-        return type(value)(_covered(each, texts) for each in value)
-    if isinstance(value, dict):
-        return {key: _covered(each, texts) for key, each in value.items()}
-    return value
 
 
 def status_error_class(status_code: int) -> type[StatusError]:

@@ -6,20 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from sinch_qn.errors import InvalidRequestError
+from sinch_qn._checks import check_above_zero, check_whole
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
 
 def _above_zero(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-        raise InvalidRequestError(f"{field.name}: {value!r} is not a number above 0")
+    check_above_zero(value, field.name)
 
 
 def _whole(_: object, field: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1e6:
-        raise InvalidRequestError(f"{field.name}: {value!r} is not a whole number from 1")
+    check_whole(value, field.name)
 
 
 @attrs.frozen(eq=False)

@@ -87,6 +87,10 @@ class RetryPolicy:
         return self.random() * bound
 
 
+ONE_SHOT = RetryPolicy(max_attempts=1)
+"""Each request is sent once; only a refused token is still replaced."""
+
+
 @attrs.define
 class RetryQuota:
     """A client-wide allowance for retries, so that an outage is not multiplied by them.

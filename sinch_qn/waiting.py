@@ -1,4 +1,4 @@
-"""Waiting until numbers reach a state: jittered polling under a deadline.
+"""Polling with backoff and jitter: for the state of numbers, and for the end of an outage.
 
 There is no event for qualification, so it must be polled: one number by `wait_for_state`, many by
 `watch`. These functions take the client's methods as callables and know nothing else of it.
@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import aclosing, suppress
 
 from sinch_qn.errors import (
+    AuthenticationError,
     DeadlineExceededError,
     NotFoundError,
     Outcome,
+    PermissionDeniedError,
     RateLimitError,
     ServerError,
     SinchError,
@@ -22,41 +32,69 @@ from sinch_qn.errors import (
     TransportError,
     UnexpectedStateError,
 )
+from sinch_qn.lifecycle import IN_ORDER, REACHABLE
 from sinch_qn.models import GlobalProcessState, QualifiedNumber
-
-_S = GlobalProcessState
-
-_AFTER_VERIFIED = {_S.HOSTING_IN_PROGRESS, _S.HOSTING_DONE, _S.HOSTING_FAILED}
-_AFTER_ELIGIBLE = {
-    _S.VERIFICATION_PENDING,
-    _S.VERIFICATION_FAILED,
-    _S.VERIFICATION_BLOCKED,
-    _S.VERIFIED,
-    *_AFTER_VERIFIED,
-}
-
-REACHABLE: dict[GlobalProcessState, frozenset[GlobalProcessState]] = {
-    _S.ELIGIBLE_CHECK_PENDING: frozenset({_S.ELIGIBLE, _S.NOT_ELIGIBLE, *_AFTER_ELIGIBLE}),
-    _S.ELIGIBLE: frozenset(_AFTER_ELIGIBLE),
-    _S.NOT_ELIGIBLE: frozenset(),
-    _S.VERIFICATION_PENDING: frozenset(_AFTER_ELIGIBLE),
-    _S.VERIFICATION_FAILED: frozenset(_AFTER_ELIGIBLE),
-    _S.VERIFICATION_BLOCKED: frozenset(),
-    _S.VERIFIED: frozenset(_AFTER_VERIFIED),
-    _S.HOSTING_IN_PROGRESS: frozenset({_S.HOSTING_DONE, _S.HOSTING_FAILED}),
-    _S.HOSTING_DONE: frozenset(),
-    _S.HOSTING_FAILED: frozenset(),
-}
-"""The states that a number can still come to from each state. (A number's life, api reference.)"""
+from sinch_qn.retry import ONE_SHOT
 
 _PASSING = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
 """Errors that a wait of hours outlives."""
+
+_FATAL = (AuthenticationError, PermissionDeniedError, NotFoundError)
+"""Errors of credentials or project, which are no outage."""
 
 _LISTED_PER_GET = 100
 """Listed numbers that cost about as much as one GET: a page of them is one request."""
 
 _GETS = 20
 """Numbers that are looked up at once."""
+
+
+def backoff(
+    first: float = 1.0,
+    maximum: float = 60.0,
+    *,
+    factor: float = 2.0,
+    jitter: Callable[[], float] = random.random,
+) -> Iterator[float]:
+    """Yield delays in seconds from *first* to *maximum*, each cut by up to half by *jitter*."""
+    delay = first
+    while True:
+        yield delay * (0.5 + 0.5 * jitter())
+        delay = min(maximum, factor * delay)
+
+
+async def until_reachable(
+    list_number_pages: Callable[..., AsyncGenerator[object, None]],
+    *,
+    delays: Iterator[float],
+    stop: asyncio.Event | None = None,
+    on_failure: Callable[[SinchError], object] = lambda _: None,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> bool:
+    """List one number until that succeeds, with *delays* in between; False if *stop* came first.
+
+    *on_failure* is called with the error of each failed probe. Raises `AuthenticationError`,
+    `PermissionDeniedError` and `NotFoundError` (the project).
+    """
+    while stop is None or not stop.is_set():
+        probe = list_number_pages(GlobalProcessState.VERIFIED, page_size=1, retry=ONE_SHOT)
+        try:
+            async with aclosing(probe) as pages:
+                await anext(pages)
+        except _FATAL:
+            raise
+        except SinchError as error:
+            on_failure(error)
+        else:
+            return True
+        delay = next(delays)
+        if stop is None:
+            await sleep(delay)
+            continue
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await stop.wait()
+    return False
 
 
 async def wait_for_state(
@@ -78,7 +116,7 @@ async def wait_for_state(
     """
     seen = "nothing yet"
     trouble: SinchError | None = None
-    delay = first_delay
+    delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
     try:
         async with asyncio.timeout(timeout):
             while True:
@@ -98,8 +136,7 @@ async def wait_for_state(
                             number=number,
                         )
                     seen = str(state)
-                await sleep(delay * (0.5 + 0.5 * jitter()))
-                delay = min(max_delay, delay * 1.5)
+                await sleep(next(delays))
     except TimeoutError:
         raise DeadlineExceededError(
             f"not {_any_of(states)} within {timeout:g} s; last seen: {seen}",
@@ -139,6 +176,7 @@ async def watch(
     wanted = frozenset(states)
     deadline = asyncio.get_running_loop().time() + timeout
     trouble: SinchError | None = None
+    delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
     late, delay = False, 0.0
     while watched:
         if late:
@@ -151,7 +189,7 @@ async def watch(
         try:
             async with asyncio.timeout_at(deadline):
                 if delay:
-                    await sleep(delay * (0.5 + 0.5 * jitter()))
+                    await sleep(delay)
                 await _look(list_numbers, get_number, watched, seen)
                 trouble = None
         except _PASSING as error:
@@ -160,7 +198,7 @@ async def watch(
             late = True
         if came := _came(watched, seen, wanted, steps=steps):
             yield came
-        delay = min(max_delay, delay * 1.5) or first_delay
+        delay = next(delays)
 
 
 async def _look(
@@ -222,10 +260,10 @@ def _came(
 def _possible(states: Collection[GlobalProcessState | None]) -> list[GlobalProcessState]:
     """Return where numbers that were last in *states* can be now, in the order of their life."""
     if not set(states) <= set(REACHABLE):
-        return list(REACHABLE)  # nobody knows where one goes from a new state, or from none
+        return list(IN_ORDER)  # nobody knows where one goes from a new state, or from none
     return [
         state
-        for state in REACHABLE
+        for state in IN_ORDER
         if any(state is before or state in REACHABLE[before] for before in states if before)
     ]
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from sinch_qn._wire import decode
+from sinch_qn._codec import decode
 from sinch_qn.errors import InvalidRequestError, InvalidResponseError, WebhookError
 from sinch_qn.models import CallbackEvent
 

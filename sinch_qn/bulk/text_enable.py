@@ -21,11 +21,11 @@ import attrs
 
 from sinch_qn._checks import MAX_NUMBERS, check_text_enable, check_text_enable_toll_free
 from sinch_qn._operations import LIST_NUMBERS, TEXT_ENABLE_NUMBERS, TEXT_ENABLE_TOLL_FREE_NUMBERS
-from sinch_qn._pipeline import Call, Pipeline
+from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal, can_be_enabled
 from sinch_qn.bulk.outcomes import is_fatal, why_not_hosted
 from sinch_qn.bulk.states import Change, Entry, Event
-from sinch_qn.bulk.workers import LIST_PAGE, ONE_SHOT
+from sinch_qn.bulk.workers import LIST_PAGE
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
     DeadlineExceededError,
@@ -35,6 +35,7 @@ from sinch_qn.errors import (
     RateLimitError,
     SinchError,
 )
+from sinch_qn.lifecycle import REACHABLE
 from sinch_qn.models import (
     GlobalProcessState,
     HostingOrder,
@@ -44,7 +45,8 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.phone import is_toll_free
-from sinch_qn.waiting import REACHABLE, watch
+from sinch_qn.retry import ONE_SHOT
+from sinch_qn.waiting import watch
 
 _log = logging.getLogger("sinch_qn")
 
@@ -256,7 +258,7 @@ class TextEnableRun:
         await self._record(batch, await self._send(batch, call))
         return True
 
-    async def _prepared(self) -> Call:
+    async def _prepared(self) -> PreparedCall:
         """Take what a call waits for (rate limit, token) before there is an intent."""
         while True:
             try:
@@ -281,7 +283,7 @@ class TextEnableRun:
             raise
 
     async def _send(
-        self, batch: Batch, call: Call
+        self, batch: Batch, call: PreparedCall
     ) -> TextEnableNumbersResponse | HostingOrder | SinchError:
         numbers = list(batch.numbers)
         try:
@@ -301,7 +303,7 @@ class TextEnableRun:
         except SinchError as error:
             return error
         except asyncio.CancelledError:
-            perhaps = BatchState.UNKNOWN if call.may_have_left else BatchState.NOT_SENT
+            perhaps = BatchState.UNKNOWN if call.may_have_been_sent else BatchState.NOT_SENT
             await self._settle(batch.id, perhaps, note=_CUT_OFF)
             raise
 

@@ -22,12 +22,12 @@ from sinch_qn._operations import (
     VERIFY_VOICE_CHALLENGE,
 )
 from sinch_qn._paging import Page
-from sinch_qn._pipeline import Call, Pipeline
+from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
-from sinch_qn.client import LIFE, QualifiedNumbersClient
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
     ConflictError,
     ConnectError,
@@ -36,18 +36,16 @@ from sinch_qn.errors import (
     RateLimitError,
     SinchError,
 )
+from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
     GlobalProcessState,
     QualifiedNumber,
     VerifyVoiceChallengeRequest,
 )
-from sinch_qn.retry import RetryPolicy
+from sinch_qn.retry import ONE_SHOT
 
 _log = logging.getLogger("sinch_qn")
-
-ONE_SHOT = RetryPolicy(max_attempts=1)
-"""A run repeats by itself, in the open: its calls are made once."""
 
 LIST_PAGE = 1000
 """Numbers asked for on one page; the server gives as many as it likes."""
@@ -255,7 +253,7 @@ class Workers:
                 prepared=call,
             )
         except asyncio.CancelledError:
-            if not call.may_have_left:
+            if not call.may_have_been_sent:
                 await self.journal.apply(undo)
             raise
         except SinchError as error:
@@ -290,7 +288,7 @@ class Workers:
         try:
             backlog = await self.journal.backlog(Todo.LEARN, self.wall())
             needed, tokens = 0, {}
-            for state in LIFE:
+            for state in IN_ORDER:
                 page = await self._first_page(state)
                 await self._learn_page(page)
                 if page.next_page_token is not None:
@@ -331,7 +329,7 @@ class Workers:
         recheck = now + self.recheck * (0.5 + self.jitter())
         return outcomes.learnt(number, answer, now, recheck=recheck)
 
-    async def _prepared(self, entry: Entry) -> Call | None:
+    async def _prepared(self, entry: Entry) -> PreparedCall | None:
         """Take what a call waits for (rate limit, token) before its intent; None without."""
         try:
             return await self._pipeline.prepare()
@@ -367,13 +365,13 @@ class Workers:
             raise
 
     async def _record_cut_off(
-        self, intent: Entry, call: Call, perhaps: Event, surely_not: Event
+        self, intent: Entry, call: PreparedCall, perhaps: Event, surely_not: Event
     ) -> None:
         """Record what a cancelled call came to: nothing, unless it may have left."""
         await self._record(
             Change(
                 number=intent.number,
-                event=perhaps if call.may_have_left else surely_not,
+                event=perhaps if call.may_have_been_sent else surely_not,
                 at=self.wall(),
                 attempt=intent.attempt,
                 window=self.code_timeout,

@@ -119,7 +119,7 @@ class NumberLines(Lines):
 
     def add_number(self, number: QualifiedNumber) -> None:
         """Print *number*."""
-        from sinch_qn._wire import encode, write_datetime  # noqa: PLC0415 - 80 ms, for answers only
+        from sinch_qn._codec import encode, write_datetime  # noqa: PLC0415 - 80 ms, for answers only
 
         parts = (number.osr_eligibility, number.ownership_verification, number.hosted_number)
         updated = number.updated_time
@@ -152,7 +152,7 @@ def show_number(number: QualifiedNumber, *, as_json: bool) -> None:
 
 def show_order(order: HostingOrder, *, as_json: bool) -> None:
     """Print a hosting order, with no name or address from its Letter of Authorization."""
-    from sinch_qn._wire import encode  # noqa: PLC0415 - as above
+    from sinch_qn._codec import encode  # noqa: PLC0415 - as above
 
     with Lines("ORDER", "STATE", as_json=as_json) as lines:
         lines.add(encode(order), order.hosting_order_id or "", order.state or "")

@@ -25,7 +25,7 @@ from sinch_qn._operations import (
     Operation,
 )
 from sinch_qn._paging import Page
-from sinch_qn._pipeline import Call
+from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import (
     CallingHours,
     ChallengeState,
@@ -112,13 +112,13 @@ class Sinch:
         wanted = operation if isinstance(operation, str) else operation.id
         return sum(name == wanted for name, _ in self.log)
 
-    async def prepare(self, *, timeout: float | None = None) -> Call:  # noqa: ARG002
+    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:  # noqa: ARG002
         """Wait for a token."""
         self.log.append(("prepare", None))
         await asyncio.sleep(0)
         if self.prepare_fails:
             raise self.prepare_fails.pop(0)
-        return Call()
+        return PreparedCall(owner=self)
 
     async def call(
         self,
@@ -127,16 +127,16 @@ class Sinch:
         phone_number: str | None = None,
         body: Any = None,
         retry: RetryPolicy | None = None,
-        prepared: Call | None = None,
+        prepared: PreparedCall | None = None,
     ) -> Any:
         """Do as Sinch does, half of the time before the effect and half of it after."""
         if operation is not GET_NUMBER:
             assert retry is not None
             assert retry.max_attempts == 1
-        call = prepared or Call()
+        call = prepared or PreparedCall(owner=self)
         self.log.append((operation.id, phone_number))
         await asyncio.sleep(self.latency / 2)
-        call.connected = True
+        call.connection_acquired = True
         try:
             if error := self.before(operation, phone_number):
                 raise copy.copy(error)
@@ -145,8 +145,8 @@ class Sinch:
             if error := self.after(operation, phone_number):
                 raise copy.copy(error)
         except SinchError as error:
-            call.connected = False
-            call.may_have_happened |= error.outcome is Outcome.UNKNOWN
+            call.connection_acquired = False
+            call.may_have_succeeded |= error.outcome is Outcome.UNKNOWN
             raise
         return answer
 

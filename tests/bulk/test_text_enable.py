@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from sinch_qn import QualifiedNumbersClient, errors
-from sinch_qn._pipeline import Call
+from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry
@@ -719,15 +719,15 @@ class Orders:
     def _pipeline(self) -> Orders:
         return self
 
-    async def prepare(self) -> Call:
+    async def prepare(self) -> PreparedCall:
         """Wait for a token."""
         await asyncio.sleep(0)
-        return Call()
+        return PreparedCall(owner=self)
 
-    async def call(self, _: object, *, body: Any, prepared: Call, **__: object) -> Any:
+    async def call(self, _: object, *, body: Any, prepared: PreparedCall, **__: object) -> Any:
         """Take an order, half of the time before the effect and half of it after."""
         await asyncio.sleep(0)
-        prepared.connected = True
+        prepared.connection_acquired = True
         await asyncio.sleep(0)
         self.sent.append(body.numbers)
         self.states |= dict.fromkeys(body.numbers, State.HOSTING_IN_PROGRESS)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import orjson
 import pytest
 
-from sinch_qn._wire import Request, Response
+from sinch_qn._http import Request, Response
 from sinch_qn.auth import BasicAuth, OAuth2, Token, TokenCache
 from sinch_qn.errors import (
     AuthenticationError,

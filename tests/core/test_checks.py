@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from sinch_qn import BasicAuth, OAuth2, Outcome, QualifiedNumbersClient, SinchError
-from sinch_qn._wire import Request, Response
+from sinch_qn._http import Request, Response
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import (
     Address,

@@ -8,11 +8,12 @@ import pickle
 import re
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import attrs
 import orjson
 import pytest
 from aioresponses import CallbackResult, aioresponses
@@ -26,6 +27,7 @@ from sinch_qn import (
     GlobalProcessState,
     HostingOrder,
     OAuth2,
+    PreparedCall,
     QualifiedNumber,
     QualifiedNumbersClient,
     RateLimit,
@@ -77,6 +79,14 @@ LOA_JSON = {
     },
     "currentVoiceCarrier": "Carrier",
 }
+
+
+ORDER = TextEnableNumbersRequest(
+    region_code="US", numbers=[NUMBER], service_plan_id="plan", blanket_loa_info=BlanketLoaInfo()
+)
+TOLL_FREE_ORDER = TextEnableTollFreeNumbersRequest(
+    region_code="US", numbers=["+18005550134"], service_plan_id="plan", direct_loa_info=LOA
+)
 
 
 @pytest.fixture
@@ -173,14 +183,7 @@ EXCHANGES: dict[str, tuple[Call, str, str, Any, Any, Any]] = {
         "order-1",
     ),
     "textEnableTollFreeNumbers": (
-        lambda client: client.text_enable_toll_free_numbers(
-            TextEnableTollFreeNumbersRequest(
-                region_code="US",
-                numbers=["+18005550134"],
-                service_plan_id="plan",
-                direct_loa_info=LOA,
-            )
-        ),
+        lambda client: client.text_enable_toll_free_numbers(TOLL_FREE_ORDER),
         "POST",
         "/qualifiedNumbers:textEnableTollFreeNumbers",
         {
@@ -295,13 +298,7 @@ async def drain(listing: AsyncIterator[object]) -> None:
 
 def enable(**fields: Any) -> Call:
     """Return a call of text_enable_numbers, right but for *fields*."""
-    good: dict[str, Any] = {
-        "region_code": "US",
-        "numbers": [NUMBER],
-        "service_plan_id": "plan",
-        "blanket_loa_info": BlanketLoaInfo(),
-    }
-    return lambda client: client.text_enable_numbers(TextEnableNumbersRequest(**{**good, **fields}))
+    return lambda client: client.text_enable_numbers(attrs.evolve(ORDER, **fields))
 
 
 REFUSED: dict[str, Call] = {
@@ -531,6 +528,17 @@ async def test_waiting_on_a_socket(sandbox: Sandbox) -> None:
             await client.wait_for_state(NUMBERS[0], State.VERIFIED, timeout=0.3)
 
 
+PREPARABLE: dict[str, Callable[[QualifiedNumbersClient, PreparedCall], Awaitable[object]]] = {
+    "addQualifiedNumbers": lambda c, p: c.add_numbers([NUMBER], prepared=p),
+    "textEnableNumbers": lambda c, p: c.text_enable_numbers(ORDER, prepared=p),
+    "textEnableTollFreeNumbers": lambda c, p: c.text_enable_toll_free_numbers(
+        TOLL_FREE_ORDER, prepared=p
+    ),
+    "sendVoiceChallenge": lambda c, p: c.send_voice_challenge(NUMBER, prepared=p),
+    "verifyVoiceChallenge": lambda c, p: c.verify_voice_challenge(NUMBER, "0123", prepared=p),
+}
+
+
 def test_a_second_event_loop() -> None:
     """A client that was used in one event loop says so in another."""
     client = QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET))
@@ -547,6 +555,32 @@ def test_a_second_event_loop() -> None:
     asyncio.run(first())
     with pytest.raises(RuntimeError, match="bound to the event loop of its first call"):
         asyncio.run(call())
+
+
+def test_a_prepared_call_in_another_event_loop() -> None:
+    """A call that was prepared in one event loop is refused in another."""
+    client = QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET))
+    prepared = asyncio.run(client.prepare())
+    with pytest.raises(InvalidRequestError, match="another event loop"):
+        asyncio.run(client.send_voice_challenge(NUMBER, prepared=prepared))
+    assert not prepared.may_have_been_sent
+
+
+@pytest.mark.parametrize("operation", sorted(PREPARABLE))
+async def test_a_prepared_call_on_a_socket(sandbox: Sandbox, operation: str) -> None:
+    """Each operation that is not idempotent takes a prepared call, and waits for nothing then."""
+    sandbox.add([NUMBER])
+    async with sandbox.client() as client:
+        prepared = await client.prepare()
+        tokens = sandbox.calls.total("token")
+        assert not prepared.may_have_been_sent
+        with suppress(SinchError):
+            await PREPARABLE[operation](client, prepared)
+        assert sandbox.calls.total("token") == tokens == 1
+        assert sandbox.calls.total(operation) == 1
+        with pytest.raises(InvalidRequestError, match="used already"):
+            await PREPARABLE[operation](client, prepared)
+        assert sandbox.calls.total(operation) == 1
 
 
 async def test_a_rate_limit_is_obeyed(sandbox: Sandbox) -> None:

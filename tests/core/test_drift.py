@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sinch_qn import drift
-from sinch_qn._wire import decode
+from sinch_qn._codec import decode
 from sinch_qn.drift import Drift
 from sinch_qn.models import (
     HostedNumberDetails,

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from schemathesis.checks import CHECKS
 
 from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError
+from sinch_qn._http import Request, Response
 from sinch_qn._operations import OPERATIONS
-from sinch_qn._wire import Request, Response
 from sinch_qn.cli.numbers_file import BadLine, ColumnError, GoodLine, read_file
 from sinch_qn.models import BlanketLoaInfo, GlobalProcessState, TextEnableNumbersRequest
 from sinch_qn.sandbox import Sandbox

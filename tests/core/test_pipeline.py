@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from sinch_qn import RateLimit, errors
+from sinch_qn._http import Request, Response
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -31,7 +32,6 @@ from sinch_qn._operations import (
 )
 from sinch_qn._pipeline import Pipeline
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response
 from sinch_qn.auth import Auth, BasicAuth, OAuth2, Send
 from sinch_qn.errors import (
     AuthenticationError,
@@ -48,7 +48,7 @@ from sinch_qn.errors import (
     TransportError,
 )
 from sinch_qn.models import AddNumbersRequest, QualifiedNumber
-from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, RetryRule
+from sinch_qn.retry import ONE_SHOT, Failure, RetryPolicy, RetryQuota, RetryRule
 from tests.conftest import virtual_clock
 
 ROOT = "https://api.example/v1/projects/p"
@@ -184,15 +184,15 @@ async def failing(to: Pipeline, operation: Operation[Any], **options: Any) -> Si
 
 async def hang(progress: Progress) -> Response:
     """Take the request and never answer."""
-    progress.connected = True
-    progress.waiting_for = "the answer"
+    progress.connection_acquired = True
+    progress.stage = "the answer"
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     return await future
 
 
 async def never_connect(progress: Progress) -> Response:
     """Never get a place in the pool."""
-    progress.waiting_for = "a free connection"
+    progress.stage = "a free connection"
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     return await future
 
@@ -532,7 +532,7 @@ async def test_deadline_after_a_rejected_attempt() -> None:
     """What an earlier attempt's connection did says nothing of the one that was cut off."""
 
     async def reject(progress: Progress) -> Response:
-        progress.connected = True
+        progress.connection_acquired = True
         return answer(429)
 
     to = pipeline(ScriptedTransport(reject, OK), rate_limit=RateLimit(0.001), retry=lambda _: 1.0)
@@ -612,7 +612,7 @@ async def test_a_prepared_call_waits_for_nothing() -> None:
         prepared = await to.prepare()
         now = asyncio.get_running_loop().time()
         assert now == pytest.approx(sent_at)
-        assert not prepared.may_have_left
+        assert not prepared.may_have_been_sent
         assert "Bearer" not in repr(prepared)
         await to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=prepared)
         assert transport.times[-1] == now
@@ -644,7 +644,7 @@ async def test_preparing_has_a_deadline() -> None:
 
 @pytest.mark.parametrize(("step", "left"), [(hang, True), (never_connect, False)])
 @virtual_clock
-async def test_a_cancelled_call_tells_how_far_it_came(
+async def test_a_cancelled_call_knows_whether_it_may_have_been_sent(
     step: Step,
     left: bool,  # noqa: FBT001
 ) -> None:
@@ -658,7 +658,52 @@ async def test_a_cancelled_call_tells_how_far_it_came(
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
-    assert prepared.may_have_left is left
+    assert prepared.may_have_been_sent is left
+
+
+@pytest.mark.parametrize(
+    ("last", "sent"),
+    [
+        (success(SEND_VOICE_CHALLENGE), True),
+        (answer(500), True),
+        (TransportError("reset"), True),
+        (ConnectError("refused"), False),
+        (answer(400), False),
+    ],
+    ids=["success", "500", "reset", "refused", "400"],
+)
+async def test_a_prepared_call_knows_its_outcome(last: Step, sent: bool) -> None:  # noqa: FBT001
+    """`may_have_been_sent` is true after a success and after an unknown outcome, else false."""
+
+    async def send(progress: Progress) -> Response:
+        progress.connection_acquired = not isinstance(last, ConnectError)
+        assert prepared.may_have_been_sent is progress.connection_acquired
+        return await ScriptedTransport(last).send(Request("POST", ROOT, {}))
+
+    to = pipeline(ScriptedTransport(send), retry=ONE_SHOT)
+    prepared = await to.prepare()
+    call_it = to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=prepared)
+    results: list[object] = await asyncio.gather(call_it, return_exceptions=True)
+    for error in results:
+        assert not isinstance(error, SinchError) or (error.outcome is Outcome.UNKNOWN) is sent
+    assert prepared.may_have_been_sent is sent
+
+
+async def test_a_prepared_call_is_for_one_call_of_its_client() -> None:
+    """A call prepared by another client, used already, or no such thing, sends nothing."""
+    transport, other = (
+        ScriptedTransport(success(SEND_VOICE_CHALLENGE)),
+        pipeline(ScriptedTransport(OK)),
+    )
+    to = pipeline(transport)
+    used, foreign = await to.prepare(), await other.prepare()
+    await to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=used)
+    wrong: list[tuple[Any, str]] = [(used, "used"), (foreign, "another client"), ("x", "not str")]
+    for prepared, problem in wrong:
+        with pytest.raises(InvalidRequestError, match=f"prepared: .*{problem}"):
+            await to.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=prepared)
+    assert len(transport.sent) == 1
+    await other.call(SEND_VOICE_CHALLENGE, phone_number=NUMBER, prepared=foreign)
 
 
 # ---- Retry-After, jitter, quota ----------------------------------------------------------------

@@ -26,6 +26,7 @@ import pytest
 from click.testing import CliRunner
 
 from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError, errors
+from sinch_qn._redaction import redact
 from sinch_qn.auth import Token
 from sinch_qn.bulk import Entry, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.report import write_csv, write_html, write_json_lines
@@ -250,7 +251,7 @@ def test_covering_leaves_the_rest_as_it_was() -> None:
     error = errors.BadRequestError(
         f"US: {CODE} is bad", status_code=400, code="400", details=details
     )
-    errors.cover(error, [CODE, "US", "", "4"])
+    redact(error, [CODE, "US", "", "4"])
     assert str(error) == "HTTP 400: US: ••• is bad: code: •••: no"
     assert (error.status_code, error.code, error.details[0]["n"]) == (400, "400", 400)
     assert details[0]["fieldViolations"] == [{"field": "code", "description": f"{CODE}: no"}]

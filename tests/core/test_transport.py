@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 
 from sinch_qn import BasicAuth, QualifiedNumbersClient, RetryPolicy
+from sinch_qn._http import Request, Response
 from sinch_qn._transport import Progress, Transport
-from sinch_qn._wire import Request, Response
 from sinch_qn.errors import (
     ConnectError,
     DeadlineExceededError,
@@ -667,14 +667,14 @@ async def test_progress() -> None:
     """A request says how far it has come, so that a deadline knows what it cut off."""
     async with serving(hang) as server, transport(max_connections=1) as wire:
         first, second = Progress(), Progress()
-        assert not first.connected
+        assert not first.connection_acquired
         tasks = [asyncio.create_task(wire.send(get(server.url), first))]
         await server.asked.wait()
         tasks.append(asyncio.create_task(wire.send(get(server.url), second)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (first.connected, first.waiting_for) == (True, "the answer")
-        assert (second.connected, second.waiting_for) == (False, "a free connection")
+        assert (first.connection_acquired, first.stage) == (True, "the answer")
+        assert (second.connection_acquired, second.stage) == (False, "a free connection")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

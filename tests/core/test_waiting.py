@@ -6,14 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from itertools import islice
 
 import pytest
 
 from sinch_qn import errors
 from sinch_qn.errors import DeadlineExceededError, Outcome, SinchError, UnexpectedStateError
+from sinch_qn.lifecycle import REACHABLE
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import QualifiedNumber
-from sinch_qn.waiting import REACHABLE, wait_for_state, watch
+from sinch_qn.retry import RetryRule
+from sinch_qn.waiting import backoff, until_reachable, wait_for_state, watch
 from tests.conftest import virtual_clock
 
 NUMBER = "+12025550134"
@@ -96,14 +99,6 @@ async def test_unknown_states_keep_waiting() -> None:
     server = Server("GLOBAL_PROCESS_STATE_IN_ORBIT", State.UNSPECIFIED, None, State.VERIFIED)
     await server.wait(State.VERIFIED)
     assert len(server.polls) == 4
-
-
-def test_every_state_has_its_successors() -> None:
-    """The table of reachable states covers the ten, and is closed: what follows follows."""
-    assert set(REACHABLE) == set(State) - {State.UNSPECIFIED}
-    for reachable in REACHABLE.values():
-        for state in reachable:
-            assert REACHABLE[state] <= reachable
 
 
 @virtual_clock
@@ -411,3 +406,86 @@ async def test_nobody_is_watched_at_no_cost() -> None:
     project = Project({})
     assert [look async for look in project.watch([])] == []
     assert not project.calls
+
+
+# ---- outages -----------------------------------------------------------------------------------
+
+
+class Outage:
+    """A listing that fails with one error after the other, then for ever succeeds."""
+
+    def __init__(self, *failures: SinchError) -> None:
+        self.failures = list(failures)
+        self.probes: list[float] = []
+
+    async def list_number_pages(
+        self, state: State, *, page_size: int, retry: RetryRule
+    ) -> AsyncGenerator[object, None]:
+        """Fail, or yield a page."""
+        assert (state, page_size) == (State.VERIFIED, 1)
+        assert getattr(retry, "max_attempts", None) == 1
+        self.probes.append(asyncio.get_running_loop().time())
+        if self.failures:
+            raise self.failures.pop(0)
+        yield object()
+
+
+def test_backoff_doubles_up_to_its_maximum() -> None:
+    """Delays double from 1 s to 60 s; jitter cuts each by up to a half."""
+    expected = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert list(islice(backoff(jitter=lambda: 1.0), 8)) == expected
+    assert list(islice(backoff(jitter=lambda: 0.0), 8)) == [0.5 * each for each in expected]
+    assert list(islice(backoff(3.0, 10.0, factor=1.5, jitter=lambda: 1.0), 5)) == [
+        3.0,
+        4.5,
+        6.75,
+        10.0,
+        10.0,
+    ]
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["forever", "stoppable"])
+@virtual_clock
+async def test_an_outage_ends_with_the_first_response(stop: bool) -> None:  # noqa: FBT001
+    """Probes go on with growing delays until one succeeds; each failure is reported once."""
+    failures = [*PASSING, errors.InvalidResponseError("garbage")]
+    outage, seen = Outage(*failures), list[SinchError]()
+    assert await until_reachable(
+        outage.list_number_pages,
+        delays=backoff(jitter=lambda: 1.0),
+        stop=asyncio.Event() if stop else None,
+        on_failure=seen.append,
+    )
+    assert seen == failures
+    assert outage.probes == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AuthenticationError(status_code=401),
+        errors.PermissionDeniedError(status_code=403),
+        errors.NotFoundError(status_code=404),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@virtual_clock
+async def test_refused_credentials_are_no_outage(error: SinchError) -> None:
+    """Refused credentials and a missing project are raised at once."""
+    outage = Outage(PASSING[0], error)
+    with pytest.raises(type(error)):
+        await until_reachable(outage.list_number_pages, delays=backoff(jitter=lambda: 1.0))
+    assert outage.probes == [0.0, 1.0]
+
+
+@virtual_clock
+async def test_a_probe_is_stopped_between_attempts() -> None:
+    """Setting *stop* ends the wait at once; set beforehand, nothing is sent."""
+    outage, stop = Outage(*PASSING * 9), asyncio.Event()
+    asyncio.get_running_loop().call_later(10.0, stop.set)
+    probe = until_reachable(outage.list_number_pages, delays=backoff(jitter=lambda: 1.0), stop=stop)
+    assert not await probe
+    assert asyncio.get_running_loop().time() == 10.0
+    assert len(outage.probes) == 4
+    assert not await until_reachable(outage.list_number_pages, delays=backoff(), stop=stop)
+    assert len(outage.probes) == 4

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from sinch_qn import BasicAuth, QualifiedNumbersClient, models
+from sinch_qn._codec import decode
+from sinch_qn._http import Request, Response
 from sinch_qn._operations import OPERATIONS, Operation
-from sinch_qn._wire import Request, Response, decode
 from sinch_qn.auth import TOKEN_URL
 from sinch_qn.client import BASE_URL
 from sinch_qn.models import GlobalProcessState
@@ -77,7 +78,7 @@ def facade_methods() -> dict[str, Callable[..., Any]]:
         for name, method in vars(QualifiedNumbersClient).items()
         if not name.startswith("_")
         and (inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method))
-        and name != "close"
+        and name not in ("prepare", "close")
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from openapi_spec_validator import validate
 
-from sinch_qn import _wire, models
+from sinch_qn import _codec, models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -258,7 +258,7 @@ def test_sample_is_read_and_written_back_the_same(path: Path) -> None:
     """Reading a published sample and writing it again loses nothing but what is no field."""
     model = getattr(models, path.stem.partition(".")[2])
     sample = json.loads(path.read_text())
-    written = _wire.encode(_wire.decode(sample, model))
+    written = _codec.encode(_codec.decode(sample, model))
     for row in CONTRADICTIONS:
         if row.sample == path.stem and not row.admitted:
             *parents, field = row.pointer.split("/")[1:]
@@ -277,19 +277,19 @@ def test_only_errors_have_no_model() -> None:
 def test_loa_of_an_order_is_read_under_either_name_and_written_under_one() -> None:
     """The LOA of an order is one field, whatever the server calls it."""
     for name in ("hostingOrderInfo", "textEnableInfo"):
-        order = _wire.decode({name: {"loaType": "Direct"}}, models.HostingOrder)
+        order = _codec.decode({name: {"loaType": "Direct"}}, models.HostingOrder)
         assert order.hosting_order_info == models.TextEnableInfo(loa_type=models.LoaType.DIRECT)
-        assert _wire.encode(order) == {"hostingOrderInfo": {"loaType": "DIRECT"}}
+        assert _codec.encode(order) == {"hostingOrderInfo": {"loaType": "DIRECT"}}
 
 
 @pytest.mark.parametrize("status", ["DONE", "SOMETHING_NEW", 0, 7])
 def test_status_is_kept_as_it_came(status: str | int) -> None:
     """A status that is a string or an integer is read and written as what it was."""
-    details = _wire.decode({"status": status}, models.OsrEligibilityDetails)
+    details = _codec.decode({"status": status}, models.OsrEligibilityDetails)
     expected = models.OperationStatus if isinstance(status, str) else int
     assert type(details.status) is expected
     assert details.status == status
-    assert _wire.encode(details) == {"status": status}
+    assert _codec.encode(details) == {"status": status}
 
 
 def test_every_operation_has_its_samples() -> None:

@@ -22,6 +22,7 @@ from sinch_qn import (
     OperationStatus,
     Outcome,
     Page,
+    PreparedCall,
     QualifiedNumber,
     QualifiedNumbersClient,
     RateLimit,
@@ -79,6 +80,16 @@ async def operations(client: QualifiedNumbersClient) -> None:
         phone, GlobalProcessState.VERIFIED, "GLOBAL_PROCESS_STATE_HOSTING_DONE", timeout=60
     )
     assert_type(verified, QualifiedNumber)
+
+
+async def prepared_calls(client: QualifiedNumbersClient) -> None:
+    """Prepare calls; only operations that are not idempotent take them."""
+    prepared = await client.prepare(timeout=5)
+    assert_type(prepared, PreparedCall)
+    assert_type(prepared.may_have_been_sent, bool)
+    await client.send_voice_challenge("+12025550134", prepared=prepared)
+    await client.get_number("+12025550134", prepared=prepared)  # type: ignore[call-arg]
+    prepared.may_have_been_sent = False  # type: ignore[misc]
 
 
 async def listings(client: QualifiedNumbersClient) -> None:

@@ -1,64 +1,28 @@
-"""Between bytes and models: requests are written strictly, answers are read tolerantly. No I/O."""
+"""Models from and to JSON: written strictly, read tolerantly. No I/O."""
 
 from __future__ import annotations
 
 import functools
-import http
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from enum import Enum
 from itertools import islice
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
-import orjson
 from cattrs import Converter, IterableValidationError, IterableValidationNote, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from sinch_qn import drift
+from sinch_qn import drift, models
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
-from sinch_qn._operations import Operation
-from sinch_qn.errors import (
-    InvalidRequestError,
-    InvalidResponseError,
-    Outcome,
-    StatusError,
-    status_error_class,
-)
+from sinch_qn.errors import InvalidRequestError, InvalidResponseError
 
 T = TypeVar("T")
-
-_TEN_YEARS = 315_360_000.0
+E = TypeVar("E", bound=Enum)
 
 _UNKNOWN_FIELDS = 10
 """How many unknown fields of one object are looked at."""
-
-
-@attrs.define
-class Request:
-    """One HTTP request, complete but for its connection."""
-
-    method: str
-    url: str
-    """Absolute, and encoded already."""
-    headers: dict[str, str] = attrs.field(repr=False)
-    body: bytes | None = attrs.field(default=None, repr=False)
-    fresh_connection: bool = False
-    """Send it on a connection that was never used: one that may be stale could lose it."""
-
-
-@attrs.define
-class Response:
-    """One HTTP answer, read to its end."""
-
-    status: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-
-
-# ---- models and JSON ---------------------------------------------------------------------------
 
 
 def encode(model: Any) -> dict[str, Any]:
@@ -67,23 +31,13 @@ def encode(model: Any) -> dict[str, Any]:
     return written
 
 
-def sensitive_texts(model: Any) -> Iterator[str]:
-    """Yield what is personal or secret in *model*: the texts of fields that are in no repr."""
-    for field in attrs.fields(type(model)) if attrs.has(type(model)) else ():
-        value = getattr(model, field.name)
-        if isinstance(value, str) and not field.repr:
-            yield value
-        else:
-            yield from sensitive_texts(value)
-
-
 def decode(value: object, model: type[T]) -> T:
     """Return the JSON object *value* as a *model*.
 
     Raises `InvalidResponseError`, which names the fields that do not fit but never their values.
     """
     if not isinstance(value, dict):
-        raise InvalidResponseError(f"expected a {model.__name__} object, not {_kind(value)}")
+        raise InvalidResponseError(f"expected a {model.__name__} object, not {kind_of(value)}")
     try:
         read: T | None = _reader(model)(value, model)
     except Exception:  # noqa: BLE001 - whatever a field's hook raised, the value does not fit
@@ -93,6 +47,13 @@ def decode(value: object, model: type[T]) -> T:
             return read
         problem = "a required field is missing"
     raise InvalidResponseError(f"the answer is no {model.__name__}: {problem}")
+
+
+def kind_of(value: object) -> str:
+    """Return the JSON type of *value*, for a message."""
+    if value is ...:
+        return "something else"
+    return "null" if value is None else type(value).__name__
 
 
 def _explain(value: object, model: type) -> str:
@@ -320,16 +281,20 @@ def _model_writer(converter: Converter) -> Callable[[type], Callable[..., Any]]:
     return factory
 
 
+def _enums(kind: type[E]) -> list[type[E]]:
+    return [enum for enum in kind.__subclasses__() if enum.__module__ == models.__name__]
+
+
 def _make_converter(*, explains: bool) -> Converter:
     converter = Converter(detailed_validation=explains)
     converter.register_structure_hook(str, _read_str)
     converter.register_structure_hook(bool, _read_bool)
     converter.register_structure_hook(int, _read_int)
     converter.register_structure_hook(datetime, _read_datetime)
-    for enum in OpenStrEnum.__subclasses__():  # each by itself: cattrs would take it for a `str`
+    for enum in _enums(OpenStrEnum):  # each by itself: cattrs would take it for a `str`
         converter.register_structure_hook(enum, _str_enum_reader(enum))
     converter.register_structure_hook_factory(_is_optional, _optional_reader(converter))
-    for numbered in OpenIntEnum.__subclasses__():
+    for numbered in _enums(OpenIntEnum):
         converter.register_structure_hook(numbered, _int_enum_reader(numbered))
     converter.register_structure_hook_factory(_open_enum_or_int_predicate, _read_open_enum_or_int)
     converter.register_structure_hook_factory(_is_list, _list_reader(converter))
@@ -353,130 +318,3 @@ def _write_plain(value: Any) -> Any:
 _converter = _make_converter(explains=False)
 _reader: Callable[[type], Callable[..., Any]] = functools.cache(_converter.get_structure_hook)
 _explaining_converter = _make_converter(explains=True)
-
-
-# ---- answers -----------------------------------------------------------------------------------
-
-
-def read_model(operation: Operation[T], response: Response) -> T:
-    """Return the answer to *operation* as its model; raises as `read_json` and `decode` do."""
-    body = read_json(operation, response)
-    return cast("T", None) if body is None else decode(body, operation.answer)
-
-
-def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] | None:
-    """Return a 2xx's JSON object, or None where no body is expected.
-
-    Raises a `StatusError` for an error status, `InvalidResponseError` for what cannot be an answer
-    to *operation*: a redirect, a body that is not a JSON object, an error in a 200, a missing id.
-    """
-    if response.status >= 400:
-        raise status_error(response)
-    if not 200 <= response.status < 300:
-        raise InvalidResponseError(
-            f"HTTP {response.status} is not followed: no redirect is part of this API",
-            status_code=response.status,
-        )
-    expects_body = operation.answer is not type(None)
-    if not expects_body and not response.body.strip():
-        return None
-    problem = None
-    body = _parse(response.body)
-    if not isinstance(body, dict):
-        problem = f"expected a JSON object, not {_kind(body)}"
-    elif operation.required not in body and _is_error(body):
-        message = (_error_body(body) or {}).get("message")
-        problem = f"an error in a {response.status}: {_text(message)}"
-    elif operation.required is not None and body.get(operation.required) in (None, ""):
-        problem = f"the answer lacks its {operation.required}"
-    if problem is not None:
-        raise InvalidResponseError(problem, status_code=response.status)
-    return body if expects_body else None
-
-
-def status_error(response: Response) -> StatusError:
-    """Return the error that an answer with an error status stands for, whatever its body is."""
-    body = _parse(response.body)
-    error = (_error_body(body) if isinstance(body, dict) else None) or {}
-    code, status, details = error.get("code"), error.get("status"), error.get("details")
-    retry_after = _retry_after(response.headers)
-    return status_error_class(response.status)(
-        _text(error.get("message")) or _phrase(response.status),
-        status_code=response.status,
-        code=str(code) if type(code) is int else _text(code) or None,
-        status=_text(status) or None,
-        details=_details(details),
-        retry_after=retry_after,
-        retry_at=None
-        if retry_after is None
-        else datetime.now(UTC) + timedelta(seconds=retry_after),
-        # A proxy may give up on a request that the server goes on to carry out.
-        outcome=Outcome.UNKNOWN if response.status == http.HTTPStatus.REQUEST_TIMEOUT else None,
-    )
-
-
-def _details(value: object) -> list[dict[str, Any]]:
-    """Return an error's details, unless they nest too deeply to be copied or pickled."""
-    try:
-        orjson.dumps(value)  # goes 254 levels deep, and loads 1024
-    except orjson.JSONEncodeError:
-        return []
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _is_error(body: dict[str, Any]) -> bool:
-    """Say whether a 2xx's body is an error all the same; one of its words alone may be new."""
-    return isinstance(body.get("error"), dict | str) or {"code", "message"} <= body.keys()
-
-
-def _error_body(body: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the error in *body*, flat or wrapped in `error`; None if it carries none."""
-    wrapped = body.get("error")
-    if isinstance(wrapped, dict):
-        return wrapped
-    if isinstance(wrapped, str):  # as OAuth2 servers say it
-        return {"message": body.get("error_description") or wrapped, "status": wrapped}
-    return body if "code" in body or "message" in body else None
-
-
-def _parse(body: bytes) -> Any:
-    """Return the JSON value in *body*, or Ellipsis if there is none."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ...
-
-
-def _kind(value: object) -> str:
-    if value is ...:
-        return "something else"
-    return "null" if value is None else type(value).__name__
-
-
-def _text(value: object) -> str:
-    """Return *value* if it is text, fit for one line of a log or a terminal."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(c if c.isprintable() else " " for c in value[:1000])
-
-
-def _phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return "unknown status"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds in `Retry-After` (RFC 9110, 10.2.3); a date is measured against `Date`."""
-    value = headers.get("Retry-After", "").strip()
-    try:
-        if value.isdecimal():
-            seconds = float(value)
-        else:
-            until = parsedate_to_datetime(value)
-            since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
-            seconds = (until - (since or datetime.now(UTC))).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # TypeError: one of the two dates has no zone
-        return None
-    return min(max(seconds, 0.0), _TEN_YEARS)

@@ -1,0 +1,331 @@
+"""Models are written strictly and read tolerantly."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sinch_qn import models
+from sinch_qn._codec import decode, encode, write_datetime
+from sinch_qn.errors import InvalidRequestError, InvalidResponseError, Outcome
+from sinch_qn.models import (
+    AddNumbersResponse,
+    BlanketLoaInfo,
+    GlobalProcessState,
+    HostedNumberDetails,
+    HostingOrder,
+    HostingStatus,
+    ListQualifiedNumbersResponse,
+    LoaType,
+    OperationStatus,
+    OsrEligibilityDetails,
+    QualifiedNumber,
+    TextEnableInfo,
+    TextEnableNumbersRequest,
+)
+
+REFERENCE = Path(__file__).parents[1] / "fixtures/reference"
+SAMPLES = sorted(REFERENCE.glob("*.json"))
+NO_FIELDS_OF_THE_SCHEMA = {
+    "textEnableTollFreeNumbers.TextEnableTollFreeNumbersRequest": {
+        "directLoaInfo": ("scheduledZipwhipProvisioningTime", "migrateToSinchTmo")
+    }
+}
+"""What published samples have where their schema has no such field (see test_openapi.py)."""
+
+PHONE = "+12025550134"
+CANARY = "canary-value-that-no-message-may-show"
+
+
+def test_the_aliased_block_is_the_only_alias() -> None:
+    """A field with a second wire name is read under either; a new one must be tested here."""
+    aliased = {
+        (name, wire)
+        for name, model in vars(models).items()
+        if attrs.has(model)
+        for field in attrs.fields(model)
+        for wire in field.metadata.get("wire_aliases", ())
+    }
+    assert aliased == {("HostingOrder", "textEnableInfo")}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in SAMPLES if hasattr(models, p.stem.partition(".")[2])],
+    ids=lambda path: path.stem,
+)
+def test_reference_sample_is_read_and_written_back_the_same(path: Path) -> None:
+    """Each sample of the reference survives reading and writing, but for what is no field."""
+    sample = json.loads(path.read_text())
+    expected = copy.deepcopy(sample)
+    for holder, fields in NO_FIELDS_OF_THE_SCHEMA.get(path.stem, {}).items():
+        for field in fields:
+            del expected[holder][field]
+    model = decode(sample, getattr(models, path.stem.partition(".")[2]))
+    assert encode(model) == expected
+    assert orjson.loads(orjson.dumps(encode(model))) == expected
+    assert pickle.loads(pickle.dumps(model)) == model == copy.deepcopy(model)  # noqa: S301
+
+
+# ---- reading models ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["textEnableInfo", "hostingOrderInfo"])
+def test_loa_block_is_read_from_either_name(name: str) -> None:
+    """A hosting order's LOA block is `hosting_order_info`, whichever name it came under."""
+    order = decode({name: {"nnid": "104029", "loaType": "Direct"}}, HostingOrder)
+    assert order.hosting_order_info == TextEnableInfo(nnid="104029", loa_type=LoaType.DIRECT)
+
+
+def test_loa_block_under_both_names_is_read_once() -> None:
+    """Of two LOA blocks the one under the documented example's name counts; null is none."""
+    both = {"textEnableInfo": {"nnid": "1"}, "hostingOrderInfo": {"nnid": "2"}}
+    assert decode(both, HostingOrder).hosting_order_info == TextEnableInfo(nnid="2")
+    null = {"textEnableInfo": {"nnid": "1"}, "hostingOrderInfo": None}
+    assert decode(null, HostingOrder).hosting_order_info == TextEnableInfo(nnid="1")
+    assert null["hostingOrderInfo"] is None, "what was read is left as it came"
+
+
+def test_an_incomplete_person_or_address_does_not_lose_the_order() -> None:
+    """An order that was placed is read even if the letter that it echoes is incomplete."""
+    echo = {"authorisedPerson": {"firstName": "Jane"}, "address": {}, "nnid": "7"}
+    order = decode({"hostingOrderId": "1", "hostingOrderInfo": echo}, HostingOrder)
+    assert order == HostingOrder(hosting_order_id="1", hosting_order_info=TextEnableInfo(nnid="7"))
+
+
+def test_what_a_required_field_lacks_is_refused_at_the_top() -> None:
+    """An object without a required field is no such object."""
+    with pytest.raises(InvalidResponseError, match="TextEnableNumbersRequest: a required field"):
+        decode({"regionCode": "US"}, TextEnableNumbersRequest)
+
+
+@pytest.mark.parametrize("status", ["DONE", "STATE_UNSPECIFIED", "BRAND_NEW", "", 0, 3, -1, 10**18])
+def test_status_keeps_what_came(status: str | int) -> None:
+    """A status that may be an integer or a string stays what it was, seen before or not."""
+    read = decode({"status": status}, OsrEligibilityDetails).status
+    assert read == status
+    assert type(read) is (OperationStatus if isinstance(status, str) else int)
+    assert encode(OsrEligibilityDetails(status=read)) == {"status": status}
+
+
+@pytest.mark.parametrize(
+    ("came", "status"),
+    [
+        (1, HostingStatus.HOSTED),
+        ("1", HostingStatus.HOSTED),
+        ("HOSTED", HostingStatus.HOSTED),
+        ("HOSTING_STATUS_FAILED", HostingStatus.FAILED),
+        (17, HostingStatus(17)),
+        ("NOBODY_KNOWS", None),
+    ],
+)
+def test_hosting_status_is_read_by_number_digits_or_name(
+    came: int | str, status: HostingStatus | None
+) -> None:
+    """A hosting status is found however it is written; a name without a number is left out."""
+    assert decode({"status": came}, HostedNumberDetails).status == status
+
+
+def test_unknown_enum_value_survives_and_prints_as_itself() -> None:
+    """A state that this library has never heard of is kept, printed, copied and written back."""
+    state = "GLOBAL_PROCESS_STATE_ON_THE_MOON"
+    number = decode({"globalProcessState": state}, QualifiedNumber)
+    assert str(number.global_process_state) == state
+    assert isinstance(number.global_process_state, GlobalProcessState)
+    assert not number.global_process_state.is_known
+    assert encode(number) == {"globalProcessState": state}
+    assert pickle.loads(pickle.dumps(number)) == number == copy.deepcopy(number)  # noqa: S301
+    assert encode(decode({"status": 99}, HostedNumberDetails)) == {"status": 99}
+
+
+def test_unknown_fields_are_ignored_and_nulls_are_absent() -> None:
+    """A field that nobody knows changes nothing, and null is as good as no field."""
+    fields = ("projectId", "osrEligibility", "hostedNumber", "createdTime", "globalProcessState")
+    nulls = dict.fromkeys(fields)
+    body = {"phoneNumber": PHONE, "brandNew": {"deep": [1]}, **nulls}
+    assert decode(body, QualifiedNumber) == QualifiedNumber(phone_number=PHONE)
+    assert decode({"qualifiedNumbers": None}, AddNumbersResponse) == AddNumbersResponse()
+    assert decode({"status": None}, OsrEligibilityDetails) == OsrEligibilityDetails()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2019-08-24T14:15:22Z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24t14:15:22z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24T14:15:22", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24 14:15:22Z", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        ("2019-08-24T16:15:22+02:00", datetime(2019, 8, 24, 14, 15, 22, tzinfo=UTC)),
+        *(
+            (
+                f"2019-08-24T14:15:22.{'123456789'[:digits]}Z",
+                datetime(2019, 8, 24, 14, 15, 22, int("123456789"[:digits].ljust(6, "0")[:6]), UTC),
+            )
+            for digits in range(1, 10)
+        ),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times_are_read_in_every_form(text: str | None, expected: datetime | None) -> None:
+    """RFC 3339, 0 to 9 fraction digits, either case; no zone is UTC, and an empty string none."""
+    read = decode({"createdTime": text}, QualifiedNumber).created_time
+    assert read == expected
+    assert read is None or read.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [
+        (QualifiedNumber, {"phoneNumber": 12025550134}, "phone_number"),
+        (QualifiedNumber, {"phoneNumber": [CANARY]}, "phone_number"),
+        (QualifiedNumber, {"globalProcessState": 5}, "global_process_state"),
+        (QualifiedNumber, {"osrEligibility": CANARY}, "osr_eligibility"),
+        (QualifiedNumber, {"osrEligibility": [CANARY]}, "osr_eligibility"),
+        (QualifiedNumber, {"osrEligibility": {"status": True}}, "osr_eligibility.status"),
+        (QualifiedNumber, {"osrEligibility": {"status": [CANARY]}}, "osr_eligibility.status"),
+        (QualifiedNumber, {"osrEligibility": {"status": 1.5}}, "osr_eligibility.status"),
+        (QualifiedNumber, {"hostedNumber": {"status": True}}, "hosted_number.status"),
+        (QualifiedNumber, {"hostedNumber": {"status": {CANARY: CANARY}}}, "hosted_number.status"),
+        (QualifiedNumber, {"createdTime": CANARY}, "created_time"),
+        (QualifiedNumber, {"createdTime": 1566656122}, "created_time"),
+        (QualifiedNumber, {"createdTime": "2019-13-24T14:15:22Z"}, "created_time"),
+        (HostingOrder, {"migrateToSinchTmo": CANARY}, "migrate_to_sinch_tmo"),
+        (HostingOrder, {"migrateToSinchTmo": 1}, "migrate_to_sinch_tmo"),
+        (HostingOrder, {"textEnableInfo": {"loaType": [CANARY]}}, "hosting_order_info.loa_type"),
+        (ListQualifiedNumbersResponse, {"totalSize": 1.5}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": True}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": CANARY}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": "9" * 5000}, "total_size"),
+        (AddNumbersResponse, {"qualifiedNumbers": CANARY}, "qualified_numbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": {CANARY: {}}}, "qualified_numbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": {}}, "qualified_numbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": [{}, {}, CANARY]}, r"qualified_numbers\[2\]"),
+        (
+            AddNumbersResponse,
+            {"qualifiedNumbers": [{}, {"createdTime": CANARY}]},
+            r"qualified_numbers\[1\].created_time",
+        ),
+    ],
+)
+def test_wrong_type_names_the_field_but_never_the_value(
+    model: type[Any], body: object, field: str
+) -> None:
+    """A value of the wrong type is an InvalidResponseError that names where it was, not what."""
+    with pytest.raises(
+        InvalidResponseError, match=rf"{model.__name__}: .*\$\.{field}\b|{field}$"
+    ) as e:
+        decode(body, model)
+    assert CANARY not in f"{e.value!r} {e.value} {e.value.__cause__} {e.value.__context__}"
+    assert e.value.outcome is Outcome.UNKNOWN
+
+
+def test_a_list_of_millions_of_wrong_items_is_one_error() -> None:
+    """A list is read up to its first wrong item, so that a hostile one cannot fill the memory."""
+    for hostile in ([1] * 1_000_000, "x" * 1_000_000):
+        with pytest.raises(InvalidResponseError) as caught:
+            decode({"qualifiedNumbers": hostile}, AddNumbersResponse)
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("digits", ["0", "12"])
+def test_whole_numbers_may_travel_as_digits(digits: str) -> None:
+    """A 64-bit integer may come as a string of digits."""
+    assert decode({"totalSize": digits}, ListQualifiedNumbersResponse).total_size == int(digits)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 1, True])
+def test_a_model_is_read_from_an_object_only(value: object) -> None:
+    """What is no JSON object is no model."""
+    with pytest.raises(InvalidResponseError, match="expected a QualifiedNumber object"):
+        decode(value, QualifiedNumber)
+
+
+# ---- writing -----------------------------------------------------------------------------------
+
+
+class Zoneless(tzinfo):
+    """A time zone that does not know its offset: Python calls such a time naive as well."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        return None
+
+    def dst(self, _: datetime | None) -> None:
+        return None
+
+    def tzname(self, _: datetime | None) -> None:
+        return None
+
+
+def order_at(when: datetime) -> TextEnableNumbersRequest:
+    """Return an order that is scheduled for *when*."""
+    return TextEnableNumbersRequest(
+        region_code="US",
+        numbers=[PHONE],
+        service_plan_id="plan",
+        blanket_loa_info=BlanketLoaInfo(),
+        scheduled_osr_update_time=when,
+    )
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        datetime(2023, 1, 13, 14, 34, 40),  # noqa: DTZ001 - naive on purpose
+        datetime(2023, 1, 13, 14, 34, 40, tzinfo=Zoneless()),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+    ],
+)
+def test_time_that_nobody_could_place_is_refused(when: datetime) -> None:
+    """A naive time, or one that is none in UTC, is refused on writing."""
+    with pytest.raises(InvalidRequestError, match="a time"):
+        encode(order_at(when))
+
+
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        (datetime(2023, 1, 13, 14, 34, 40, tzinfo=UTC), "2023-01-13T14:34:40Z"),
+        (datetime(2023, 1, 13, 14, 34, 40, 968000, UTC), "2023-01-13T14:34:40.968Z"),
+        (datetime(2023, 1, 13, 14, 34, 40, 968001, UTC), "2023-01-13T14:34:40.968001Z"),
+        (
+            datetime(2023, 1, 13, 14, 34, 40, 1000, timezone(timedelta(hours=2))),
+            "2023-01-13T12:34:40.001Z",
+        ),
+    ],
+)
+def test_written_time_is_utc_and_ends_with_z(when: datetime, text: str) -> None:
+    """A time is written in UTC with `Z`, its milliseconds kept."""
+    assert encode(order_at(when))["scheduledOsrUpdateTime"] == text
+
+
+def test_nothing_unset_is_sent() -> None:
+    """What is None is left out, and a blanket LOA is an empty object."""
+    written = encode(order_at(datetime(2023, 1, 13, tzinfo=UTC)))
+    assert written == {
+        "regionCode": "US",
+        "numbers": [PHONE],
+        "servicePlanId": "plan",
+        "blanketLoaInfo": {},
+        "scheduledOsrUpdateTime": "2023-01-13T00:00:00Z",
+    }
+
+
+@given(when=st.datetimes(timezones=st.just(UTC)))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_written_time_is_read_back_the_same(when: datetime) -> None:
+    """What is written as a time is read as the same moment."""
+    text = write_datetime(when)
+    assert text.endswith("Z")
+    assert decode({"createdTime": text}, QualifiedNumber).created_time == when
