@@ -1,0 +1,94 @@
+"""Results of a run for programs: CSV and JSON lines.
+
+Files are replaced atomically and are readable by their owner only. Phone numbers are not masked, as
+the file is the operator's own; codes are never in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from sinch_qn.bulk.report.advice import what_to_do
+from sinch_qn.bulk.states import Entry
+from sinch_qn.models import GlobalProcessState
+
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.]*$)")
+"""Text that a spreadsheet evaluates; a phone number or a chat id such as -100123 is none."""
+
+
+def as_record(entry: Entry) -> dict[str, str | int | None]:
+    """Return *entry* as CSV and JSON have it; times are UTC."""
+    return {
+        "number": entry.number,
+        "ref": entry.ref,
+        "line": entry.line,
+        "state": entry.state.value,
+        "calls": entry.attempt,
+        "called_at": _time(entry.called_at),
+        "settled_at": _time(entry.settled_at),
+        "sinch_state": state_name(entry.remote),
+        "region": entry.region,
+        "batch": entry.batch,
+        "note": entry.note,
+        "what_to_do": what_to_do(entry),
+    }
+
+
+def state_name(state: GlobalProcessState | None) -> str | None:
+    """Return *state* without its prefix; one that this library does not know has it as well."""
+    return None if state is None else state.value.removeprefix("GLOBAL_PROCESS_STATE_")
+
+
+def write_csv(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
+    """Write a line for each of *rows*; a `'` goes before text that a spreadsheet evaluates."""
+    with atomic_file(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(as_record(Entry(number="")))
+        for entry in rows:
+            writer.writerow([_as_text(value) for value in as_record(entry).values()])
+
+
+def write_json_lines(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
+    """Write a JSON object and a line end for each of *rows*."""
+    with atomic_file(path) as file:
+        for entry in rows:
+            file.write(json.dumps(as_record(entry)) + "\n")
+
+
+def _as_text(value: str | int | None) -> str | int | None:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:19] + "Z"
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Open a file, mode 0600, that replaces *path* once it is complete and on disk."""
+    target = Path(path)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # 0600
+    written = Path(name)
+    try:
+        with open(  # noqa: PTH123 - a descriptor
+            descriptor, "w", encoding="utf-8", errors="backslashreplace", newline=""
+        ) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            written.unlink()
+        raise
