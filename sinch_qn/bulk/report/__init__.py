@@ -1,11 +1,21 @@
-"""Reports on a run: what to do next, CSV, JSON lines and one HTML page."""
+"""Reports on a run: what needs attention, CSV, JSON lines and one HTML page."""
 
-from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about
+from sinch_qn.bulk.report.advice import (
+    entries_needing_attention,
+    first_of_each_state,
+    needs_attention,
+    what_to_do,
+    what_to_do_about,
+)
 from sinch_qn.bulk.report.html import write_html
-from sinch_qn.bulk.report.records import as_record, write_csv, write_json_lines
+from sinch_qn.bulk.report.records import batch_record, entry_record, write_csv, write_json_lines
 
 __all__ = [
-    "as_record",
+    "batch_record",
+    "entries_needing_attention",
+    "entry_record",
+    "first_of_each_state",
+    "needs_attention",
     "what_to_do",
     "what_to_do_about",
     "write_csv",

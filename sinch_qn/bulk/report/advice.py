@@ -1,13 +1,19 @@
-"""What a person has to do next about a number or a text-enabling batch."""
+"""What needs a person's attention in a run, and what that person has to do next."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sinch_qn.bulk.journal import Batch, BatchState
 from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
 from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.bulk.text_enable import TextEnableReport
 from sinch_qn.models import GlobalProcessState as SinchState
+
+_UNSUCCESSFUL = frozenset(state for state in ChallengeState if state.settled) - {
+    ChallengeState.VERIFIED,
+    ChallengeState.SKIPPED,
+}
 
 _BY_STATE = {
     ChallengeState.INVALID: "Correct {where} of the input, and run it again.",
@@ -74,3 +80,46 @@ def what_to_do_about(batch: Batch) -> str | None:
         case BatchState.REJECTED:
             return "Put right what the reason says, then free the batch and order again."
     return None
+
+
+def needs_attention(
+    counts: Mapping[ChallengeState, int], text_enable_report: TextEnableReport | None = None
+) -> bool:
+    """Say whether a number or an order ended without success, or a verified number has no order."""
+    if any(counts[state] for state in _UNSUCCESSFUL):
+        return True
+    if text_enable_report is None:
+        return False
+    batches = text_enable_report.batches
+    return bool(
+        batches[BatchState.REJECTED]
+        or batches[BatchState.UNKNOWN]
+        or text_enable_report.stopped
+        or text_enable_report.left
+        or text_enable_report.hosting.get(SinchState.HOSTING_FAILED)
+    )
+
+
+def entries_needing_attention(
+    rows: Iterable[Entry], counts: Mapping[ChallengeState, int], batches: Sequence[Batch]
+) -> Iterator[Entry]:
+    """Yield those of *rows* that need attention; read none if *counts* and *batches* rule it out.
+
+    A PENDING number is none of them: its invoices may be sent, but a call serves as well.
+    """
+    if batches or any(counts[state] for state in (*_UNSUCCESSFUL, ChallengeState.AWAITING_CODE)):
+        for entry in rows:
+            if entry.state is not ChallengeState.PENDING and what_to_do(entry):
+                yield entry
+
+
+def first_of_each_state(
+    rows: Iterable[Entry], counts: Mapping[ChallengeState, int]
+) -> dict[ChallengeState, Entry]:
+    """Return the first entry in each state; stop reading once each state in *counts* has one."""
+    wanted = sum(map(bool, counts.values()))
+    found: dict[ChallengeState, Entry] = {}
+    for entry in rows:
+        if found.setdefault(entry.state, entry) is entry and len(found) >= wanted:
+            break
+    return found

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from sinch_qn.bulk.report.advice import what_to_do
+from sinch_qn.bulk.journal import Batch
+from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about
 from sinch_qn.bulk.states import Entry
 from sinch_qn.models import GlobalProcessState
 
@@ -25,7 +26,7 @@ _FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.]*$)")
 """Text that a spreadsheet evaluates; a phone number or a chat id such as -100123 is none."""
 
 
-def as_record(entry: Entry) -> dict[str, str | int | None]:
+def entry_record(entry: Entry) -> dict[str, str | int | None]:
     """Return *entry* as CSV and JSON have it; times are UTC."""
     return {
         "number": entry.number,
@@ -43,6 +44,20 @@ def as_record(entry: Entry) -> dict[str, str | int | None]:
     }
 
 
+def batch_record(batch: Batch) -> dict[str, str | int | None]:
+    """Return a text-enabling *batch* as JSON has it."""
+    return {
+        "batch": batch.id,
+        "state": batch.state.value,
+        "region": batch.region,
+        "toll_free": batch.toll_free,
+        "numbers": len(batch.numbers),
+        "order_id": batch.order_id,
+        "note": batch.note,
+        "what_to_do": what_to_do_about(batch),
+    }
+
+
 def state_name(state: GlobalProcessState | None) -> str | None:
     """Return *state* without its prefix; one that this library does not know has it as well."""
     return None if state is None else state.value.removeprefix("GLOBAL_PROCESS_STATE_")
@@ -52,16 +67,16 @@ def write_csv(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
     """Write a line for each of *rows*; a `'` goes before text that a spreadsheet evaluates."""
     with atomic_file(path) as file:
         writer = csv.writer(file)
-        writer.writerow(as_record(Entry(number="")))
+        writer.writerow(entry_record(Entry(number="")))
         for entry in rows:
-            writer.writerow([_as_text(value) for value in as_record(entry).values()])
+            writer.writerow([_as_text(value) for value in entry_record(entry).values()])
 
 
 def write_json_lines(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
     """Write a JSON object and a line end for each of *rows*."""
     with atomic_file(path) as file:
         for entry in rows:
-            file.write(json.dumps(as_record(entry)) + "\n")
+            file.write(json.dumps(entry_record(entry)) + "\n")
 
 
 def _as_text(value: str | int | None) -> str | int | None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.journal import BatchState
-from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about
+from sinch_qn.bulk.journal import Batch, BatchState
+from sinch_qn.bulk.report.advice import (
+    entries_needing_attention,
+    first_of_each_state,
+    needs_attention,
+    what_to_do,
+    what_to_do_about,
+)
 from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.bulk.text_enable import TextEnableReport
 from sinch_qn.models import GlobalProcessState
 from tests.support.run_rows import batch, entry
 
@@ -54,3 +63,80 @@ def test_advice_about_batches() -> None:
     """A person sees to the batches that are UNKNOWN or REJECTED, and to no others."""
     needs = {state for state in BatchState if what_to_do_about(batch(state))}
     assert needs == {BatchState.UNKNOWN, BatchState.REJECTED}
+
+
+def counts_of(*states: ChallengeState) -> dict[ChallengeState, int]:
+    """Return counts with one number in each of *states*."""
+    return {state: int(state in states) for state in S}
+
+
+def text_enable_report(**fields: Any) -> TextEnableReport:
+    """Return a report in which each number is hosted, but for *fields*."""
+    batches = dict.fromkeys(BatchState, 0) | {BatchState.ORDERED: 1}
+    usual: dict[str, Any] = {"batches": batches, "hosting": {G.HOSTING_DONE: 2}, "stopped": None}
+    usual |= {"orders": ["order"], "left": 0, "toll_free_left": 0}
+    return TextEnableReport(**(usual | fields))
+
+
+@pytest.mark.parametrize("state", S)
+def test_a_number_settled_without_success_needs_attention(state: ChallengeState) -> None:
+    """A number needs attention once it is settled, unless it is verified."""
+    expected = state.settled and state not in {S.VERIFIED, S.SKIPPED}
+    assert needs_attention(counts_of(S.VERIFIED, state)) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, False),
+        ({"batches": dict.fromkeys(BatchState, 0) | {BatchState.REJECTED: 1}}, True),
+        ({"batches": dict.fromkeys(BatchState, 0) | {BatchState.UNKNOWN: 1}}, True),
+        ({"batches": dict.fromkeys(BatchState, 0) | {BatchState.NOT_SENT: 1}}, False),
+        ({"stopped": "HTTP 503"}, True),
+        ({"left": 1}, True),
+        ({"hosting": {G.HOSTING_DONE: 2, G.HOSTING_FAILED: 1}}, True),
+        ({"hosting": {G.HOSTING_IN_PROGRESS: 2}}, False),
+    ],
+)
+def test_an_order_that_failed_needs_attention(fields: dict[str, Any], *, expected: bool) -> None:
+    """Attention goes to failed or unknown orders, failed hosting, and numbers without an order."""
+    counts = counts_of(S.VERIFIED)
+    assert needs_attention(counts, text_enable_report(**fields)) is expected
+
+
+def test_entries_needing_attention_are_those_with_advice() -> None:
+    """Entries with advice come in the order of the rows, but for one that only may be helped."""
+    rows = [
+        *(entry(S.EXPIRED, line=1), entry(S.VERIFIED, line=2), entry(S.PENDING, added=True)),
+        *(entry(S.AWAITING_CODE), entry(S.AWAITING_CODE, line=3, note=outcomes.ASK_AGAIN)),
+        entry(S.VERIFIED, line=4, remote=G.HOSTING_FAILED, batch=1),
+    ]
+    counts = counts_of(S.EXPIRED, S.VERIFIED, S.PENDING, S.AWAITING_CODE)
+    found = entries_needing_attention(rows, counts, [batch()])
+    assert [each.line for each in found] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("state", "batches", "is_read"),
+    [
+        *((S.VERIFIED, [], False), (S.PENDING, [], False), (S.SKIPPED, [], False)),
+        *((S.AWAITING_CODE, [], True), (S.UNKNOWN, [], True), (S.VERIFIED, [batch()], True)),
+    ],
+)
+def test_no_row_is_read_in_vain(
+    state: ChallengeState, batches: list[Batch], *, is_read: bool
+) -> None:
+    """No row is read if counts and batches show that none needs attention."""
+    rows = iter([entry(state)])
+    list(entries_needing_attention(rows, counts_of(state), batches))
+    assert (next(rows, None) is None) is is_read
+
+
+def test_the_first_of_each_state_is_found_early() -> None:
+    """The first entry in each counted state is returned, and no row after the last is read."""
+    states = [S.VERIFIED, S.VERIFIED, S.FAILED, S.EXPIRED]
+    rows = iter([entry(state, line=line) for line, state in enumerate(states)])
+    found = first_of_each_state(rows, counts_of(S.VERIFIED, S.FAILED))
+    assert {state: each.line for state, each in found.items()} == {S.VERIFIED: 0, S.FAILED: 2}
+    assert next(rows).line == 3
+    assert first_of_each_state([], counts_of()) == {}

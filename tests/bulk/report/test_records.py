@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from sinch_qn.bulk.journal import MemoryJournal
-from sinch_qn.bulk.report import what_to_do, write_csv, write_html, write_json_lines
+from sinch_qn.bulk.journal import BatchState, MemoryJournal
+from sinch_qn.bulk.report import (
+    batch_record,
+    what_to_do,
+    what_to_do_about,
+    write_csv,
+    write_html,
+    write_json_lines,
+)
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
 from sinch_qn.models import GlobalProcessState
-from tests.support.run_rows import EVIL, NUMBER, T, entry
+from tests.support.run_rows import EVIL, NUMBER, T, batch, entry
 
 S = ChallengeState
 G = GlobalProcessState
@@ -66,6 +73,21 @@ def test_json_lines_have_every_number(tmp_path: Path) -> None:
     first, second = map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())
     assert (first["ref"], first["sinch_state"], first["line"]) == (EVIL, "HOSTING_DONE", None)
     assert (second["state"], second["what_to_do"]) == ("unknown", what_to_do(rows[1]))
+
+
+def test_a_batch_is_counted_not_listed() -> None:
+    """A batch's record has how many numbers it holds, its order and what to do."""
+    rejected = batch(BatchState.REJECTED, note="HTTP 400")
+    assert batch_record(rejected) == {
+        "batch": 1,
+        "state": "rejected",
+        "region": "US",
+        "toll_free": False,
+        "numbers": 2,
+        "order_id": None,
+        "note": "HTTP 400",
+        "what_to_do": what_to_do_about(rejected),
+    }
 
 
 @pytest.mark.parametrize("write", WRITERS)
