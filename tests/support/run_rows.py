@@ -1,4 +1,4 @@
-"""Entries and batches as a run leaves them, for tests of what is made of them."""
+"""Entries and batches of a run, for tests of its reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVIL = "<script>alert('x')</script>\"&\u202e\x00"
 
 
 def entry(state: ChallengeState = ChallengeState.VERIFIED, **fields: Any) -> Entry:
-    """Return an entry that settled a minute after its call, if it settled."""
+    """Return an entry, settled a minute after its call if its state is a settled one."""
     settled_at = T + 60 if state.settled else None
     usual: dict[str, Any] = {"number": NUMBER, "called_at": T, "settled_at": settled_at}
     return Entry(state=state, **(usual | fields))

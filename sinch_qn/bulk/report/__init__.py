@@ -1,4 +1,4 @@
-"""Reports on a run: what needs attention, CSV, JSON lines and one HTML page."""
+"""Reports on a run: what needs attention, CSV, JSON lines and an HTML page."""
 
 from sinch_qn.bulk.report.advice import (
     entries_needing_attention,

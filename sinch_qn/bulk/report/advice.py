@@ -1,4 +1,4 @@
-"""What needs a person's attention in a run, and what that person has to do next."""
+"""What needs attention in a run, and what to do next."""
 
 from __future__ import annotations
 
@@ -16,37 +16,39 @@ _UNSUCCESSFUL = frozenset(state for state in ChallengeState if state.settled) - 
 }
 
 _BY_STATE = {
-    ChallengeState.INVALID: "Correct {where} of the input, and run it again.",
+    ChallengeState.INVALID: "Correct {where}, then run again.",
     ChallengeState.EXPIRED: (
-        "Ask for the code: a late one is still tried. If nobody has it, recall."
+        "Ask for the code: a late one is still accepted. If nobody has it, recall."
     ),
-    ChallengeState.UNKNOWN: "Ask whether the phone rang. If it did, type the code; if not, recall.",
+    ChallengeState.UNKNOWN: (
+        "Ask whether the phone rang. If it did, submit the code; if not, recall."
+    ),
     ChallengeState.BLOCKED: (
         "Sinch takes no more codes for it: email its invoices to orders@sinch.com."
     ),
 }
 _BY_SINCH_STATE: Mapping[SinchState | None, str] = {
     SinchState.HOSTING_FAILED: (
-        "Hosting failed: put right what it says, or ask Sinch why, then order it again."
+        "Hosting failed: fix the cause in the note, or ask Sinch why, then order again."
     ),
-    SinchState.UNSPECIFIED: "Sinch no longer knows it: add it to the project again, or forget it.",
+    SinchState.UNSPECIFIED: "No longer in the project: add it again, or ignore it.",
 }
-"""Of a number that is verified."""
-_CODE_RESPONSE_LOST = "Ask for the code once more and type it, or recall."
-_ADDED = "Email its invoices to orders@sinch.com (1 to 3 working days), or let it be rung."
+"""For verified numbers."""
+_CODE_RESPONSE_LOST = "Ask for the code again and submit it, or recall."
+_ADDED = "Email its invoices to orders@sinch.com (1 to 3 working days), or let it be called."
 _NOT_ELIGIBLE = "Sinch cannot host it: check the number, or ask Sinch why."
 _NOT_IN_PROJECT = "Add it to the project (--add-missing, or sinch-qn add), then recall."
 _CODES_REJECTED = "Its codes were wrong: recall for a new one, and have it read out twice."
-_CALL_REFUSED = "Read the reason, put it right, then recall."
+_CALL_REFUSED = "Fix the cause in the note, then recall."
 
 
 def what_to_do(entry: Entry, *, where: str | None = None) -> str | None:
-    """Return what a person has to do next about *entry*; None: nothing, or not yet.
+    """Return what a person has to do next about *entry*; None if nothing, or not yet.
 
-    *where* names its place in the input; unless given, that is its line.
+    *where* names its place in the input; the default is its line.
     """
     if where is None:
-        where = "it in its place" if entry.line is None else f"line {entry.line}"
+        where = "it in the input" if entry.line is None else f"line {entry.line} of the input"
     advice = _advice(entry)
     return None if advice is None else advice.format(where=where)
 
@@ -73,19 +75,23 @@ def _advice_after_failure(entry: Entry) -> str:
 
 
 def what_to_do_about(batch: Batch) -> str | None:
-    """Return what a person has to do next about a text-enabling *batch*; None: nothing."""
+    """Return what a person has to do next about *batch*; None if nothing."""
     match batch.state:
         case BatchState.UNKNOWN:
-            return "Look in Sinch's dashboard for the order. Only if there is none, free the batch."
+            return "Check Sinch's dashboard for the order. Only if there is none, free the batch."
         case BatchState.REJECTED:
-            return "Put right what the reason says, then free the batch and order again."
+            return "Fix the cause in the note, then free the batch and order again."
     return None
 
 
 def needs_attention(
     counts: Mapping[ChallengeState, int], text_enable_report: TextEnableReport | None = None
 ) -> bool:
-    """Say whether a number or an order ended without success, or a verified number has no order."""
+    """Say whether a run has anything that a person must act on.
+
+    That is a number that settled without being verified, a rejected or unknown batch, a number
+    whose hosting failed, or a verified number without an order.
+    """
     if any(counts[state] for state in _UNSUCCESSFUL):
         return True
     if text_enable_report is None:
@@ -103,9 +109,10 @@ def needs_attention(
 def entries_needing_attention(
     rows: Iterable[Entry], counts: Mapping[ChallengeState, int], batches: Sequence[Batch]
 ) -> Iterator[Entry]:
-    """Yield those of *rows* that need attention; read none if *counts* and *batches* rule it out.
+    """Yield the entries in *rows* that need attention.
 
-    A PENDING number is none of them: its invoices may be sent, but a call serves as well.
+    Reads no rows if *counts* and *batches* rule it out. PENDING entries are not included: sending
+    their invoices is optional, because they will be called.
     """
     if batches or any(counts[state] for state in (*_UNSUCCESSFUL, ChallengeState.AWAITING_CODE)):
         for entry in rows:
@@ -116,7 +123,7 @@ def entries_needing_attention(
 def first_of_each_state(
     rows: Iterable[Entry], counts: Mapping[ChallengeState, int]
 ) -> dict[ChallengeState, Entry]:
-    """Return the first entry in each state; stop reading once each state in *counts* has one."""
+    """Return the first entry in each state; stop once every state in *counts* has one."""
     wanted = sum(map(bool, counts.values()))
     found: dict[ChallengeState, Entry] = {}
     for entry in rows:

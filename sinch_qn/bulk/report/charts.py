@@ -1,4 +1,4 @@
-"""The charts of a report, as inline SVG; their colours are in report.html."""
+"""Charts as inline SVG; report.html defines their colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sinch_qn.bulk.report.summary import WAITS
 _WIDTH, _HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 96, 14, 34
 _FLOOR = _HEIGHT - _BOTTOM
-"""The y of 0; y grows downwards."""
+"""The y of zero; y grows downwards."""
 
 _TIME_STEPS = (
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200),
@@ -24,9 +24,9 @@ _utc = partial(datetime.fromtimestamp, tz=UTC)
 
 
 def timeline_chart(points: Sequence[tuple[float, int, int]]) -> str:
-    """Draw how many numbers settled, and how many of them verified, by when."""
+    """Draw the numbers settled and the numbers verified over time."""
     if not points:
-        return '<p class="muted">Nothing has settled yet.</p>'
+        return '<p class="muted">No number has settled yet.</p>'
     start, (end, settled, verified) = points[0][0], points[-1]
     scale = _scale(settled)
 
@@ -57,7 +57,7 @@ def _y(n: int, scale: list[int]) -> float:
 
 
 def _scale(most: int) -> list[int]:
-    """Return round numbers from 0 to *most* or a little above, three to six of them."""
+    """Return two to six round numbers from 0 to *most* or a little above."""
     step = next(
         step
         for power in range(12)
@@ -77,7 +77,7 @@ def _time_axis(start: float, end: float) -> str:
 
 
 def _end_labels(settled: int, verified: int, scale: list[int]) -> str:
-    """Write the last value and the name of each line beside its end, without overlap."""
+    """Label the end of each line with its last value and name, without overlap."""
     upper = _y(settled, scale)
     lower = max(_y(verified, scale), upper + 32)
     if lower > _FLOOR:
@@ -93,9 +93,9 @@ def _end_labels(settled: int, verified: int, scale: list[int]) -> str:
 
 
 def wait_chart(waits: list[int]) -> str:
-    """Draw how many codes took how long, in the buckets of `WAITS`."""
+    """Draw a histogram of the time from call to verification, in the buckets of `WAITS`."""
     if not any(waits):
-        return '<p class="muted">No number was verified by a code yet.</p>'
+        return '<p class="muted">No code has been verified yet.</p>'
     used = [i for i, n in enumerate(waits) if n]
     shown = range(max(0, used[0] - 1), used[-1] + 1)
     scale = _scale(max(waits))
@@ -112,14 +112,14 @@ def wait_chart(waits: list[int]) -> str:
             bars.append(_label(middle, top - 5, _short(waits[i]), kind="end"))
         bars.append(_label(middle, _FLOOR + 18, WAITS[i][1]))
     caption = (
-        f"Half took {_at_most(waits, 0.5)}, nine of ten {_at_most(waits, 0.9)}. "
-        "Each bar: longer than the one before it, up to its own time."
+        f"Half took {_at_most(waits, 0.5)}, 90 % {_at_most(waits, 0.9)}. "
+        "Each bar covers the times above the previous bar's, up to its own."
     )
     return _figure(caption, caption, _grid(scale, 10), *bars)
 
 
 def _at_most(waits: list[int], share: float) -> str:
-    """Return in words how long *share* of the codes took at most."""
+    """Return in words the time within which *share* of the codes were verified."""
     counted = 0
     for n, (most, label) in zip(waits, WAITS, strict=True):
         counted += n

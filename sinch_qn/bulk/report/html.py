@@ -1,4 +1,4 @@
-"""A run's report as one self-contained HTML page: no script, font or image from elsewhere."""
+"""A run's report as a self-contained HTML page: it loads and runs nothing."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from sinch_qn.bulk.states import ChallengeState, Entry
 _MAX_LISTED_BATCHES = 1000
 
 _MEANINGS = {
-    ChallengeState.VERIFIED: ("done", "ownership is proved"),
-    ChallengeState.SKIPPED: ("before", "was verified before this run"),
-    ChallengeState.PENDING: ("open", "to be rung when its turn comes"),
-    ChallengeState.CALLING: ("open", "is being called"),
-    ChallengeState.AWAITING_CODE: ("open", "it rang; its code is awaited"),
-    ChallengeState.VERIFYING: ("open", "its code is being checked"),
-    ChallengeState.EXPIRED: ("ask", "no code came in time"),
-    ChallengeState.UNKNOWN: ("ask", "the call's answer was lost"),
-    ChallengeState.FAILED: ("bad", "cannot be rung, or its codes were wrong"),
+    ChallengeState.VERIFIED: ("done", "ownership proved"),
+    ChallengeState.SKIPPED: ("before", "verified before this run"),
+    ChallengeState.PENDING: ("open", "waiting to be called"),
+    ChallengeState.CALLING: ("open", "being called"),
+    ChallengeState.AWAITING_CODE: ("open", "called; waiting for the code"),
+    ChallengeState.VERIFYING: ("open", "code being checked"),
+    ChallengeState.EXPIRED: ("warn", "no code came in time"),
+    ChallengeState.UNKNOWN: ("warn", "call outcome unknown; the phone may have rung"),
+    ChallengeState.FAILED: ("bad", "cannot be called, or its codes were wrong"),
     ChallengeState.BLOCKED: ("bad", "Sinch takes no more codes for it"),
     ChallengeState.INVALID: ("none", "not a number that can be qualified"),
 }
-"""Each state's colour and meaning, in the order in which the page shows them."""
+"""Colour class and meaning of each state, in the order of the page."""
 
 
 def write_html(
@@ -46,10 +46,10 @@ def write_html(
     about: str | None = None,
     now: float | None = None,
 ) -> None:
-    """Write one self-contained page: no script, no font, no image from anywhere.
+    """Write a self-contained page with counts, charts, batches and what needs attention.
 
-    Counts, curves, text-enabling *batches*, and who has to do what next. *about* is a line under
-    the title, such as the project; *now* the wall-clock time to be shown as its date.
+    *about* is a line under the title, such as the project. *now* is the date shown, in wall-clock
+    seconds since the epoch; the default is the current time.
     """
     summary = Summary.of(rows)
     written_at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
@@ -60,25 +60,25 @@ def write_html(
         about=_text(about) + " · " if about else "",
         now=f"{written_at:%d %B %Y, %H:%M UTC}",
         tiles=_tiles(summary, batches),
-        outcomes=_outcomes(summary),
-        curve=timeline_chart(summary.timeline.curve()),
+        states=_states(summary),
+        timeline=timeline_chart(summary.timeline.curve()),
         waits=wait_chart(summary.waits),
         batches=_batches(batches, summary),
-        people=_people(summary),
+        attention=_attention(summary),
     )
     with atomic_file(path) as file:
         file.write(page)
 
 
 def _escaped(value: object) -> str:
-    """Return *value* fit for HTML: what people and servers wrote is text and nothing else."""
+    """Escape *value* for HTML, and replace its unprintable characters."""
     return escape(
         "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
     )
 
 
 def _text(value: object) -> str:
-    """Return *value* fit for HTML, and without effect on the text around it."""
+    """Escape *value* for HTML, and isolate its text direction."""
     return f"<bdi>{_escaped(value)}</bdi>"
 
 
@@ -88,7 +88,7 @@ def _cell(value: object, kind: str = "") -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    """Return a percentage that says 0 or 100 only where that is so."""
+    """Return a percentage, rounded down; only exact shares are shown as 0 or 100 %."""
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 0.1:
         return "under 0.1 %"
@@ -98,17 +98,19 @@ def _share(part: int, whole: int) -> str:
 def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
     states, whole = summary.states, summary.states.total()
     verified = states[ChallengeState.VERIFIED] + states[ChallengeState.SKIPPED]
-    going_on = sum(states[state] for state in ChallengeState if not state.settled)
-    alone = sum(what_to_do_about(batch) is not None for batch in batches)
+    in_progress = sum(states[state] for state in ChallengeState if not state.settled)
+    batches_advised = sum(what_to_do_about(batch) is not None for batch in batches)
     tiles = [
-        ("", "Numbers", whole, f"{states[ChallengeState.INVALID]:,} of them invalid"),
+        ("", "Numbers", whole, f"{states[ChallengeState.INVALID]:,} invalid"),
         ("done", "Verified", verified, f"{_share(verified, whole)} of all"),
-        ("open", "Going on", going_on, "nothing to be done yet" if going_on else "all settled"),
+        ("open", "In progress", in_progress, "not settled yet" if in_progress else "all settled"),
         (
-            "ask" if summary.advised or alone else "none",
-            "For a person",
+            "warn" if summary.advised or batches_advised else "none",
+            "Needs attention",
             summary.advised.total(),
-            f"and {alone:,} of the orders" if alone else "what to do is listed below",
+            f"and {batches_advised:,} of the orders"
+            if batches_advised
+            else "see below for what to do",
         ),
     ]
     return "".join(
@@ -117,7 +119,7 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
     )
 
 
-def _outcomes(summary: Summary) -> str:
+def _states(summary: Summary) -> str:
     whole, most = summary.states.total(), max(summary.states.values(), default=1)
     rows, strip = [], []
     for state, (kind, meaning) in _MEANINGS.items():
@@ -144,9 +146,9 @@ def _batches(batches: Sequence[Batch], summary: Summary) -> str:
     shown.sort(key=lambda batch: what_to_do_about(batch) is None)
     rows = []
     for batch in shown[:_MAX_LISTED_BATCHES]:
-        kind = {BatchState.ORDERED: "done", BatchState.REJECTED: "bad"}.get(batch.state, "ask")
+        kind = {BatchState.ORDERED: "done", BatchState.REJECTED: "bad"}.get(batch.state, "warn")
         seen = " · ".join(
-            f"{n:,} {_escaped((state_name(state) or '?').replace('_', ' ').lower())}"
+            f"{n:,} {_escaped((state_name(state) or 'not checked yet').replace('_', ' ').lower())}"
             for state, n in summary.hosting.get(batch.id, Counter()).most_common()
         )
         order = _text(batch.order_id) if batch.order_id else ""
@@ -165,14 +167,14 @@ def _batches(batches: Sequence[Batch], summary: Summary) -> str:
         '<section class="long"><h2>Text-enabling</h2>'
         '<div class="wide"><table class="list"><thead><tr>'
         '<th class="num">Batch</th><th>Region</th><th class="num">Numbers</th><th>State</th>'
-        "<th>Sent (UTC)</th><th>Seen at Sinch</th><th>Order, or why not and what to do</th>"
+        "<th>Sent (UTC)</th><th>State at Sinch</th><th>Order, note and what to do</th>"
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{left_out}</section>"
     )
 
 
-def _people(summary: Summary) -> str:
+def _attention(summary: Summary) -> str:
     if not summary.advised:
-        return '<p class="muted">Nothing: every number is done, or goes on by itself.</p>'
+        return '<p class="muted">No number needs attention.</p>'
     parts = []
     if (left_out := summary.advised.total() - MAX_LISTED) > 0:
         parts.append(
@@ -181,21 +183,21 @@ def _people(summary: Summary) -> str:
         )
     for advice, n in summary.advised.most_common():
         heading = _text(advice)
-        rows = [_person(entry) for entry in summary.listed.get(advice, ())]
+        rows = [_entry_row(entry) for entry in summary.listed.get(advice, ())]
         parts.append(f'<h3>{heading} <span class="count">{n:,}</span></h3>')
         if rows:
             parts.append(
                 '<div class="wide"><table class="list"><thead><tr><th>Number</th><th>Ref</th>'
-                '<th class="num">Line</th><th>State</th><th>Why</th></tr></thead>'
+                '<th class="num">Line</th><th>State</th><th>Note</th></tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table></div>"
             )
     return "".join(parts)
 
 
-def _person(entry: Entry) -> str:
+def _entry_row(entry: Entry) -> str:
     kind, _ = _MEANINGS[entry.state]
     if entry.state in (ChallengeState.VERIFIED, ChallengeState.SKIPPED):
-        kind = "ask"
+        kind = "warn"
     return (
         f"<tr>{_cell(entry.number, 'code')}{_cell(entry.ref)}{_cell(entry.line, 'num')}"
         f'<td><b class="chip {kind}">{entry.state.value.replace("_", " ")}</b></td>'

@@ -1,7 +1,7 @@
 """Results of a run for programs: CSV and JSON lines.
 
-Files are replaced atomically and are readable by their owner only. Phone numbers are not masked, as
-the file is the operator's own; codes are never in it.
+Files are replaced atomically and are readable by their owner only. They contain unmasked phone
+numbers, and never a code.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sinch_qn.bulk.states import Entry
 from sinch_qn.models import GlobalProcessState
 
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.]*$)")
-"""Text that a spreadsheet evaluates; a phone number or a chat id such as -100123 is none."""
+"""Text that a spreadsheet evaluates, unlike a phone number or a chat id such as -100123."""
 
 
 def entry_record(entry: Entry) -> dict[str, str | int | None]:
-    """Return *entry* as CSV and JSON have it; times are UTC."""
+    """Return *entry* as written to CSV and JSON; times are UTC."""
     return {
         "number": entry.number,
         "ref": entry.ref,
@@ -45,7 +45,7 @@ def entry_record(entry: Entry) -> dict[str, str | int | None]:
 
 
 def batch_record(batch: Batch) -> dict[str, str | int | None]:
-    """Return a text-enabling *batch* as JSON has it."""
+    """Return a text-enabling *batch* as written to JSON."""
     return {
         "batch": batch.id,
         "state": batch.state.value,
@@ -59,27 +59,27 @@ def batch_record(batch: Batch) -> dict[str, str | int | None]:
 
 
 def state_name(state: GlobalProcessState | None) -> str | None:
-    """Return *state* without its prefix; one that this library does not know has it as well."""
+    """Return *state* without the prefix that all values share, also if it is an unknown one."""
     return None if state is None else state.value.removeprefix("GLOBAL_PROCESS_STATE_")
 
 
 def write_csv(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write a line for each of *rows*; a `'` goes before text that a spreadsheet evaluates."""
+    """Write a CSV line for each of *rows*; a leading `'` disarms formulas."""
     with atomic_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(entry_record(Entry(number="")))
         for entry in rows:
-            writer.writerow([_as_text(value) for value in entry_record(entry).values()])
+            writer.writerow([_disarm(value) for value in entry_record(entry).values()])
 
 
 def write_json_lines(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write a JSON object and a line end for each of *rows*."""
+    """Write a JSON object on its own line for each of *rows*."""
     with atomic_file(path) as file:
         for entry in rows:
             file.write(json.dumps(entry_record(entry)) + "\n")
 
 
-def _as_text(value: str | int | None) -> str | int | None:
+def _disarm(value: str | int | None) -> str | int | None:
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
@@ -93,7 +93,7 @@ def _time(seconds: float | None) -> str | None:
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """Open a file, mode 0600, that replaces *path* once it is complete and on disk."""
     target = Path(path)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # 0600
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     written = Path(name)
     try:
         with open(  # noqa: PTH123 - a descriptor

@@ -1,4 +1,4 @@
-"""Counts and a timeline of a run, from one pass over its rows and in bounded memory."""
+"""Counts and a timeline of a run, from one pass over its rows, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
 
 MAX_LISTED = 5000
-"""Numbers kept for the lists of what needs attention; CSV and JSON have all."""
+"""Entries kept to be listed as needing attention; CSV and JSON have all."""
 
 WAITS = (
     *((15, "15 s"), (30, "30 s"), (60, "1 min"), (120, "2 min"), (300, "5 min"), (600, "10 min")),
@@ -27,7 +27,7 @@ _MAX_BUCKETS = 1000
 
 @attrs.define
 class Timeline:
-    """Numbers settled and verified over time; the buckets widen as the run lasts longer."""
+    """Numbers settled and verified over time; buckets widen as the run lasts longer."""
 
     width: float = 1.0
     """Seconds in a bucket."""
@@ -36,34 +36,34 @@ class Timeline:
     def add(self, at: float, *, verified: bool) -> None:
         """Count a number that settled *at*."""
         bucket = int(at // self.width)
-        settled, good = self._buckets.get(bucket, (0, 0))
-        self._buckets[bucket] = settled + 1, good + verified
+        settled, verified_before = self._buckets.get(bucket, (0, 0))
+        self._buckets[bucket] = settled + 1, verified_before + verified
         while len(self._buckets) > _MAX_BUCKETS:
             self._widen_buckets()
 
     def _widen_buckets(self) -> None:
         self.width *= 2
         finer, self._buckets = self._buckets, {}
-        for bucket, (settled, good) in finer.items():
-            old_settled, old_good = self._buckets.get(bucket // 2, (0, 0))
-            self._buckets[bucket // 2] = old_settled + settled, old_good + good
+        for bucket, (settled, verified) in finer.items():
+            old_settled, old_verified = self._buckets.get(bucket // 2, (0, 0))
+            self._buckets[bucket // 2] = old_settled + settled, old_verified + verified
 
     def curve(self) -> list[tuple[float, int, int]]:
-        """Return (time, settled until then, verified until then); the first point has 0 of both."""
+        """Return points of (time, settled by then, verified by then), starting at zero."""
         points: list[tuple[float, int, int]] = []
-        settled = good = 0
+        settled = verified = 0
         for bucket in sorted(self._buckets):
             if not points:
                 points.append((bucket * self.width, 0, 0))
-            more_settled, more_good = self._buckets[bucket]
-            settled, good = settled + more_settled, good + more_good
-            points.append(((bucket + 1) * self.width, settled, good))
+            more_settled, more_verified = self._buckets[bucket]
+            settled, verified = settled + more_settled, verified + more_verified
+            points.append(((bucket + 1) * self.width, settled, verified))
         return points
 
 
 @attrs.define
 class Summary:
-    """What a report shows of the rows; its size does not depend on their number."""
+    """Counts of a run's rows; its size does not depend on their number."""
 
     states: Counter[ChallengeState] = attrs.field(factory=Counter)
     hosting: dict[int, Counter[SinchState | None]] = attrs.field(factory=dict)
@@ -74,7 +74,7 @@ class Summary:
     advised: Counter[str] = attrs.field(factory=Counter)
     """Numbers by advice."""
     listed: dict[str, list[Entry]] = attrs.field(factory=dict)
-    """The first `MAX_LISTED` of those numbers."""
+    """The first `MAX_LISTED` entries with advice, by advice."""
 
     @classmethod
     def of(cls, rows: Iterable[Entry]) -> Summary:
@@ -95,7 +95,7 @@ class Summary:
                 self.waits[next(i for i, (most, _) in enumerate(WAITS) if took <= most)] += 1
         if entry.batch is not None:
             self.hosting.setdefault(entry.batch, Counter())[entry.remote] += 1
-        if advice := what_to_do(entry, where="the line shown"):
+        if advice := what_to_do(entry, where="the lines shown"):
             if self.advised.total() < MAX_LISTED:
                 self.listed.setdefault(advice, []).append(entry)
             self.advised[advice] += 1

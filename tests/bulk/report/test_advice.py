@@ -1,4 +1,4 @@
-"""Advice: every number and batch that waits for a person says what to do, and no other does."""
+"""Advice: each number and batch that needs attention has it, and no other."""
 
 from __future__ import annotations
 
@@ -28,39 +28,42 @@ G = GlobalProcessState
     ("row", "advice"),
     [
         (entry(S.INVALID, line=7), "Correct line 7 of the input"),
-        (entry(S.INVALID), "Correct it"),
-        (entry(S.UNKNOWN), "Ask whether the phone rang. If it did, type the code; if not, recall"),
-        (entry(S.EXPIRED), "a late one is still tried"),
+        (entry(S.INVALID), "Correct it in the input, then run again."),
+        (
+            entry(S.UNKNOWN),
+            "Ask whether the phone rang. If it did, submit the code; if not, recall",
+        ),
+        (entry(S.EXPIRED), "a late one is still accepted"),
         (entry(S.BLOCKED), "orders@sinch.com"),
         (entry(S.FAILED, remote=G.NOT_ELIGIBLE, note="not eligible"), "cannot host it"),
         (entry(S.FAILED, note=outcomes.UNKNOWN_TO_SINCH), "Add it to the project"),
         (entry(S.FAILED, codes_used=3, note="the code was wrong"), "recall for a new one"),
-        (entry(S.FAILED, note="refused: HTTP 400"), "Read the reason"),
-        (entry(S.AWAITING_CODE, note=outcomes.ASK_AGAIN), "code once more"),
+        (entry(S.FAILED, note="refused: HTTP 400"), "Fix the cause in the note"),
+        (entry(S.AWAITING_CODE, note=outcomes.ASK_AGAIN), "code again"),
         (entry(S.PENDING, added=True), "Email its invoices to orders@sinch.com"),
         (entry(S.VERIFIED, remote=G.HOSTING_FAILED), "Hosting failed"),
-        (entry(S.SKIPPED, remote=G.UNSPECIFIED), "no longer knows it"),
+        (entry(S.SKIPPED, remote=G.UNSPECIFIED), "No longer in the project"),
     ],
 )
-def test_whoever_is_needed_is_told_what_to_do(row: Entry, advice: str) -> None:
-    """Each number that waits for a person says what that person has to do next."""
+def test_an_entry_that_needs_attention_has_advice(row: Entry, advice: str) -> None:
+    """Each entry that needs attention has the advice for its state and note."""
     assert advice in (what_to_do(row) or "")
 
 
 @pytest.mark.parametrize("state", [s for s in S if not s.settled] + [S.VERIFIED, S.SKIPPED])
-def test_nobody_is_bothered_for_nothing(state: ChallengeState) -> None:
-    """What is done, or goes on by itself, needs nobody."""
+def test_other_entries_have_no_advice(state: ChallengeState) -> None:
+    """An entry that is in progress or successful has no advice."""
     assert what_to_do(entry(state)) is None
 
 
 def test_every_failure_has_advice() -> None:
-    """No number settles without success and without advice."""
+    """Each entry that settles without success has advice."""
     for state in set(S) - {S.VERIFIED, S.SKIPPED}:
         assert what_to_do(entry(state)) or not state.settled
 
 
 def test_advice_about_batches() -> None:
-    """A person sees to the batches that are UNKNOWN or REJECTED, and to no others."""
+    """UNKNOWN and REJECTED batches have advice, and no others."""
     needs = {state for state in BatchState if what_to_do_about(batch(state))}
     assert needs == {BatchState.UNKNOWN, BatchState.REJECTED}
 
@@ -71,7 +74,7 @@ def counts_of(*states: ChallengeState) -> dict[ChallengeState, int]:
 
 
 def text_enable_report(**fields: Any) -> TextEnableReport:
-    """Return a report in which each number is hosted, but for *fields*."""
+    """Return a report on two hosted numbers, with *fields* replaced."""
     batches = dict.fromkeys(BatchState, 0) | {BatchState.ORDERED: 1}
     usual: dict[str, Any] = {"batches": batches, "hosting": {G.HOSTING_DONE: 2}, "stopped": None}
     usual |= {"orders": ["order"], "left": 0, "toll_free_left": 0}
@@ -80,7 +83,7 @@ def text_enable_report(**fields: Any) -> TextEnableReport:
 
 @pytest.mark.parametrize("state", S)
 def test_a_number_settled_without_success_needs_attention(state: ChallengeState) -> None:
-    """A number needs attention once it is settled, unless it is verified."""
+    """A settled number needs attention unless it is verified."""
     expected = state.settled and state not in {S.VERIFIED, S.SKIPPED}
     assert needs_attention(counts_of(S.VERIFIED, state)) is expected
 
@@ -99,13 +102,13 @@ def test_a_number_settled_without_success_needs_attention(state: ChallengeState)
     ],
 )
 def test_an_order_that_failed_needs_attention(fields: dict[str, Any], *, expected: bool) -> None:
-    """Attention goes to failed or unknown orders, failed hosting, and numbers without an order."""
+    """Rejected or unknown batches, failed hosting and numbers without an order need attention."""
     counts = counts_of(S.VERIFIED)
     assert needs_attention(counts, text_enable_report(**fields)) is expected
 
 
 def test_entries_needing_attention_are_those_with_advice() -> None:
-    """Entries with advice come in the order of the rows, but for one that only may be helped."""
+    """Entries with advice are yielded in the order of the rows, except PENDING ones."""
     rows = [
         *(entry(S.EXPIRED, line=1), entry(S.VERIFIED, line=2), entry(S.PENDING, added=True)),
         *(entry(S.AWAITING_CODE), entry(S.AWAITING_CODE, line=3, note=outcomes.ASK_AGAIN)),
@@ -123,10 +126,10 @@ def test_entries_needing_attention_are_those_with_advice() -> None:
         *((S.AWAITING_CODE, [], True), (S.UNKNOWN, [], True), (S.VERIFIED, [batch()], True)),
     ],
 )
-def test_no_row_is_read_in_vain(
+def test_rows_are_read_only_if_needed(
     state: ChallengeState, batches: list[Batch], *, is_read: bool
 ) -> None:
-    """No row is read if counts and batches show that none needs attention."""
+    """No row is read if counts and batches rule out that one needs attention."""
     rows = iter([entry(state)])
     list(entries_needing_attention(rows, counts_of(state), batches))
     assert (next(rows, None) is None) is is_read

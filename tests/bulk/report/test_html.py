@@ -1,4 +1,4 @@
-"""The page: self-contained, exact, bounded in memory, and text in it is only ever text."""
+"""The HTML page: self-contained, exact, bounded in memory, and all text in it is escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOID = {"meta", "line", "rect"}
 
 
 class Page(HTMLParser):
-    """Checks that tags are balanced, and collects what is in them."""
+    """Checks that tags are balanced, and collects tags, attributes and text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ def page_of(path: Path, rows: list[Entry], *batches: Batch, **options: Any) -> P
     return Page((path / "report.html").read_text("utf-8"))
 
 
-def test_the_page_needs_nothing_from_anywhere(tmp_path: Path) -> None:
-    """The page is one file: no script, no address, nothing loaded; light, dark and printable."""
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
+    """The page loads and runs nothing, has a dark scheme and can be printed."""
     rows = [entry(batch=1), entry(S.UNKNOWN), entry(S.PENDING)]
     page = page_of(tmp_path, rows, batch())
     assert not page.tags & {"script", "link", "img", "iframe", "object", "embed", "form"}
@@ -73,8 +73,8 @@ def test_the_page_needs_nothing_from_anywhere(tmp_path: Path) -> None:
     assert "@media print" in page.source
 
 
-def test_what_people_wrote_is_only_text(tmp_path: Path) -> None:
-    """Refs, notes, titles and the server's words are escaped, wherever they are shown."""
+def test_text_is_escaped(tmp_path: Path) -> None:
+    """Refs, notes, titles and text from the server are escaped wherever they are shown."""
     rows = [
         entry(S.UNKNOWN, ref=EVIL, note=EVIL, number=EVIL),
         entry(batch=1, remote=G("GLOBAL_PROCESS_STATE_<SCRIPT>")),
@@ -92,7 +92,7 @@ def test_what_people_wrote_is_only_text(tmp_path: Path) -> None:
 
 
 def test_the_page_counts_exactly(tmp_path: Path) -> None:
-    """Every state has its count and share; all but nothing is never rounded to all or nothing."""
+    """Each state has its count and share; only exact shares are shown as 0 or 100 %."""
     rows = [entry()] * 1999 + [entry(S.UNKNOWN)]
     page = page_of(tmp_path, rows)
     assert re.search(r"verified.*?>1,999<.*?>99\.9 %<", page.source)
@@ -100,22 +100,22 @@ def test_the_page_counts_exactly(tmp_path: Path) -> None:
     assert ">100 %<" in page_of(tmp_path, [entry()]).source
 
 
-def test_what_needs_a_person_is_grouped(tmp_path: Path) -> None:
-    """Numbers that need a person stand under what is to be done, unmasked, with ref and line."""
+def test_numbers_that_need_attention_are_grouped(tmp_path: Path) -> None:
+    """Numbers that need attention are listed by advice, unmasked, with ref and line."""
     rows = [
         entry(S.INVALID, number="1.2E+10", line=41, note="digits were lost"),
         entry(S.INVALID, number="12", line=42),
         entry(S.EXPIRED, ref="chat 7"),
     ]
     page = page_of(tmp_path, rows)
-    assert page.text.count("Correct the line shown of the input") == 1
+    assert page.text.count("Correct the lines shown, then run again.") == 1
     for shown in ("1.2E+10", "41", "42", "digits were lost", "chat 7", NUMBER):
         assert shown in page.text
-    assert "Nothing: every number is done" in page_of(tmp_path, [entry()]).text
+    assert "No number needs attention" in page_of(tmp_path, [entry()]).text
 
 
-def test_batches_that_need_a_person_come_first(tmp_path: Path) -> None:
-    """Orders are listed with what was seen of their numbers, those that need a person first."""
+def test_batches_that_need_attention_come_first(tmp_path: Path) -> None:
+    """Batches are listed with the states of their numbers, those that need attention first."""
     rows = [entry(batch=1, remote=G.HOSTING_DONE), entry(batch=1, remote=G.HOSTING_FAILED)]
     orders = [
         batch(order_id="order-1"),
@@ -146,7 +146,7 @@ def test_batches_that_need_a_person_come_first(tmp_path: Path) -> None:
     ids=["empty", "waiting", "one", "invalid", "apart", "clock", "weeks"],
 )
 def test_any_run_can_be_drawn(tmp_path: Path, rows: list[Entry]) -> None:
-    """A run that is empty, instant, weeks long or has a clock that jumped has its page."""
+    """A run that is empty, instant, weeks long or whose clock jumped can be drawn."""
     page = page_of(tmp_path, rows)
     assert not re.search(r"nan|inf[^o]", "".join(v or "" for k, v in page.attributes if k == "d"))
     settled = [row for row in rows if row.settled_at and row.state is not S.INVALID]
@@ -154,17 +154,17 @@ def test_any_run_can_be_drawn(tmp_path: Path, rows: list[Entry]) -> None:
 
 
 def test_how_long_codes_took(tmp_path: Path) -> None:
-    """The page gives the median and the ninth decile of the time from call to verified."""
+    """The page gives the median and the 90th percentile of the time to verification."""
     rows = [entry(settled_at=T + 20)] * 6 + [entry(settled_at=T + 400)] * 3
     rows += [entry(settled_at=T + 90_000)]
     text = page_of(tmp_path, rows).text
-    assert "Half took at most 30 s, nine of ten at most 10 min." in text
+    assert "Half took at most 30 s, 90 % at most 10 min." in text
     late = page_of(tmp_path, [entry(settled_at=T + 90_000)]).text
-    assert "nine of ten up to more than 1 day" in late
+    assert "90 % up to more than 1 day" in late
 
 
 def test_rows_are_not_kept(tmp_path: Path) -> None:
-    """Of very many rows only the list of people is held, up to its limit, and the page says so."""
+    """Only the listed rows are kept in memory, and the page says how many are not listed."""
     alive: list[weakref.ref[Entry]] = []
 
     def rows() -> Iterator[Entry]:
@@ -177,4 +177,4 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
     write_html(rows(), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "The first 5,000 numbers are listed; 7,500 more" in page
-    assert page.count("still tried") == 1
+    assert page.count("still accepted") == 1

@@ -1,4 +1,4 @@
-"""Records: exact, whole or absent, and text in them is only ever text."""
+"""Records: exact, written atomically, and their text is never evaluated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRITERS: list[Callable[..., None]] = [write_csv, write_json_lines, write_html]
 
 
 def test_csv_has_every_number(tmp_path: Path) -> None:
-    """CSV has a line for each number, as it is, with times in UTC and what to do."""
+    """CSV has an exact line for each number, with times in UTC and what to do."""
     rows = [
         entry(line=2, ref='a "quoted", ref\nof two lines', attempt=1, region="US", batch=3),
         entry(S.INVALID, number="1.2E+10", line=3, note="not a number", called_at=None),
@@ -58,8 +58,8 @@ def test_csv_has_every_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "\t=1"])
-def test_csv_runs_nothing(tmp_path: Path, text: str) -> None:
-    """Text that a spreadsheet would run is defused; phone numbers and chat ids are left alone."""
+def test_csv_formulas_are_disarmed(tmp_path: Path, text: str) -> None:
+    """Text that a spreadsheet evaluates is disarmed; phone numbers and chat ids are unchanged."""
     write_csv([entry(ref=text), entry(ref="-100200300")], tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         refs = [(row["number"], row["ref"]) for row in csv.DictReader(file)]
@@ -67,7 +67,7 @@ def test_csv_runs_nothing(tmp_path: Path, text: str) -> None:
 
 
 def test_json_lines_have_every_number(tmp_path: Path) -> None:
-    """JSON has an object a line, with the fields of the CSV and nulls for what is not there."""
+    """JSON lines have an object for each number, with the fields of the CSV, null if unset."""
     rows = [entry(ref=EVIL, remote=G.HOSTING_DONE), entry(S.UNKNOWN)]
     write_json_lines(rows, tmp_path / "report.jsonl")
     first, second = map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())
@@ -92,7 +92,7 @@ def test_a_batch_is_counted_not_listed() -> None:
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_files_are_whole_and_private(tmp_path: Path, write: Callable[..., None]) -> None:
-    """A report takes the old one's place only when it is complete, and only its owner reads it."""
+    """A report replaces the old one once it is complete, and only its owner can read it."""
     path = tmp_path / "report"
     path.write_text("old")
     path.chmod(0o644)
@@ -116,13 +116,13 @@ def test_files_are_whole_and_private(tmp_path: Path, write: Callable[..., None])
 
 @pytest.mark.parametrize("write", WRITERS)
 def test_any_text_can_be_written(tmp_path: Path, write: Callable[..., None]) -> None:
-    """Even text that is not Unicode ends up in a readable file."""
+    """Text that is not valid Unicode is written to a readable file."""
     write([entry(S.UNKNOWN, ref="\ud800 é", note=EVIL)], tmp_path / "report")
     assert (tmp_path / "report").read_text("utf-8")
 
 
 async def test_codes_are_in_no_report(tmp_path: Path) -> None:
-    """What was typed as a code is in no report, whether it was right or wrong."""
+    """No report contains a submitted code."""
     journal = MemoryJournal()
     await journal.add([Entry(number=NUMBER)])
     await journal.apply(

@@ -10,14 +10,14 @@ S = ChallengeState
 
 
 def test_only_verified_codes_have_a_wait() -> None:
-    """Each verified code is counted by its time from call to verified; others are not."""
+    """Only verified codes are counted, by the time from call to verification."""
     rows = [entry(settled_at=T + 20)] * 6 + [entry(settled_at=T + 400)] * 3
     rows += [entry(settled_at=T + 90_000), entry(S.FAILED, settled_at=T + 5)]
     assert Summary.of(rows).waits == [0, 6, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1]
 
 
-def test_a_timeline_grows_coarser_not_longer() -> None:
-    """However long the run, the curve has at most a thousand points, and loses no number."""
+def test_a_timeline_is_bounded() -> None:
+    """The timeline of a long run has at most a thousand points, and counts every number."""
     timeline = Timeline()
     for i in range(5000):
         timeline.add(T + 977.0 * i, verified=i % 2 == 0)
