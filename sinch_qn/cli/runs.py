@@ -248,6 +248,7 @@ def _show_end(settings: Settings, ended: Ended, *, bad_lines: int, is_demo: bool
     Lines that were bad in an earlier state of the file stay in the journal, but are no more to do.
     """
     from sinch_qn.bulk import ChallengeState  # noqa: PLC0415 - 300 ms, when it is needed
+    from sinch_qn.bulk.report import needs_attention  # noqa: PLC0415
     from sinch_qn.cli import standing  # noqa: PLC0415
 
     if settings.as_json:
@@ -267,7 +268,7 @@ def _show_end(settings: Settings, ended: Ended, *, bad_lines: int, is_demo: bool
         raise click.exceptions.Exit(Exit.INTERRUPTED)
     invalid = min(bad_lines, ended.counts[ChallengeState.INVALID])
     counts = {**ended.counts, ChallengeState.INVALID: invalid}
-    if standing.needs_a_person(counts, ended.enabled):
+    if needs_attention(counts, ended.enabled):
         if not is_demo:  # its journal is gone when it ends
             say(f"Some need a person: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)
