@@ -102,7 +102,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
             [
                 Change(
                     number=f"+1{2_000_000_000 + n}",
-                    event=Event.LEARNT,
+                    event=Event.LOOKED_UP,
                     at=time.time(),
                     remote=GlobalProcessState.ELIGIBLE,
                 )
@@ -116,7 +116,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
         await journal.counts()
         counts.append(time.perf_counter() - started)
         started = time.perf_counter()
-        await journal.due(Todo.RING, time.time(), 200)
+        await journal.due(Todo.CALL, time.time(), 200)
         picks.append(time.perf_counter() - started)
     peak = peak_mb()
     size = sum(file.stat().st_size for file in folder.glob("million.db*")) / 2**20

@@ -48,24 +48,26 @@ def learnt(number: str, answer: QualifiedNumber, at: float, *, recheck: float) -
         region=answer.region_code,
     )
     if state in DONE_BEFORE:
-        return change(event=Event.NOTHING_TO_DO, note=why_not_hosted(answer))
+        return change(event=Event.ALREADY_VERIFIED, note=why_not_hosted(answer))
     if state is GlobalProcessState.NOT_ELIGIBLE:
-        return change(event=Event.CANNOT, note="not eligible")
+        return change(event=Event.NOT_CALLABLE, note="not eligible")
     if state is GlobalProcessState.VERIFICATION_BLOCKED:
         return change(event=Event.BLOCKED, note="blocked by Sinch")
     if state in RINGABLE:
-        return change(event=Event.LEARNT)
+        return change(event=Event.LOOKED_UP)
     note = "its eligibility is being checked"
     if state is not GlobalProcessState.ELIGIBLE_CHECK_PENDING:
         note = f"its state is {state}, which cannot be rung"
-    return change(event=Event.LEARNT, due=recheck, note=note)
+    return change(event=Event.LOOKED_UP, due=recheck, note=note)
 
 
 def not_found(entry: Entry, at: float) -> Change:
     """Return what a 404 to a look-up means."""
     note = "it was added, but Sinch does not know it" if entry.added else UNKNOWN_TO_SINCH
     pending = ChallengeState.PENDING
-    return Change(number=entry.number, event=Event.CANNOT, at=at, from_state=pending, note=note)
+    return Change(
+        number=entry.number, event=Event.NOT_CALLABLE, at=at, from_state=pending, note=note
+    )
 
 
 def after_call(  # noqa: PLR0911 - a table
@@ -81,14 +83,14 @@ def after_call(  # noqa: PLR0911 - a table
         if state is GlobalProcessState.VERIFICATION_BLOCKED:
             return change(event=Event.BLOCKED, note="blocked when called")
         if state is GlobalProcessState.NOT_ELIGIBLE:
-            return change(event=Event.CANNOT, note="not eligible")
+            return change(event=Event.NOT_CALLABLE, note="not eligible")
         return change(event=Event.CALLED, window=window)
     if result.outcome is Outcome.UNKNOWN:
-        return change(event=Event.LOST, window=window, note=f"{LOST} ({result})")
+        return change(event=Event.CALL_UNKNOWN, window=window, note=f"{LOST} ({result})")
     if result.outcome is Outcome.NOT_SENT or isinstance(result, RateLimitError) or is_fatal(result):
-        return change(event=Event.NOT_CALLED, due=again, note=str(result))
+        return change(event=Event.CALL_NOT_SENT, due=again, note=str(result))
     note = UNKNOWN_TO_SINCH if isinstance(result, NotFoundError) else f"refused: {result}"
-    return change(event=Event.CANNOT, note=note)
+    return change(event=Event.NOT_CALLABLE, note=note)
 
 
 def after_verify(
@@ -101,15 +103,15 @@ def after_verify(
             return verdict
         change = partial(change, remote=result.global_process_state)
         if result.global_process_state is GlobalProcessState.VERIFICATION_FAILED:
-            return change(event=Event.WRONG, max_codes=max_codes, note="the code was wrong")
+            return change(event=Event.CODE_REJECTED, max_codes=max_codes, note="the code was wrong")
         note = "the answer does not say whether the code was right"
-        return change(event=Event.UNSURE, due=again, note=note)
+        return change(event=Event.VERIFY_UNKNOWN, due=again, note=note)
     if result.outcome is Outcome.UNKNOWN:
-        return change(event=Event.UNSURE, note=f"the answer was lost ({result})")
+        return change(event=Event.VERIFY_UNKNOWN, note=f"the answer was lost ({result})")
     if result.outcome is Outcome.NOT_SENT or isinstance(result, RateLimitError) or is_fatal(result):
-        return change(event=Event.NOT_VERIFIED, due=again, note=str(result))
+        return change(event=Event.CODE_NOT_SENT, due=again, note=str(result))
     return change(
-        event=Event.WRONG,
+        event=Event.CODE_REJECTED,
         max_codes=max_codes,
         note=f"the code was refused: {result}",
     )
@@ -121,18 +123,18 @@ def after_look(
     """Return what a look at a number says whose code's answer was lost."""
     change = partial(Change, number=entry.number, at=at, attempt=entry.attempt)
     if isinstance(result, NotFoundError):
-        return change(event=Event.ASK, note=UNKNOWN_TO_SINCH)
+        return change(event=Event.REQUEST_CODE, note=UNKNOWN_TO_SINCH)
     if not isinstance(result, QualifiedNumber):
-        return change(event=Event.UNSURE, due=again, note=f"cannot be looked up: {result}")
+        return change(event=Event.VERIFY_UNKNOWN, due=again, note=f"cannot be looked up: {result}")
     if verdict := _verdict(change, result):
         return verdict
     failed = GlobalProcessState.VERIFICATION_FAILED
     change = partial(change, remote=result.global_process_state)
     if result.global_process_state is failed and entry.remote is not failed:
-        return change(event=Event.WRONG, max_codes=max_codes, note="the code was wrong")
+        return change(event=Event.CODE_REJECTED, max_codes=max_codes, note="the code was wrong")
     if entry.tries < 2:
-        return change(event=Event.AGAIN, note="its code is handed in once more")
-    return change(event=Event.ASK, note=ASK_AGAIN)
+        return change(event=Event.RETRY_CODE, note="its code is handed in once more")
+    return change(event=Event.REQUEST_CODE, note=ASK_AGAIN)
 
 
 def _verdict(change: Callable[..., Change], answer: QualifiedNumber) -> Change | None:

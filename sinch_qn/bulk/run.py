@@ -229,7 +229,7 @@ class VoiceChallengeRun:
             if len(good) + len(bad) >= _CHUNK:
                 await accept()
         await accept()
-        self._scheduler.look_again(Todo.LEARN)
+        self._scheduler.look_again(Todo.LOOK_UP)
         return AddReport(added=added, already=already, invalid=invalid, invalid_count=refused)
 
     async def submit_code(self, phone_number: str, code: str) -> Submission:
@@ -256,7 +256,7 @@ class VoiceChallengeRun:
         self._check_alive()
         entry = await recall(self._journal, phone_number, at=self._wall())
         self._publish(Event.RECALL, entry)
-        self._scheduler.look_again(Todo.LEARN)
+        self._scheduler.look_again(Todo.LOOK_UP)
         return entry
 
     async def result(self, phone_number: str) -> Entry | None:
@@ -327,7 +327,9 @@ class VoiceChallengeRun:
         changes = [
             Change(
                 number=entry.number,
-                event=Event.LOST if entry.state is ChallengeState.CALLING else Event.UNSURE,
+                event=Event.CALL_UNKNOWN
+                if entry.state is ChallengeState.CALLING
+                else Event.VERIFY_UNKNOWN,
                 at=now,
                 window=self._workers.code_timeout,
                 note=outcomes.LOST if entry.state is ChallengeState.CALLING else None,

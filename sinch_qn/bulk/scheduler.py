@@ -82,9 +82,9 @@ class Scheduler:
         started = await self._start_adding(group)
         for todo, work in (
             (Todo.VERIFY, self.workers.verify),
-            (Todo.LOOK, self.workers.look),
+            (Todo.RESOLVE, self.workers.look),
             (Todo.EXPIRE, self.workers.expire),
-            (Todo.LEARN, self.workers.learn),
+            (Todo.LOOK_UP, self.workers.learn),
         ):
             while len(self._tasks) < self.concurrency and (entry := await self._due(todo)):
                 self._start(group, partial(work, entry), entry.number)
@@ -96,7 +96,7 @@ class Scheduler:
         started = False
         clock = asyncio.get_running_loop().time
         while len(self._tasks) < self.concurrency and self.workers.pacing.wait(clock()) == 0:
-            entry = await self._due(Todo.RING)
+            entry = await self._due(Todo.CALL)
             if entry is None:
                 break
             closed = self.hours.opens_in(entry.number, self.workers.wall()) if self.hours else 0
@@ -112,7 +112,7 @@ class Scheduler:
     async def _start_adding(self, group: asyncio.TaskGroup) -> bool:
         """Start adding what is missing, in as few requests as can be."""
         missing = self.workers.missing
-        learning = self._listing or self._buffers[Todo.LEARN] or self.workers.learning
+        learning = self._listing or self._buffers[Todo.LOOK_UP] or self.workers.learning
         if not missing or (len(missing) < _MAX_ADD and learning):
             return False
         batch = missing[:_MAX_ADD]
@@ -133,7 +133,7 @@ class Scheduler:
             self._listing = False
             clock = asyncio.get_running_loop().time()
             self._list_at = clock + self.workers.recheck
-            self.look_again(Todo.LEARN, Todo.RING)
+            self.look_again(Todo.LOOK_UP, Todo.CALL)
 
     def _start(
         self,
@@ -172,10 +172,10 @@ class Scheduler:
         buffer = self._buffers[todo]
         clock = asyncio.get_running_loop().time()
         if not buffer and clock >= self._look_at.get(todo, 0.0):
-            if todo is Todo.LEARN and self._listing:
+            if todo is Todo.LOOK_UP and self._listing:
                 return None
             # No more than can ring at once: a recall must not wait behind what is only buffered.
-            most = self.workers.pacing.max_ringing if todo is Todo.RING else _BUFFER
+            most = self.workers.pacing.max_ringing if todo is Todo.CALL else _BUFFER
             limit = min(_BUFFER, most) + len(self._busy)
             picked = await self.workers.journal.due(todo, self.workers.wall(), limit)
             buffer.extend(entry for entry in picked if entry.number not in self._busy)
@@ -195,7 +195,7 @@ class Scheduler:
         """Wait until something happens or is due; note whether all is settled."""
         self._wake.clear()
         timeout = _POLL
-        if self._buffers[Todo.RING]:
+        if self._buffers[Todo.CALL]:
             clock = asyncio.get_running_loop().time()
             timeout = min(timeout, self.workers.pacing.wait(clock) or timeout)
         if not (self._busy or self.workers.missing or self._listing):
@@ -212,11 +212,11 @@ class Scheduler:
     async def _should_list(self) -> bool:
         """Say whether so many numbers are to be looked up that listing may be cheaper."""
         clock = asyncio.get_running_loop().time()
-        if self._listing or clock < max(self._list_at, self._look_at.get(Todo.LEARN, 0.0)):
+        if self._listing or clock < max(self._list_at, self._look_at.get(Todo.LOOK_UP, 0.0)):
             return False
-        if self._buffers[Todo.LEARN]:
+        if self._buffers[Todo.LOOK_UP]:
             return False
-        due = await self.workers.journal.due(Todo.LEARN, self.workers.wall(), _LIST_FROM)
+        due = await self.workers.journal.due(Todo.LOOK_UP, self.workers.wall(), _LIST_FROM)
         return len(due) >= _LIST_FROM
 
 

@@ -67,44 +67,44 @@ _ACCEPT_CODE = {_S.CALLING, _S.AWAITING_CODE, _S.VERIFYING, _S.UNKNOWN, _S.EXPIR
 class Event(enum.Enum):
     """What can happen to a number."""
 
-    LEARNT = "learnt"  # Sinch was asked: it may be rung, or must wait
-    NOTHING_TO_DO = "nothing to do"  # Sinch was asked: verified already
-    CANNOT = "cannot"  # not eligible, not known, or the call was refused
+    LOOKED_UP = "learnt"  # Sinch was asked: it may be rung, or must wait
+    ALREADY_VERIFIED = "nothing to do"  # Sinch was asked: verified already
+    NOT_CALLABLE = "cannot"  # not eligible, not known, or the call was refused
     ADD = "add"  # intent: qualify it first
-    NOT_ADDED = "not added"
+    ADD_NOT_SENT = "not added"
     CALL = "call"  # intent
     CALLED = "called"
-    NOT_CALLED = "not called"  # it surely did not ring
-    LOST = "lost"  # the answer to the call: it may have rung
+    CALL_NOT_SENT = "not called"  # it surely did not ring
+    CALL_UNKNOWN = "lost"  # the answer to the call: it may have rung
     CODE = "code"  # a code came in
     VERIFY = "verify"  # intent
     VERIFIED = "verified"
-    WRONG = "wrong"  # the code was refused
-    NOT_VERIFIED = "not verified"  # the code surely did not arrive
-    UNSURE = "unsure"  # the answer to the code was lost: look
-    AGAIN = "again"  # looked: still pending, so the code is good for one more try
-    ASK = "ask"  # looked: still pending, and tried twice
+    CODE_REJECTED = "wrong"  # the code was refused
+    CODE_NOT_SENT = "not verified"  # the code surely did not arrive
+    VERIFY_UNKNOWN = "unsure"  # the answer to the code was lost: look
+    RETRY_CODE = "again"  # looked: still pending, so the code is good for one more try
+    REQUEST_CODE = "ask"  # looked: still pending, and tried twice
     BLOCKED = "blocked"
-    LATE = "late"  # no code in time
+    CODE_TIMEOUT = "late"  # no code in time
     RECALL = "recall"  # a person wants the phone rung again
-    SEEN = "seen"  # Sinch was asked after text-enabling: its state moved on
-    LATER = "later"  # outside its calling hours, or Sinch asked for patience
+    SINCH_STATE_CHANGED = "seen"  # Sinch was asked after text-enabling: its state moved on
+    POSTPONED = "later"  # outside its calling hours, or Sinch asked for patience
 
 
 _E = Event
 
 TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
-    _E.LEARNT: {_S.PENDING: _S.PENDING},
-    _E.NOTHING_TO_DO: {_S.PENDING: _S.SKIPPED},
-    _E.CANNOT: {_S.PENDING: _S.FAILED, _S.CALLING: _S.FAILED},
+    _E.LOOKED_UP: {_S.PENDING: _S.PENDING},
+    _E.ALREADY_VERIFIED: {_S.PENDING: _S.SKIPPED},
+    _E.NOT_CALLABLE: {_S.PENDING: _S.FAILED, _S.CALLING: _S.FAILED},
     _E.ADD: {_S.PENDING: _S.PENDING},
-    _E.NOT_ADDED: {_S.PENDING: _S.PENDING},
-    _E.SEEN: {_S.VERIFIED: _S.VERIFIED, _S.SKIPPED: _S.SKIPPED},
-    _E.LATER: {_S.PENDING: _S.PENDING},
+    _E.ADD_NOT_SENT: {_S.PENDING: _S.PENDING},
+    _E.SINCH_STATE_CHANGED: {_S.VERIFIED: _S.VERIFIED, _S.SKIPPED: _S.SKIPPED},
+    _E.POSTPONED: {_S.PENDING: _S.PENDING},
     _E.CALL: {_S.PENDING: _S.CALLING},
     _E.CALLED: {_S.CALLING: _S.AWAITING_CODE},
-    _E.NOT_CALLED: {_S.CALLING: _S.PENDING},
-    _E.LOST: {_S.CALLING: _S.UNKNOWN},
+    _E.CALL_NOT_SENT: {_S.CALLING: _S.PENDING},
+    _E.CALL_UNKNOWN: {_S.CALLING: _S.UNKNOWN},
     _E.CODE: {
         _S.PENDING: _S.PENDING,  # after a recall only: the code was found after all
         _S.CALLING: _S.CALLING,
@@ -121,13 +121,13 @@ TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
     },
     _E.VERIFIED: {_S.VERIFYING: _S.VERIFIED, _S.CALLING: _S.VERIFIED},
     # Where a code that did not verify leads back to is `_home`; FAILED once all codes are used.
-    _E.WRONG: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.NOT_VERIFIED: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.UNSURE: {_S.VERIFYING: _S.VERIFYING},
-    _E.AGAIN: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.ASK: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.CODE_REJECTED: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.CODE_NOT_SENT: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.VERIFY_UNKNOWN: {_S.VERIFYING: _S.VERIFYING},
+    _E.RETRY_CODE: {_S.VERIFYING: _S.AWAITING_CODE},
+    _E.REQUEST_CODE: {_S.VERIFYING: _S.AWAITING_CODE},
     _E.BLOCKED: {_S.PENDING: _S.BLOCKED, _S.CALLING: _S.BLOCKED, _S.VERIFYING: _S.BLOCKED},
-    _E.LATE: {_S.AWAITING_CODE: _S.EXPIRED, _S.UNKNOWN: _S.UNKNOWN},
+    _E.CODE_TIMEOUT: {_S.AWAITING_CODE: _S.EXPIRED, _S.UNKNOWN: _S.UNKNOWN},
     _E.RECALL: {
         _S.AWAITING_CODE: _S.PENDING,
         _S.EXPIRED: _S.PENDING,
@@ -141,10 +141,10 @@ class Todo(enum.IntEnum):
     """What a run has to do next about a number, once its time has come."""
 
     NOTHING = 0
-    LEARN = 1
-    RING = 2
+    LOOK_UP = 1
+    CALL = 2
     VERIFY = 3
-    LOOK = 4
+    RESOLVE = 4
     EXPIRE = 5
 
 
@@ -198,11 +198,11 @@ def _todo(
     window_end: float | None,
 ) -> Todo:
     if state is ChallengeState.VERIFYING:
-        return Todo.LOOK
+        return Todo.RESOLVE
     if codes_waiting and state in TABLE[Event.VERIFY]:
         return Todo.VERIFY
     if state is ChallengeState.PENDING:
-        return Todo.RING if remote in RINGABLE else Todo.LEARN
+        return Todo.CALL if remote in RINGABLE else Todo.LOOK_UP
     if state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
         return Todo.NOTHING if window_end is None else Todo.EXPIRE
     return Todo.NOTHING
@@ -282,8 +282,8 @@ def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an ar
             return entry.codes_waiting > 0
         case Event.CALL:  # a code goes first: another call would make it wrong
             return not entry.codes_waiting
-        case Event.LEARNT:  # if known, perhaps delayed: a listing must not undo that
-            return entry.todo is Todo.LEARN
+        case Event.LOOKED_UP:  # if known, perhaps delayed: a listing must not undo that
+            return entry.todo is Todo.LOOK_UP
         case Event.ADD:
             return not entry.added
     return True
@@ -295,35 +295,35 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
     """Return what *change* does to the fields that are its own."""
     waiting, used = entry.codes_waiting, entry.codes_used
     match change.event:
-        case Event.ADD | Event.NOT_ADDED:
+        case Event.ADD | Event.ADD_NOT_SENT:
             return {"added": change.event is Event.ADD}
         case Event.CALL:
             return {"attempt": entry.attempt + 1, "called_at": change.at}
-        case Event.NOT_CALLED:
+        case Event.CALL_NOT_SENT:
             return {"attempt": entry.attempt - 1, "called_at": None}
-        case Event.CALLED | Event.LOST:
+        case Event.CALLED | Event.CALL_UNKNOWN:
             since = change.at if entry.called_at is None else entry.called_at
             end = since + (change.window or 0.0)
             return {"to_ring": False, "window_end": end, "codes_used": 0}
-        case Event.CANNOT:
+        case Event.NOT_CALLABLE:
             return {"to_ring": False} | (
                 {"codes_used": 0} if entry.state is ChallengeState.CALLING else {}
             )
         case Event.CODE:
             return {"codes_waiting": waiting + 1, "note": entry.note} | (
-                {"due": entry.due} if entry.todo in (Todo.LOOK, Todo.VERIFY) else {}
+                {"due": entry.due} if entry.todo in (Todo.RESOLVE, Todo.VERIFY) else {}
             )
         case Event.VERIFY:
             taken = {"codes_waiting": waiting - 1, "codes_used": used + 1}
             return taken | {"tries": entry.tries + 1, "due": NEVER}
-        case Event.NOT_VERIFIED:
+        case Event.CODE_NOT_SENT:
             back = {"codes_waiting": waiting + 1, "codes_used": used - 1}
             return back | {"tries": entry.tries - 1}
-        case Event.AGAIN:
+        case Event.RETRY_CODE:
             return {"codes_waiting": waiting + 1}
-        case Event.WRONG | Event.ASK | Event.VERIFIED:
+        case Event.CODE_REJECTED | Event.REQUEST_CODE | Event.VERIFIED:
             return {"tries": 0}
-        case Event.LATE:
+        case Event.CODE_TIMEOUT:
             return {"window_end": None}
         case Event.RECALL:
             return {"to_ring": True, "remote": None, "window_end": None}
@@ -331,16 +331,18 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
             return {}
 
 
-_BACK_HOME = frozenset({_E.CANNOT, _E.WRONG, _E.NOT_VERIFIED, _E.AGAIN, _E.ASK})
+_BACK_HOME = frozenset(
+    {_E.NOT_CALLABLE, _E.CODE_REJECTED, _E.CODE_NOT_SENT, _E.RETRY_CODE, _E.REQUEST_CODE}
+)
 
 
 def _home(after: Mapping[str, Any], change: Change) -> ChallengeState:
     """Return where a number goes that was refused, or whose code did not verify it."""
-    if change.event is Event.CANNOT:
+    if change.event is Event.NOT_CALLABLE:
         # A code that came while it was called is tried whatever the call's outcome was.
         return ChallengeState.EXPIRED if after["codes_waiting"] else ChallengeState.FAILED
     if after["to_ring"]:
         return ChallengeState.PENDING  # a recall that was accepted is not lost by a wrong code
-    if change.event is Event.WRONG and after["codes_used"] >= (change.max_codes or 1):
+    if change.event is Event.CODE_REJECTED and after["codes_used"] >= (change.max_codes or 1):
         return ChallengeState.FAILED
     return ChallengeState.EXPIRED if after["window_end"] is None else ChallengeState.AWAITING_CODE

@@ -425,7 +425,7 @@ class TextEnableRun:
                 changes.append(
                     Change(
                         number=entry.number,
-                        event=Event.SEEN,
+                        event=Event.SINCH_STATE_CHANGED,
                         at=self._wall(),
                         remote=state,
                         note=gone or why_not_hosted(number) or entry.note,

@@ -50,7 +50,7 @@ _log = logging.getLogger("sinch_qn")
 LIST_PAGE = 1000
 """Numbers asked for on one page; the server gives as many as it likes."""
 
-_SILENT = frozenset({Event.LEARNT, Event.LATER})
+_SILENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
 """What no reader of events waits for."""
 
 
@@ -124,13 +124,15 @@ class Workers:
             except SinchError as error:
                 result = error
             except asyncio.CancelledError:
-                await self._record_cut_off(intent, call, Event.LOST, Event.NOT_CALLED)
+                await self._record_cut_off(intent, call, Event.CALL_UNKNOWN, Event.CALL_NOT_SENT)
                 raise
             if isinstance(result, NotFoundError):
                 try:
                     result = await self._confirmed(number, result)
                 except asyncio.CancelledError:
-                    await self._record_cut_off(intent, call, Event.LOST, Event.NOT_CALLED)
+                    await self._record_cut_off(
+                        intent, call, Event.CALL_UNKNOWN, Event.CALL_NOT_SENT
+                    )
                     raise
             again = self._pace_after(number, result)
             if not isinstance(result, QualifiedNumber) and result.outcome is not Outcome.UNKNOWN:
@@ -165,7 +167,7 @@ class Workers:
         except SinchError as error:
             result = error
         except asyncio.CancelledError:
-            await self._record_cut_off(intent, call, Event.UNSURE, Event.NOT_VERIFIED)
+            await self._record_cut_off(intent, call, Event.VERIFY_UNKNOWN, Event.CODE_NOT_SENT)
             raise
         if isinstance(result, RateLimitError):
             again = self.pacing.limited(number, result.retry_after)
@@ -178,7 +180,7 @@ class Workers:
         )
         if change.note:  # the server may have repeated the code
             change = attrs.evolve(change, note=change.note.replace(code, "•••"))
-        if change.event is Event.WRONG and not isinstance(result, QualifiedNumber):
+        if change.event is Event.CODE_REJECTED and not isinstance(result, QualifiedNumber):
             try:
                 change = await self._verdict(intent, change)
             except asyncio.CancelledError:
@@ -221,13 +223,15 @@ class Workers:
     async def expire(self, entry: Entry) -> None:
         """Stop waiting for a code, for now: a late one is still tried."""
         note = "no code came in time; a late one is still tried"
-        await self._record(Change(number=entry.number, event=Event.LATE, at=self.wall(), note=note))
+        await self._record(
+            Change(number=entry.number, event=Event.CODE_TIMEOUT, at=self.wall(), note=note)
+        )
 
     async def later(self, entry: Entry, seconds: float, note: str) -> None:
         """Leave a number alone for *seconds*."""
         now = self.wall()
         await self._record(
-            Change(number=entry.number, event=Event.LATER, at=now, due=now + seconds, note=note)
+            Change(number=entry.number, event=Event.POSTPONED, at=now, due=now + seconds, note=note)
         )
 
     async def add(self, entries: list[Entry]) -> None:
@@ -239,7 +243,7 @@ class Workers:
         # Whatever comes of it, its numbers are looked up (and added) again only after a while.
         due = now + 30.0 + 30.0 * self.jitter()
         intents = [Change(number=e.number, event=Event.ADD, at=now, due=due) for e in entries]
-        undo = [attrs.evolve(change, event=Event.NOT_ADDED) for change in intents]
+        undo = [attrs.evolve(change, event=Event.ADD_NOT_SENT) for change in intents]
         try:
             accepted = [e for e in await self.journal.apply(intents) if e is not None]
             numbers = [e.number for e in accepted]
@@ -277,7 +281,9 @@ class Workers:
             return
         note = f"could not be added: {error}"
         number = entries[0].number
-        await self._record(Change(number=number, event=Event.CANNOT, at=self.wall(), note=note))
+        await self._record(
+            Change(number=number, event=Event.NOT_CALLABLE, at=self.wall(), note=note)
+        )
 
     async def list(self) -> None:
         """Learn the states of all numbers from listings, if that takes fewer requests.
@@ -286,7 +292,7 @@ class Workers:
         twice rather than not at all; one that is not seen is looked up by itself.
         """
         try:
-            backlog = await self.journal.backlog(Todo.LEARN, self.wall())
+            backlog = await self.journal.backlog(Todo.LOOK_UP, self.wall())
             needed, tokens = 0, {}
             for state in IN_ORDER:
                 page = await self._first_page(state)
@@ -349,7 +355,7 @@ class Workers:
             (intent,) = await self.journal.apply([change])
         except asyncio.CancelledError:
             await self.journal.apply(
-                [attrs.evolve(change, event=Event.NOT_CALLED, from_state=None)]
+                [attrs.evolve(change, event=Event.CALL_NOT_SENT, from_state=None)]
             )
             raise
         return intent
@@ -360,7 +366,7 @@ class Workers:
         try:
             return await self.journal.claim_code(entry.number, now)
         except asyncio.CancelledError:
-            undo = Change(number=entry.number, event=Event.NOT_VERIFIED, at=now)
+            undo = Change(number=entry.number, event=Event.CODE_NOT_SENT, at=now)
             await self.journal.apply([undo])
             raise
 

@@ -121,7 +121,7 @@ async def called(journal: Journal, *wanted: str) -> None:
     """Add numbers and let each be called."""
     await journal.add([Entry(number=number) for number in wanted])
     for number in wanted:
-        await happen(journal, number, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        await happen(journal, number, E.LOOKED_UP, E.CALL, E.CALLED, remote=G.ELIGIBLE)
 
 
 class TestContract:
@@ -191,13 +191,13 @@ class TestContract:
         """Rule 2: after NOT_CALLED the same attempt has its intent again, as often as need be."""
         await journal.add([Entry(number=NUMBER)])
         for _ in range(3):
-            await happen(journal, NUMBER, E.CALL, E.NOT_CALLED)
+            await happen(journal, NUMBER, E.CALL, E.CALL_NOT_SENT)
         entry = await happen(journal, NUMBER, E.CALL, E.CALLED)
         assert entry.attempt == 1
         await journal.submit_code(NUMBER, "1111", 2.0)
         for _ in range(3):
             assert await journal.claim_code(NUMBER, 2.0) is not None
-            await happen(journal, NUMBER, E.NOT_VERIFIED)
+            await happen(journal, NUMBER, E.CODE_NOT_SENT)
         taken = await journal.claim_code(NUMBER, 2.0)
         assert taken is not None
         assert taken[0].codes_used == 1
@@ -207,10 +207,10 @@ class TestContract:
         await called(journal, NUMBER)
         await journal.submit_code(NUMBER, "1111", 2.0)
         await journal.claim_code(NUMBER, 2.0)
-        await happen(journal, NUMBER, E.WRONG, E.RECALL)
-        await happen(journal, NUMBER, E.LEARNT, E.CALL, remote=G.ELIGIBLE)
+        await happen(journal, NUMBER, E.CODE_REJECTED, E.RECALL)
+        await happen(journal, NUMBER, E.LOOKED_UP, E.CALL, remote=G.ELIGIBLE)
         await journal.submit_code(NUMBER, "2222", 3.0)
-        await happen(journal, NUMBER, E.NOT_CALLED)
+        await happen(journal, NUMBER, E.CALL_NOT_SENT)
         taken = await journal.claim_code(NUMBER, 4.0)
         assert taken is not None
         assert taken[1] == "2222"
@@ -236,12 +236,12 @@ class TestContract:
             assert taken[1] == code
             assert await journal.claim_code(NUMBER, 1.0) is None
             assert await submitted(journal, NUMBER, code, 1.0) is Submission.DUPLICATE
-            await happen(journal, NUMBER, E.WRONG)
+            await happen(journal, NUMBER, E.CODE_REJECTED)
         assert sorted(kind.codes()) == ["0001", "01"]
         assert await submitted(journal, NUMBER, "0001", 2.0) is Submission.DUPLICATE
         # A new call has new codes, though they be the same.
         await happen(journal, NUMBER, E.RECALL)
-        await happen(journal, NUMBER, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        await happen(journal, NUMBER, E.LOOKED_UP, E.CALL, E.CALLED, remote=G.ELIGIBLE)
         assert await submitted(journal, NUMBER, "0001", 3.0) is Submission.ACCEPTED
 
     async def test_the_code_that_is_tried_again_is_the_same(self, journal: Journal) -> None:
@@ -250,7 +250,7 @@ class TestContract:
         for code in ("1111", "2222"):
             await journal.submit_code(NUMBER, code, 1.0)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
+        await happen(journal, NUMBER, E.VERIFY_UNKNOWN, E.RETRY_CODE)
         taken = await journal.claim_code(NUMBER, 1.0)
         assert taken is not None
         assert taken[1] == "1111"
@@ -262,9 +262,9 @@ class TestContract:
         for code in ("1111", "2222"):
             await journal.submit_code(NUMBER, code, 1.0)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.WRONG)
+        await happen(journal, NUMBER, E.CODE_REJECTED)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.NOT_VERIFIED)
+        await happen(journal, NUMBER, E.CODE_NOT_SENT)
         taken = await journal.claim_code(NUMBER, 1.0)
         assert taken is not None
         assert taken[1] == "2222"
@@ -274,12 +274,12 @@ class TestContract:
         await called(journal, NUMBER)
         await journal.submit_code(NUMBER, "1111", 1.0)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.UNSURE, E.AGAIN)
+        await happen(journal, NUMBER, E.VERIFY_UNKNOWN, E.RETRY_CODE)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.UNSURE, E.ASK)
+        await happen(journal, NUMBER, E.VERIFY_UNKNOWN, E.REQUEST_CODE)
         assert await submitted(journal, NUMBER, "1111", 2.0) is Submission.ACCEPTED
 
-    @pytest.mark.parametrize("end", [E.VERIFIED, E.BLOCKED, E.WRONG])
+    @pytest.mark.parametrize("end", [E.VERIFIED, E.BLOCKED, E.CODE_REJECTED])
     async def test_codes_are_erased_when_their_number_settles(self, kind: Kind, end: Event) -> None:
         """Rule 16: once a number is settled no code of it is kept, not even one that waited."""
         await called(kind.journal, NUMBER, OTHER)
@@ -290,10 +290,10 @@ class TestContract:
         entry = await happen(kind.journal, NUMBER, end, max_codes=1)
         assert entry.settled_at is not None
         assert kind.codes() == ["3333"]
-        if end is E.WRONG:
+        if end is E.CODE_REJECTED:
             assert entry.state is S.FAILED
             again = await happen(kind.journal, NUMBER, E.RECALL)
-            assert again.todo is Todo.LEARN
+            assert again.todo is Todo.LOOK_UP
             assert await kind.journal.claim_code(NUMBER, 2.0) is None
         else:
             assert await submitted(kind.journal, NUMBER, "1111", 2.0) is Submission.REFUSED
@@ -302,31 +302,31 @@ class TestContract:
         """Rule 8: what is to be done next comes from the journal, by its kind and time, once."""
         first, second, third = numbers(3)
         await journal.add([Entry(number=number) for number in (first, second, third)])
-        await happen(journal, first, E.LATER, due=50.0)
-        await happen(journal, second, E.LATER, due=20.0)
-        await happen(journal, second, E.LATER, due=30.0)
-        await happen(journal, second, E.LATER, due=20.0)
-        picked = await journal.due(Todo.LEARN, 40.0, 10)
+        await happen(journal, first, E.POSTPONED, due=50.0)
+        await happen(journal, second, E.POSTPONED, due=20.0)
+        await happen(journal, second, E.POSTPONED, due=30.0)
+        await happen(journal, second, E.POSTPONED, due=20.0)
+        picked = await journal.due(Todo.LOOK_UP, 40.0, 10)
         assert [entry.number for entry in picked] == [third, second]
-        assert await journal.due(Todo.LEARN, 40.0, 10) == picked
-        assert len(await journal.due(Todo.LEARN, 50.0, 2)) == 2
-        assert await journal.backlog(Todo.LEARN, 40.0) == 2
-        assert await journal.backlog(Todo.LEARN, 50.0) == 3
-        assert await journal.due(Todo.RING, 50.0, 10) == []
-        assert await journal.backlog(Todo.RING, 50.0) == 0
-        await happen(journal, third, E.LEARNT, remote=G.ELIGIBLE)
-        assert [e.number for e in await journal.due(Todo.RING, 40.0, 10)] == [third]
+        assert await journal.due(Todo.LOOK_UP, 40.0, 10) == picked
+        assert len(await journal.due(Todo.LOOK_UP, 50.0, 2)) == 2
+        assert await journal.backlog(Todo.LOOK_UP, 40.0) == 2
+        assert await journal.backlog(Todo.LOOK_UP, 50.0) == 3
+        assert await journal.due(Todo.CALL, 50.0, 10) == []
+        assert await journal.backlog(Todo.CALL, 50.0) == 0
+        await happen(journal, third, E.LOOKED_UP, remote=G.ELIGIBLE)
+        assert [e.number for e in await journal.due(Todo.CALL, 40.0, 10)] == [third]
 
     async def test_when_the_next_is_due(self, journal: Journal) -> None:
         """Rule 19: nothing is due once all is settled; what waits for an answer never is."""
         assert await journal.next_due() is None
         await journal.add([Entry(number=NUMBER), Entry(number=OTHER)])
-        await happen(journal, NUMBER, E.LATER, due=70.0)
-        await happen(journal, OTHER, E.LATER, due=60.0)
+        await happen(journal, NUMBER, E.POSTPONED, due=70.0)
+        await happen(journal, OTHER, E.POSTPONED, due=60.0)
         assert await journal.next_due() == 60.0
-        await happen(journal, OTHER, E.NOTHING_TO_DO)
+        await happen(journal, OTHER, E.ALREADY_VERIFIED)
         assert await journal.next_due() == 70.0
-        await happen(journal, NUMBER, E.LEARNT, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        await happen(journal, NUMBER, E.LOOKED_UP, E.CALL, E.CALLED, remote=G.ELIGIBLE)
         assert await journal.next_due() == 101.0  # its window
         await journal.submit_code(NUMBER, "1111", 2.0)
         assert await journal.next_due() == 0.0
@@ -354,7 +354,7 @@ class TestContract:
             await happen(journal, number, E.CALL, at=at)
         assert [e.called_at for e in await journal.called_since(0.0)] == [10.0, 20.0, 30.0]
         assert [e.called_at for e in await journal.called_since(10.0)] == [20.0, 30.0]
-        await happen(journal, wanted[0], E.NOT_CALLED)
+        await happen(journal, wanted[0], E.CALL_NOT_SENT)
         assert [e.called_at for e in await journal.called_since(10.0)] == [20.0]
 
     async def test_counts_are_exact(self, journal: Journal) -> None:
@@ -458,7 +458,7 @@ class TestContract:
         assert await take(toll_free=False, region="US", limit=500, at=1.0) is None
         for number in (us, ca, unsure, TOLL_FREE):
             await happen(journal, number, E.CALL, E.VERIFIED, remote=G.VERIFIED)
-        await happen(journal, skipped, E.NOTHING_TO_DO, remote=G.VERIFIED)
+        await happen(journal, skipped, E.ALREADY_VERIFIED, remote=G.VERIFIED)
         first = await take(toll_free=False, region="US", limit=2, at=5.0)
         assert first is not None
         assert (first.numbers, first.region, first.state) == (
@@ -527,10 +527,10 @@ class TestContract:
         await kind.journal.add([Entry(number=number) for number in wanted])
         for number in wanted:
             await happen(kind.journal, number, E.ADD)
-        learnt = (E.LEARNT, E.NOTHING_TO_DO, E.CANNOT, E.BLOCKED)
+        learnt = (E.LOOKED_UP, E.ALREADY_VERIFIED, E.NOT_CALLABLE, E.BLOCKED)
         for number, event in zip(wanted, learnt, strict=False):
             await happen(kind.journal, number, event, remote=G.ELIGIBLE)
-        await happen(kind.journal, wanted[-1], E.CANNOT)  # it is still not known there
+        await happen(kind.journal, wanted[-1], E.NOT_CALLABLE)  # it is still not known there
         assert kind.outcomes("add") == ["done"] * 4 + [None]
 
     async def test_many_at_once(self, journal: Journal) -> None:
@@ -597,7 +597,7 @@ def test_what_is_logged_of_an_unsafe_write() -> None:
     """P8: each unsafe write has an intent and an outcome in the log; other events have no row."""
     before = Entry(number=NUMBER, attempt=1, state=S.CALLING)
     after = attrs.evolve(before, attempt=2)
-    assert logged_write(before, after, E.LEARNT) is None
+    assert logged_write(before, after, E.LOOKED_UP) is None
     assert logged_write(attrs.evolve(before, state=S.PENDING), after, E.BLOCKED) is None
     intent = logged_write(before, after, E.CALL)
     assert intent is not None

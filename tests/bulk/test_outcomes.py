@@ -86,19 +86,19 @@ def after(entry: Entry, change: Change) -> Entry:
 @pytest.mark.parametrize(
     ("state", "becomes", "todo"),
     [
-        (G.ELIGIBLE, S.PENDING, Todo.RING),
-        (G.VERIFICATION_PENDING, S.PENDING, Todo.RING),
-        (G.VERIFICATION_FAILED, S.PENDING, Todo.RING),
+        (G.ELIGIBLE, S.PENDING, Todo.CALL),
+        (G.VERIFICATION_PENDING, S.PENDING, Todo.CALL),
+        (G.VERIFICATION_FAILED, S.PENDING, Todo.CALL),
         (G.VERIFIED, S.SKIPPED, Todo.NOTHING),
         (G.HOSTING_IN_PROGRESS, S.SKIPPED, Todo.NOTHING),
         (G.HOSTING_DONE, S.SKIPPED, Todo.NOTHING),
         (G.HOSTING_FAILED, S.SKIPPED, Todo.NOTHING),
-        (G.ELIGIBLE_CHECK_PENDING, S.PENDING, Todo.LEARN),
+        (G.ELIGIBLE_CHECK_PENDING, S.PENDING, Todo.LOOK_UP),
         (G.NOT_ELIGIBLE, S.FAILED, Todo.NOTHING),
         (G.VERIFICATION_BLOCKED, S.BLOCKED, Todo.NOTHING),
-        (G("GLOBAL_PROCESS_STATE_TO_COME"), S.PENDING, Todo.LEARN),
-        (G.UNSPECIFIED, S.PENDING, Todo.LEARN),
-        (None, S.PENDING, Todo.LEARN),
+        (G("GLOBAL_PROCESS_STATE_TO_COME"), S.PENDING, Todo.LOOK_UP),
+        (G.UNSPECIFIED, S.PENDING, Todo.LOOK_UP),
+        (None, S.PENDING, Todo.LOOK_UP),
     ],
     ids=str,
 )
@@ -106,7 +106,7 @@ def test_who_is_rung(state: G | None, becomes: ChallengeState, todo: Todo) -> No
     """Rule 7: three states are rung, four skipped, one fails, one is blocked, others are held."""
     entry = after(PENDING, outcomes.learnt(NUMBER, number(state), 100.0, recheck=130.0))
     assert (entry.state, entry.todo) == (becomes, todo)
-    if todo is Todo.LEARN:
+    if todo is Todo.LOOK_UP:
         assert entry.due == 130.0
         assert entry.note
     else:
@@ -204,7 +204,7 @@ def test_a_code_that_did_not_arrive(error: SinchError) -> None:
 def test_a_code_whose_answer_was_lost(error: SinchError) -> None:
     """Rule 15: the number is looked up at once."""
     entry = verified(error)
-    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.LOOK, 0.0)
+    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.RESOLVE, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_wrong_code(wrong: QualifiedNumber | SinchError) -> None:
 def test_an_answer_that_does_not_say(unclear: QualifiedNumber) -> None:
     """Rule 15: a 200 that does not say whether the code was right is looked into, a bit later."""
     entry = verified(unclear)
-    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.LOOK, 105.0)
+    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.RESOLVE, 105.0)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_look_at_a_number_whose_code_failed() -> None:
 def test_a_look_that_fails(error: SinchError) -> None:
     """Rule 15: if the look-up fails the number stays VERIFYING, and is looked up again later."""
     entry = looked(error)
-    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.LOOK, 120.0)
+    assert (entry.state, entry.todo, entry.due) == (S.VERIFYING, Todo.RESOLVE, 120.0)
 
 
 def test_a_look_at_a_number_that_is_gone() -> None:

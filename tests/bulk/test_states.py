@@ -53,7 +53,7 @@ def refused(entry: Entry, event: Event, **more: Any) -> bool:
 
 def reached() -> dict[ChallengeState, Entry]:
     """Return an entry that came to each state as numbers do."""
-    rung = after(ENTRY, E.LEARNT, E.CALL, E.CALLED, remote=GlobalProcessState.ELIGIBLE, window=9)
+    rung = after(ENTRY, E.LOOKED_UP, E.CALL, E.CALLED, remote=GlobalProcessState.ELIGIBLE, window=9)
     verifying = after(rung, E.CODE, E.VERIFY)
     return {
         S.PENDING: ENTRY,
@@ -61,11 +61,11 @@ def reached() -> dict[ChallengeState, Entry]:
         S.AWAITING_CODE: rung,
         S.VERIFYING: verifying,
         S.VERIFIED: after(verifying, E.VERIFIED),
-        S.SKIPPED: after(ENTRY, E.NOTHING_TO_DO),
-        S.FAILED: after(ENTRY, E.CALL, E.CANNOT),
+        S.SKIPPED: after(ENTRY, E.ALREADY_VERIFIED),
+        S.FAILED: after(ENTRY, E.CALL, E.NOT_CALLABLE),
         S.BLOCKED: after(verifying, E.BLOCKED),
-        S.EXPIRED: after(rung, E.LATE),
-        S.UNKNOWN: after(ENTRY, E.CALL, E.LOST, window=9),
+        S.EXPIRED: after(rung, E.CODE_TIMEOUT),
+        S.UNKNOWN: after(ENTRY, E.CALL, E.CALL_UNKNOWN, window=9),
         S.INVALID: Entry(number=NUMBER, state=S.INVALID, settled_at=1.0),
     }
 
@@ -99,8 +99,8 @@ def test_a_recall_is_allowed_from_four_states(state: ChallengeState) -> None:
     if state in RECALLABLE:
         again = after(entry, E.RECALL)
         assert (again.state, again.attempt, again.to_ring) == (S.PENDING, entry.attempt, True)
-        assert again.todo is Todo.LEARN
-        called = after(again, E.LEARNT, E.CALL, remote=GlobalProcessState.ELIGIBLE)
+        assert again.todo is Todo.LOOK_UP
+        called = after(again, E.LOOKED_UP, E.CALL, remote=GlobalProcessState.ELIGIBLE)
         assert called.attempt == entry.attempt + 1
 
 
@@ -116,7 +116,7 @@ def test_a_code_is_taken_where_a_phone_may_have_rung(state: ChallengeState) -> N
         assert after(with_code, E.VERIFY, E.VERIFIED).state is S.VERIFIED
 
 
-@pytest.mark.parametrize("outcome", [E.CALLED, E.NOT_CALLED, E.LOST, E.CANNOT])
+@pytest.mark.parametrize("outcome", [E.CALLED, E.CALL_NOT_SENT, E.CALL_UNKNOWN, E.NOT_CALLABLE])
 def test_an_early_code_is_used_whatever_the_calls_outcome(outcome: Event) -> None:
     """Rule 12: a code that came in CALLING is used when the send has an outcome, whatever it is."""
     entry = after(ENTRY, E.CALL, E.CODE)
@@ -129,7 +129,7 @@ def test_an_early_code_is_used_whatever_the_calls_outcome(outcome: Event) -> Non
 
 def test_an_attempt_that_was_not_made_keeps_its_number() -> None:
     """Rule 2: what surely did not ring goes back to PENDING, and its attempt number is free."""
-    entry = after(ENTRY, E.CALL, E.NOT_CALLED, due=5.0)
+    entry = after(ENTRY, E.CALL, E.CALL_NOT_SENT, due=5.0)
     assert (entry.state, entry.attempt, entry.due, entry.called_at) == (S.PENDING, 0, 5.0, None)
     assert after(entry, E.CALL).attempt == 1
 
@@ -146,15 +146,15 @@ def test_wrong_codes_are_counted_until_they_are_used_up() -> None:
     """Rule 14: a wrong code leads back to AWAITING_CODE until `max_codes` are used: then FAILED."""
     entry = reached()[S.AWAITING_CODE]
     for used in (1, 2):
-        entry = after(entry, E.CODE, E.VERIFY, E.WRONG, max_codes=3)
+        entry = after(entry, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
         assert (entry.state, entry.codes_used) == (S.AWAITING_CODE, used)
         assert (entry.todo, entry.due) == (Todo.EXPIRE, entry.window_end)
-    entry = after(entry, E.CODE, E.CODE, E.VERIFY, E.WRONG, max_codes=3)
+    entry = after(entry, E.CODE, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
     assert entry.state is S.FAILED
     assert entry.settled_at is not None
     assert entry.codes_waiting == 0  # the second code was erased with the rest
     entry = after(entry, E.RECALL)
-    assert entry.todo is Todo.LEARN
+    assert entry.todo is Todo.LOOK_UP
     assert after(entry, E.CALL, E.CALLED).codes_used == 0
 
 
@@ -162,18 +162,20 @@ def test_a_recall_outlives_a_wrong_code() -> None:
     """Rule 10: a recall that was accepted is carried out, though an old code is tried meanwhile."""
     entry = reached()[S.AWAITING_CODE]
     for _ in range(3):
-        entry = after(entry, E.CODE, E.VERIFY, E.WRONG, max_codes=3)
+        entry = after(entry, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
     assert entry.state is S.FAILED
     entry = after(entry, E.RECALL, E.CODE)
     assert refused(entry, E.CALL)  # the code goes first
-    entry = after(entry, E.VERIFY, E.WRONG, max_codes=3)
+    entry = after(entry, E.VERIFY, E.CODE_REJECTED, max_codes=3)
     assert (entry.state, entry.to_ring) == (S.PENDING, True)
 
 
 def test_a_refused_call_is_not_repeated_after_a_wrong_code() -> None:
     """Rule 10: what Sinch refused to ring is not rung again by itself, not even with a code."""
-    entry = after(ENTRY, E.LEARNT, E.CALL, E.CODE, E.CANNOT, remote=GlobalProcessState.ELIGIBLE)
-    entry = after(entry, E.VERIFY, E.WRONG, max_codes=3)
+    entry = after(
+        ENTRY, E.LOOKED_UP, E.CALL, E.CODE, E.NOT_CALLABLE, remote=GlobalProcessState.ELIGIBLE
+    )
+    entry = after(entry, E.VERIFY, E.CODE_REJECTED, max_codes=3)
     assert entry.state is S.EXPIRED
     assert entry.settled_at is not None
     assert entry.todo is Todo.NOTHING
@@ -181,13 +183,13 @@ def test_a_refused_call_is_not_repeated_after_a_wrong_code() -> None:
 
 def test_a_code_whose_answer_was_lost_is_tried_twice() -> None:
     """Rule 15: lost, looked up, still pending: once more, counted; then a person is asked."""
-    entry = after(reached()[S.VERIFYING], E.UNSURE)
-    assert entry.todo is Todo.LOOK
-    entry = after(entry, E.AGAIN)
+    entry = after(reached()[S.VERIFYING], E.VERIFY_UNKNOWN)
+    assert entry.todo is Todo.RESOLVE
+    entry = after(entry, E.RETRY_CODE)
     assert (entry.todo, entry.tries) == (Todo.VERIFY, 1)
-    entry = after(entry, E.VERIFY, E.UNSURE)
+    entry = after(entry, E.VERIFY, E.VERIFY_UNKNOWN)
     assert (entry.tries, entry.codes_used) == (2, 2)
-    entry = after(entry, E.ASK)
+    entry = after(entry, E.REQUEST_CODE)
     assert (entry.state, entry.codes_waiting, entry.tries) == (S.AWAITING_CODE, 0, 0)
 
 
@@ -195,10 +197,10 @@ def test_unknown_is_settled_after_its_window_and_still_takes_a_code() -> None:
     """Rule 13: UNKNOWN settles once its code window is over; a code that comes later is tried."""
     entry = reached()[S.UNKNOWN]
     assert (entry.todo, entry.settled_at) == (Todo.EXPIRE, None)
-    entry = after(entry, E.LATE)
+    entry = after(entry, E.CODE_TIMEOUT)
     assert (entry.state, entry.todo) == (S.UNKNOWN, Todo.NOTHING)
     assert entry.settled_at is not None
-    wrong = after(entry, E.CODE, E.VERIFY, E.WRONG, max_codes=3)
+    wrong = after(entry, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
     assert wrong.state is S.EXPIRED
     assert wrong.settled_at is not None
 
@@ -206,18 +208,18 @@ def test_unknown_is_settled_after_its_window_and_still_takes_a_code() -> None:
 def test_a_listing_does_not_undo_a_delay() -> None:
     """Rule 2: a number that Sinch asked patience for is not due earlier because it is listed."""
     eligible = GlobalProcessState.ELIGIBLE
-    entry = after(ENTRY, E.LEARNT, remote=eligible)
-    entry = after(after(entry, E.CALL), E.NOT_CALLED, due=500.0)
-    assert refused(entry, E.LEARNT, remote=eligible)
+    entry = after(ENTRY, E.LOOKED_UP, remote=eligible)
+    entry = after(after(entry, E.CALL), E.CALL_NOT_SENT, due=500.0)
+    assert refused(entry, E.LOOKED_UP, remote=eligible)
     delayed = after(reached()[S.AWAITING_CODE], E.CODE, E.VERIFY)
-    delayed = after(after(delayed, E.NOT_VERIFIED, due=500.0), E.CODE)
+    delayed = after(after(delayed, E.CODE_NOT_SENT, due=500.0), E.CODE)
     assert delayed.due == 500.0
 
 
 def test_when_it_settled_is_kept() -> None:
     """What is learnt about a settled number later does not move the moment it settled at."""
     entry = reached()[S.VERIFIED]
-    seen = step(entry, Change(number=NUMBER, event=E.SEEN, at=99.0))
+    seen = step(entry, Change(number=NUMBER, event=E.SINCH_STATE_CHANGED, at=99.0))
     assert seen is not None
     assert seen.settled_at == entry.settled_at == 1.0
 
@@ -265,7 +267,11 @@ class LifeOfANumber(RuleBasedStateMachine):
         self.entry = done
         if before.state is S.VERIFYING and done.state is not S.VERIFYING:
             self.in_hand = None
-        if before.state is S.CALLING and event is not E.NOT_CALLED and done.state is not S.CALLING:
+        if (
+            before.state is S.CALLING
+            and event is not E.CALL_NOT_SENT
+            and done.state is not S.CALLING
+        ):
             assert before.attempt not in self.may_have_rung
             self.may_have_rung.add(before.attempt)
             self.recalled = False
@@ -279,7 +285,7 @@ class LifeOfANumber(RuleBasedStateMachine):
 
     @rule(
         event=st.sampled_from(
-            [e for e in Event if e not in {E.CODE, E.VERIFY, E.CALL, E.RECALL, E.CANNOT}]
+            [e for e in Event if e not in {E.CODE, E.VERIFY, E.CALL, E.RECALL, E.NOT_CALLABLE}]
         ),
         due=st.none() | st.floats(0, 100),
         remote=st.none() | st.sampled_from(list(GlobalProcessState)),
@@ -292,7 +298,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     def cannot(self) -> None:
         """Rarer than the rest: it often ends a life early."""
         if self.time % 3 == 0:
-            self.happens(E.CANNOT)
+            self.happens(E.NOT_CALLABLE)
 
     @rule(attempt=st.integers(0, 3))
     def late_outcome(self, attempt: int) -> None:
@@ -354,7 +360,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     @rule()
     def look(self) -> None:
         """As `outcomes.after_look` does it: once more, then a person is asked."""
-        self.happens(E.AGAIN if self.entry.tries < 2 else E.ASK)
+        self.happens(E.RETRY_CODE if self.entry.tries < 2 else E.REQUEST_CODE)
 
     @invariant()
     def counts_are_never_negative(self) -> None:

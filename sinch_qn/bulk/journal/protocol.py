@@ -161,27 +161,27 @@ class Journal(Protocol):
 
 
 CODE_STATUS_AFTER: Mapping[Event, str | None] = {
-    Event.NOT_VERIFIED: "waiting",
-    Event.AGAIN: "waiting",
-    Event.WRONG: "used",
+    Event.CODE_NOT_SENT: "waiting",
+    Event.RETRY_CODE: "waiting",
+    Event.CODE_REJECTED: "used",
     # A person is asked for the same code again, which must not count as a duplicate.
-    Event.ASK: None,
+    Event.REQUEST_CODE: None,
 }
 """The new status of the code in flight; None erases it. Settling a number erases all its codes."""
 
 _OUTCOMES = {
     Event.CALLED: "done",
     Event.VERIFIED: "done",
-    Event.NOT_CALLED: "not sent",
-    Event.NOT_VERIFIED: "not sent",
-    Event.LOST: "unknown",
-    Event.UNSURE: "unknown",
-    Event.CANNOT: "rejected",
-    Event.WRONG: "rejected",
+    Event.CALL_NOT_SENT: "not sent",
+    Event.CODE_NOT_SENT: "not sent",
+    Event.CALL_UNKNOWN: "unknown",
+    Event.VERIFY_UNKNOWN: "unknown",
+    Event.NOT_CALLABLE: "rejected",
+    Event.CODE_REJECTED: "rejected",
     Event.BLOCKED: "rejected",
 }
 
-_LOOKED_UP = frozenset({Event.LEARNT, Event.NOTHING_TO_DO, Event.CANNOT, Event.BLOCKED})
+_LOOKED_UP = frozenset({Event.LOOKED_UP, Event.ALREADY_VERIFIED, Event.NOT_CALLABLE, Event.BLOCKED})
 """Results of looking up a PENDING number: if Sinch knows its state, the number was added."""
 
 
@@ -192,7 +192,7 @@ def logged_write(  # noqa: PLR0911 - a table
     match event:
         case Event.ADD:
             return LoggedWrite("add", 1, 0, None)
-        case Event.NOT_ADDED:
+        case Event.ADD_NOT_SENT:
             return LoggedWrite("add", 1, 0, "not sent")
         case Event.CALL:
             return LoggedWrite("call", after.attempt, 0, None)
