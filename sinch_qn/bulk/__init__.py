@@ -1,5 +1,7 @@
-"""Bulk voice-challenge runs: ring, collect the codes, verify, until every number is settled."""
+"""Bulk voice-challenge runs: call, collect the codes, verify, until every number is settled."""
 
+from sinch_qn.bulk.actions import free_batch, recall, submit_code
+from sinch_qn.bulk.admission import AddReport, Invalid, NewNumber
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal import (
     Batch,
@@ -10,18 +12,9 @@ from sinch_qn.bulk.journal import (
     Submission,
 )
 from sinch_qn.bulk.report import what_to_do, write_csv, write_html, write_json_lines
-from sinch_qn.bulk.run import (
-    AddReport,
-    Invalid,
-    NewNumber,
-    RunEvent,
-    RunReport,
-    VoiceChallengeRun,
-    recall,
-    submit_code,
-)
+from sinch_qn.bulk.run import RunEvent, RunReport, VoiceChallengeRun
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun, free_batch
+from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun
 
 __all__ = [
     "AddReport",

@@ -1,4 +1,4 @@
-"""When a run asks what: one loop that looks at what is due and starts a worker for it.
+"""The run's scheduler: one loop that starts a step for each number that is due.
 
 A number that waits has a row in the journal and nothing else: no task, no timer, no connection.
 """
@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
-from sinch_qn.bulk.states import Entry, Todo
-from sinch_qn.bulk.workers import Workers
+from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.outcomes import is_fatal, is_unanswered
+from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.errors import SinchError
+from sinch_qn.waiting import backoff, until_reachable
+
+_log = logging.getLogger("sinch_qn")
 
 _POLL = 0.25
-"""Seconds between two looks for what other processes put into the journal."""
+"""Seconds between two polls for what other processes write into the journal."""
 
 _BUFFER = 200
 """Entries fetched from the journal at a time, to be started as their turn comes."""
@@ -31,121 +38,142 @@ _LIST_FROM = 50
 _MAX_ADD = 500
 """Numbers in one addNumbers request, as many as Sinch's dashboard takes."""
 
+_NO_EVENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
+"""Changes that are not published."""
+
 
 @attrs.define(kw_only=True, eq=False)
 class Scheduler:
-    """Starts workers, at most *concurrency* at once."""
+    """Starts steps, at most *concurrency* at once, and acts on their results."""
 
-    workers: Workers
+    steps: Steps
+    journal: Journal
+    pacing: Pacing
     concurrency: int
     hours: CallingHours | None
-    failure: BaseException | None = None
-    """What stopped the run."""
-    settled: asyncio.Event = attrs.field(factory=asyncio.Event)
+    publish: Callable[[Event, Entry], None]
+    fatal_error: BaseException | None = None
+    """The error that stopped the run."""
+    last_error: SinchError | None = None
+    """The error of the last call without a response; None once Sinch responds again."""
+    stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
+    """Set once nothing new may start."""
+    idle: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set while there is nothing left to do for any number."""
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _buffers: dict[Todo, deque[Entry]] = attrs.field(init=False)
-    _look_at: dict[Todo, float] = attrs.field(factory=dict)
+    _fetched: dict[Todo, deque[Entry]] = attrs.field(init=False)
+    _next_poll: dict[Todo, float] = attrs.field(factory=dict)
     _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+    _looking_up: int = 0
+    _missing: deque[Entry] = attrs.field(factory=deque)
+    """Numbers to be added to the project, many at a time."""
+    _refused_together: deque[Entry] = attrs.field(factory=deque)
+    """Numbers to be added one by one."""
     _probing: bool = False
     _listing: bool = False
-    _list_at: float = 0.0
+    _next_listing: float = 0.0
 
-    def __attrs_post_init__(self) -> None:
-        self.workers.look_again = self.look_again
-
-    @_buffers.default
-    def _empty_buffers(self) -> dict[Todo, deque[Entry]]:
+    @_fetched.default
+    def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
         return {todo: deque() for todo in Todo}
 
     async def run(self) -> None:
-        """Start what is due until the run is left or cannot go on."""
+        """Start what is due until the run is stopped or cannot go on."""
         try:
             async with asyncio.TaskGroup() as group:
-                while not self.workers.leaving.is_set():
+                while not self.stopping.is_set():
                     if not await self._start_due(group):
                         await self._wait()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
-            self.failure = self.failure or _first(failures)
+            self.fatal_error = self.fatal_error or _first(failures)
+
+    def stop(self) -> None:
+        """Start nothing new; the run ends when what is in flight has finished."""
+        self.stopping.set()
+        self._wake.set()
+
+    def abort(self, error: BaseException) -> None:
+        """Stop the run because of *error*."""
+        self.fatal_error = self.fatal_error or error
+        self.stop()
+
+    def wake(self, *todos: Todo) -> None:
+        """Poll for *todos* at once."""
+        self.idle.clear()
+        for todo in todos:
+            self._next_poll.pop(todo, None)
+        self._wake.set()
+
+    # ---- what to start -------------------------------------------------------------------------
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
-        """Start workers for what is due; say whether any was started."""
-        if self.workers.pacing.paused:
+        """Start steps for what is due; return whether any was started."""
+        if self.pacing.paused:
             if not self._probing:
                 self._probing = True
-                self._start(group, self._probe)
+                self._start(group, self._probe())
             return False
         if await self._should_list():
             self._listing = True
-            self._start(group, self._list)
-        started = await self._start_adding(group)
-        for todo, work in (
-            (Todo.VERIFY, self.workers.verify),
-            (Todo.RESOLVE, self.workers.look),
-            (Todo.EXPIRE, self.workers.expire),
-            (Todo.LOOK_UP, self.workers.learn),
-        ):
-            while len(self._tasks) < self.concurrency and (entry := await self._due(todo)):
-                self._start(group, partial(work, entry), entry.number)
+            self._start(group, self._list())
+        started = self._start_adding(group)
+        steps: tuple[tuple[Todo, Callable[[Entry], Awaitable[StepResult]]], ...] = (
+            (Todo.VERIFY, self._verify),
+            (Todo.RESOLVE, self.steps.resolve),
+            (Todo.EXPIRE, self.steps.expire),
+            (Todo.LOOK_UP, self._look_up),
+        )
+        for todo, step in steps:
+            while self._has_room and (entry := await self._next(todo)):
+                self._start(group, self._take(step(entry), entry), entry.number)
                 started = True
-        return await self._start_ringing(group) or started
+        return await self._start_calling(group) or started
 
-    async def _start_ringing(self, group: asyncio.TaskGroup) -> bool:
+    @property
+    def _has_room(self) -> bool:
+        return len(self._tasks) < self.concurrency
+
+    async def _start_calling(self, group: asyncio.TaskGroup) -> bool:
         """Start the calls that slots, pace and calling hours permit now."""
         started = False
         clock = asyncio.get_running_loop().time
-        while len(self._tasks) < self.concurrency and self.workers.pacing.wait(clock()) == 0:
-            entry = await self._due(Todo.CALL)
+        while self._has_room and self.pacing.wait(clock()) == 0:
+            entry = await self._next(Todo.CALL)
             if entry is None:
                 break
-            closed = self.hours.opens_in(entry.number, self.workers.wall()) if self.hours else 0
+            closed = self.hours.opens_in(entry.number, self.steps.clock()) if self.hours else 0
             if closed:
-                held = partial(self.workers.later, entry, closed, "outside its calling hours")
-                self._start(group, held, entry.number)
+                step = self.steps.postpone(entry, closed, "outside its calling hours")
             else:
-                self.workers.pacing.take(entry.number, clock())
-                self._start(group, partial(self.workers.ring, entry), entry.number)
+                self.pacing.reserve(entry.number, clock())
+                step = self._call(entry)
+            self._start(group, self._take(step, entry), entry.number)
             started = True
         return started
 
-    async def _start_adding(self, group: asyncio.TaskGroup) -> bool:
-        """Start adding what is missing, in as few requests as can be."""
-        missing = self.workers.missing
-        learning = self._listing or self._buffers[Todo.LOOK_UP] or self.workers.learning
-        if not missing or (len(missing) < _MAX_ADD and learning):
-            return False
-        batch = missing[:_MAX_ADD]
-        del missing[:_MAX_ADD]
-        self._start(group, partial(self.workers.add, batch), *(entry.number for entry in batch))
-        return True
-
-    async def _probe(self) -> None:
-        try:
-            await self.workers.probe()
-        finally:
-            self._probing = False
-
-    async def _list(self) -> None:
-        try:
-            await self.workers.list()
-        finally:
-            self._listing = False
-            clock = asyncio.get_running_loop().time()
-            self._list_at = clock + self.workers.recheck
-            self.look_again(Todo.LOOK_UP, Todo.CALL)
+    def _start_adding(self, group: asyncio.TaskGroup) -> bool:
+        """Start adding missing numbers, in as few requests as possible."""
+        batch: list[Entry] = []
+        if self._refused_together:
+            batch = [self._refused_together.popleft()]
+        elif self._missing:
+            more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
+            if len(self._missing) >= _MAX_ADD or not more_to_come:
+                most = min(_MAX_ADD, len(self._missing))
+                batch = [self._missing.popleft() for _ in range(most)]
+        if batch:
+            self._start(group, self._add(batch), *(entry.number for entry in batch))
+        return bool(batch)
 
     def _start(
-        self,
-        group: asyncio.TaskGroup,
-        work: Callable[[], Coroutine[Any, Any, None]],
-        *numbers: str,
+        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], *numbers: str
     ) -> None:
-        async def worker() -> None:
+        async def guarded() -> None:
             try:
-                await work()
+                await work
             except SinchError as error:
-                self.fail(error)
+                self.abort(error)
 
         def finished(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
@@ -153,71 +181,151 @@ class Scheduler:
             self._wake.set()
 
         self._busy.update(numbers)
-        task = group.create_task(worker())
+        task = group.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(finished)
 
-    def fail(self, error: BaseException) -> None:
-        """Stop the run because of *error*: what is in flight finishes, nothing new starts."""
-        self.failure = self.failure or error
-        self.leave()
-
-    def leave(self) -> None:
-        """Start nothing new; the run ends when what is in flight has finished."""
-        self.workers.leaving.set()
-        self._wake.set()
-
-    async def _due(self, todo: Todo) -> Entry | None:
-        """Return the next entry to work on, fetching some from the journal when it is time to."""
-        buffer = self._buffers[todo]
+    async def _next(self, todo: Todo) -> Entry | None:
+        """Return the next entry to work on; fetch some from the journal when a poll is due."""
+        fetched = self._fetched[todo]
         clock = asyncio.get_running_loop().time()
-        if not buffer and clock >= self._look_at.get(todo, 0.0):
+        if not fetched and clock >= self._next_poll.get(todo, 0.0):
             if todo is Todo.LOOK_UP and self._listing:
                 return None
-            # No more than can ring at once: a recall must not wait behind what is only buffered.
-            most = self.workers.pacing.max_ringing if todo is Todo.CALL else _BUFFER
+            # No more than can ring at once: a recall must not wait behind fetched numbers.
+            most = self.pacing.max_ringing if todo is Todo.CALL else _BUFFER
             limit = min(_BUFFER, most) + len(self._busy)
-            picked = await self.workers.journal.due(todo, self.workers.wall(), limit)
-            buffer.extend(entry for entry in picked if entry.number not in self._busy)
-            self._busy.update(entry.number for entry in buffer)
-            if not buffer:
-                self._look_at[todo] = clock + _POLL
-        return buffer.popleft() if buffer else None
+            due = await self.journal.due(todo, self.steps.clock(), limit)
+            fetched.extend(entry for entry in due if entry.number not in self._busy)
+            self._busy.update(entry.number for entry in fetched)
+            if not fetched:
+                self._next_poll[todo] = clock + _POLL
+        return fetched.popleft() if fetched else None
 
-    def look_again(self, *todos: Todo) -> None:
-        """Have the scheduler look for *todos* at once."""
-        self.settled.clear()
-        for todo in todos:
-            self._look_at.pop(todo, None)
-        self._wake.set()
+    async def _should_list(self) -> bool:
+        """Return whether so many numbers are to be looked up that listing may be cheaper."""
+        clock = asyncio.get_running_loop().time()
+        if self._listing or clock < max(self._next_listing, self._next_poll.get(Todo.LOOK_UP, 0.0)):
+            return False
+        if self._fetched[Todo.LOOK_UP]:
+            return False
+        due = await self.journal.due(Todo.LOOK_UP, self.steps.clock(), _LIST_FROM)
+        return len(due) >= _LIST_FROM
 
     async def _wait(self) -> None:
-        """Wait until something happens or is due; note whether all is settled."""
+        """Wait until something happens or is due; note whether the run is idle."""
         self._wake.clear()
         timeout = _POLL
-        if self._buffers[Todo.CALL]:
+        if self._fetched[Todo.CALL]:
             clock = asyncio.get_running_loop().time()
-            timeout = min(timeout, self.workers.pacing.wait(clock) or timeout)
-        if not (self._busy or self.workers.missing or self._listing):
-            if await self.workers.journal.next_due() is None:
-                if not self._wake.is_set():  # else it was read before something came
-                    self.settled.set()
+            timeout = min(timeout, self.pacing.wait(clock) or timeout)
+        if not (self._busy or self._missing or self._refused_together or self._listing):
+            if await self.journal.next_due() is None:
+                if not self._wake.is_set():  # else something came after the journal was read
+                    self.idle.set()
             else:
-                self.settled.clear()
+                self.idle.clear()
         if not self._wake.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._wake.wait()
 
-    async def _should_list(self) -> bool:
-        """Say whether so many numbers are to be looked up that listing may be cheaper."""
-        clock = asyncio.get_running_loop().time()
-        if self._listing or clock < max(self._list_at, self._look_at.get(Todo.LOOK_UP, 0.0)):
-            return False
-        if self._buffers[Todo.LOOK_UP]:
-            return False
-        due = await self.workers.journal.due(Todo.LOOK_UP, self.workers.wall(), _LIST_FROM)
-        return len(due) >= _LIST_FROM
+    # ---- steps, and their results --------------------------------------------------------------
+
+    async def _take(self, step: Awaitable[StepResult], entry: Entry) -> None:
+        await self._act_on(entry.number, await step)
+
+    async def _act_on(self, number: str, result: StepResult) -> None:
+        """Tell pacing, commit, publish, wake what became due; raise a fatal error."""
+        delay = None
+        if result.response is not None:
+            delay = self.pacing.observe(number, result.request, result.response)
+            if result.request is Todo.CALL and is_unanswered(result.response):
+                self.last_error = result.response
+        for change in result.changes:
+            await self._commit(
+                change if delay is None else attrs.evolve(change, due=change.at + delay)
+            )
+        self._missing.extend(result.missing)
+        self._refused_together.extend(result.refused_together)
+        if isinstance(result.response, SinchError) and is_fatal(result.response):
+            raise result.response
+
+    async def _commit(self, change: Change) -> None:
+        (entry,) = await self.journal.apply([change])
+        if entry is None:
+            return
+        if change.event not in _NO_EVENT:
+            self.publish(change.event, entry)
+        if entry.due <= change.at:
+            self.wake(entry.todo)
+
+    async def _call(self, entry: Entry) -> StepResult:
+        number, clock = entry.number, asyncio.get_running_loop().time
+        try:
+            result = await self.steps.call(
+                entry, on_intent=lambda: self.pacing.call_started(number, clock())
+            )
+            if result.request is not Todo.CALL:
+                self.pacing.release(number)  # it was not sent
+        finally:
+            self.pacing.call_finished(number)
+        return result
+
+    async def _verify(self, entry: Entry) -> StepResult:
+        self.pacing.release(entry.number)
+        return await self.steps.verify(entry)
+
+    async def _look_up(self, entry: Entry) -> StepResult:
+        self._looking_up += 1
+        try:
+            return await self.steps.look_up(entry)
+        finally:
+            self._looking_up -= 1
+
+    async def _add(self, entries: Sequence[Entry]) -> None:
+        await self._act_on("", await self.steps.add(entries))
+
+    async def _list(self) -> None:
+        try:
+            async with aclosing(self.steps.look_up_by_listing()) as pages:
+                async for changes in pages:
+                    entries = await self.journal.apply(changes)
+                    for change, entry in zip(changes, entries, strict=True):
+                        if entry is not None and entry.state is not ChallengeState.PENDING:
+                            self.publish(change.event, entry)
+                    if self.stopping.is_set():
+                        return
+        except SinchError as error:
+            if is_fatal(error):
+                raise  # otherwise the numbers are looked up one by one
+        finally:
+            self._listing = False
+            clock = asyncio.get_running_loop().time()
+            self._next_listing = clock + self.steps.recheck
+            self.wake(Todo.LOOK_UP, Todo.CALL)
+
+    # ---- outages -------------------------------------------------------------------------------
+
+    async def _probe(self) -> None:
+        """Probe until Sinch responds: at the start, and in an outage. Then calls may go on."""
+        try:
+            reachable = await until_reachable(
+                self.steps.client.list_number_pages,
+                delays=backoff(jitter=self.steps.jitter),
+                stop=self.stopping,
+                on_failure=self._note_failed_probe,
+            )
+        finally:
+            self._probing = False
+        if reachable:
+            self.last_error = None
+            self.pacing.resume(asyncio.get_running_loop().time())
+
+    def _note_failed_probe(self, error: SinchError) -> None:
+        if self.last_error is None:
+            _log.warning("calling pauses: no response (%s)", type(error).__name__)
+        self.last_error = error
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

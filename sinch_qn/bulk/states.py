@@ -1,12 +1,14 @@
-"""A number's life in a run: one pure table, and the one function that applies it.
+"""The state machine of a number in a run: one table, and the one function that applies it.
 
     PENDING ──call──▶ CALLING ──called──▶ AWAITING_CODE ──verify──▶ VERIFYING ──▶ VERIFIED
        ▲                 │  └──lost──▶ UNKNOWN ──verify──▲  ▲ ▲          │  └─▶ BLOCKED, FAILED
-       ├────not made─────┘               │               │  │ └──wrong───┘
+       ├───not called────┘               │               │  │ └──wrong───┘
        └────────────recall───────────────┴── EXPIRED ────┘◀─┘ late
 
-Every unsafe write follows one law: its intent is on disk before the request leaves, its outcome
-after the answer, and an intent without an outcome is UNKNOWN and is never repeated by itself.
+Non-idempotent requests are at-most-once: a write-ahead intent is committed before sending, the
+outcome after the response; an intent without outcome is UNKNOWN, never retried automatically. Each
+intent has a token of its own; only an outcome with that token is accepted, also one that comes late
+and corrects UNKNOWN.
 """
 
 from __future__ import annotations
@@ -18,44 +20,45 @@ from typing import Any
 
 import attrs
 
-from sinch_qn.models import GlobalProcessState
+from sinch_qn.lifecycle import CALLABLE
+from sinch_qn.models import GlobalProcessState as SinchState
 
 
 class ChallengeState(enum.Enum):
-    """Where a number is in its run."""
+    """The state of a number in a run."""
 
     PENDING = "pending"
-    """To be looked up, or to be rung when its turn comes."""
+    """To be looked up, or to be called when its turn comes."""
     CALLING = "calling"
-    """The call was asked for; its answer is not there yet."""
+    """The call was requested; the response is not there yet."""
     AWAITING_CODE = "awaiting_code"
-    """It rang: somebody has a code, or can ask for another call."""
+    """Called; waiting for a code or a recall request."""
     VERIFYING = "verifying"
-    """A code was handed in; its answer is not there yet."""
+    """A code was sent; the response is not there yet, or was lost."""
     VERIFIED = "verified"
     SKIPPED = "skipped"
-    """Verified before this run, or further: there is nothing to do."""
+    """Verified before this run, or further: nothing to do."""
     FAILED = "failed"
-    """It cannot be rung, or its codes are used up; a recall may help."""
+    """It cannot be called, or its codes are used up; a recall may help."""
     BLOCKED = "blocked"
-    """Sinch takes no more codes for it."""
+    """Sinch accepts no more codes for it."""
     EXPIRED = "expired"
-    """No code came in time; a late one is still tried."""
+    """Timed out; a late code is still accepted."""
     UNKNOWN = "unknown"
-    """The call's answer was lost: the phone may have rung. A code settles it; so does a recall."""
+    """The response to the call was lost: the phone may have rung. A code or a recall settles it."""
     INVALID = "invalid"
-    """Not a phone number that can be qualified; it was never sent."""
+    """Not a phone number that can be qualified; never sent."""
 
     __hash__ = object.__hash__  # Enum's own is a Python call, made dozens of times a number
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more happens by itself (to UNKNOWN: once its code can come no more)."""
+        """Whether nothing more happens automatically (UNKNOWN: once its code window has ended)."""
         return self not in _OPEN
 
     @property
     def accepts_code(self) -> bool:
-        """Whether a code is taken in this state; PENDING takes one after a recall."""
+        """Whether a code is accepted in this state; PENDING accepts one after a recall."""
         return self in _ACCEPT_CODE
 
 
@@ -67,43 +70,56 @@ _ACCEPT_CODE = {_S.CALLING, _S.AWAITING_CODE, _S.VERIFYING, _S.UNKNOWN, _S.EXPIR
 class Event(enum.Enum):
     """What can happen to a number."""
 
-    LOOKED_UP = "learnt"  # Sinch was asked: it may be rung, or must wait
-    ALREADY_VERIFIED = "nothing to do"  # Sinch was asked: verified already
+    LOOKED_UP = "learnt"  # it may be called, or must wait
+    ALREADY_VERIFIED = "nothing to do"
     NOT_CALLABLE = "cannot"  # not eligible, not known, or the call was refused
-    ADD = "add"  # intent: qualify it first
+    ADD = "add"  # intent: add it to the project
     ADD_NOT_SENT = "not added"
     CALL = "call"  # intent
     CALLED = "called"
-    CALL_NOT_SENT = "not called"  # it surely did not ring
-    CALL_UNKNOWN = "lost"  # the answer to the call: it may have rung
-    CODE = "code"  # a code came in
+    CALL_NOT_SENT = "not called"  # the phone did not ring
+    CALL_UNKNOWN = "lost"  # the response was lost: the phone may have rung
+    CODE = "code"  # a code was submitted
     VERIFY = "verify"  # intent
     VERIFIED = "verified"
-    CODE_REJECTED = "wrong"  # the code was refused
-    CODE_NOT_SENT = "not verified"  # the code surely did not arrive
-    VERIFY_UNKNOWN = "unsure"  # the answer to the code was lost: look
-    RETRY_CODE = "again"  # looked: still pending, so the code is good for one more try
-    REQUEST_CODE = "ask"  # looked: still pending, and tried twice
+    CODE_REJECTED = "wrong"
+    CODE_NOT_SENT = "not verified"
+    VERIFY_UNKNOWN = "unsure"  # the response was lost: resolve by a look-up
+    RETRY_CODE = "again"  # resolved: still pending, so the code is sent once more
+    REQUEST_CODE = "ask"  # resolved: still pending, and sent twice
     BLOCKED = "blocked"
     CODE_TIMEOUT = "late"  # no code in time
-    RECALL = "recall"  # a person wants the phone rung again
-    SINCH_STATE_CHANGED = "seen"  # Sinch was asked after text-enabling: its state moved on
-    POSTPONED = "later"  # outside its calling hours, or Sinch asked for patience
+    RECALL = "recall"  # a person wants another call
+    SINCH_STATE_CHANGED = "seen"  # seen after text-enabling
+    POSTPONED = "later"  # outside its calling hours, or rate-limited
 
 
 _E = Event
 
+INTENTS = frozenset({_E.ADD, _E.CALL, _E.VERIFY})
+"""Each is given a token when it is committed."""
+
+_OUTCOMES = frozenset(
+    {
+        *(_E.ADD_NOT_SENT, _E.CALLED, _E.CALL_NOT_SENT, _E.CALL_UNKNOWN, _E.VERIFIED),
+        *(_E.CODE_REJECTED, _E.CODE_NOT_SENT, _E.VERIFY_UNKNOWN, _E.RETRY_CODE, _E.REQUEST_CODE),
+    }
+)
+_OUTCOMES_UNLESS_PENDING = frozenset({_E.NOT_CALLABLE, _E.BLOCKED})
+"""For a PENDING number they are the result of a look-up."""
+
 TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
     _E.LOOKED_UP: {_S.PENDING: _S.PENDING},
     _E.ALREADY_VERIFIED: {_S.PENDING: _S.SKIPPED},
-    _E.NOT_CALLABLE: {_S.PENDING: _S.FAILED, _S.CALLING: _S.FAILED},
+    _E.NOT_CALLABLE: {_S.PENDING: _S.FAILED, _S.CALLING: _S.FAILED, _S.UNKNOWN: _S.FAILED},
     _E.ADD: {_S.PENDING: _S.PENDING},
     _E.ADD_NOT_SENT: {_S.PENDING: _S.PENDING},
     _E.SINCH_STATE_CHANGED: {_S.VERIFIED: _S.VERIFIED, _S.SKIPPED: _S.SKIPPED},
     _E.POSTPONED: {_S.PENDING: _S.PENDING},
     _E.CALL: {_S.PENDING: _S.CALLING},
-    _E.CALLED: {_S.CALLING: _S.AWAITING_CODE},
-    _E.CALL_NOT_SENT: {_S.CALLING: _S.PENDING},
+    # From UNKNOWN: the outcome of the same call, committed late.
+    _E.CALLED: {_S.CALLING: _S.AWAITING_CODE, _S.UNKNOWN: _S.AWAITING_CODE},
+    _E.CALL_NOT_SENT: {_S.CALLING: _S.PENDING, _S.UNKNOWN: _S.PENDING},
     _E.CALL_UNKNOWN: {_S.CALLING: _S.UNKNOWN},
     _E.CODE: {
         _S.PENDING: _S.PENDING,  # after a recall only: the code was found after all
@@ -119,14 +135,19 @@ TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
         _S.UNKNOWN: _S.VERIFYING,
         _S.EXPIRED: _S.VERIFYING,
     },
-    _E.VERIFIED: {_S.VERIFYING: _S.VERIFIED, _S.CALLING: _S.VERIFIED},
-    # Where a code that did not verify leads back to is `_home`; FAILED once all codes are used.
+    _E.VERIFIED: {_S.VERIFYING: _S.VERIFIED, _S.CALLING: _S.VERIFIED, _S.UNKNOWN: _S.VERIFIED},
+    # The state after a code that did not verify is `_fallback_state`.
     _E.CODE_REJECTED: {_S.VERIFYING: _S.AWAITING_CODE},
     _E.CODE_NOT_SENT: {_S.VERIFYING: _S.AWAITING_CODE},
     _E.VERIFY_UNKNOWN: {_S.VERIFYING: _S.VERIFYING},
     _E.RETRY_CODE: {_S.VERIFYING: _S.AWAITING_CODE},
     _E.REQUEST_CODE: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.BLOCKED: {_S.PENDING: _S.BLOCKED, _S.CALLING: _S.BLOCKED, _S.VERIFYING: _S.BLOCKED},
+    _E.BLOCKED: {
+        _S.PENDING: _S.BLOCKED,
+        _S.CALLING: _S.BLOCKED,
+        _S.VERIFYING: _S.BLOCKED,
+        _S.UNKNOWN: _S.BLOCKED,
+    },
     _E.CODE_TIMEOUT: {_S.AWAITING_CODE: _S.EXPIRED, _S.UNKNOWN: _S.UNKNOWN},
     _E.RECALL: {
         _S.AWAITING_CODE: _S.PENDING,
@@ -138,7 +159,7 @@ TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
 
 
 class Todo(enum.IntEnum):
-    """What a run has to do next about a number, once its time has come."""
+    """The next step for a number, once it is due."""
 
     NOTHING = 0
     LOOK_UP = 1
@@ -156,45 +177,47 @@ class Entry:
     ref: str | None = None
     """The caller's own reference: a chat id, a ticket."""
     line: int | None = None
-    """Where it stands in the input."""
+    """Its line in the input."""
     state: ChallengeState = ChallengeState.PENDING
     attempt: int = 0
     """Calls that may have rung; the current one, while it is called."""
+    intent: int | None = None
+    """Token of its last intent; an outcome must carry it."""
     codes_used: int = 0
-    """Codes handed in for the current attempt, once that is known to have been made."""
+    """Codes sent for the current attempt, once that is known to have been made."""
     codes_waiting: int = 0
-    """Codes in the inbox that were not handed in yet."""
+    """Codes in the inbox that were not sent yet."""
     called_at: float | None = None
     """When the current attempt's intent was committed."""
     settled_at: float | None = None
     due: float = 0.0
-    """Before this nothing is done about it."""
+    """When the next step is due."""
     window_end: float | None = None
-    """Until when a code is waited for."""
-    remote: GlobalProcessState | None = None
+    """Until when a code is awaited."""
+    remote: SinchState | None = None
     """Its state at Sinch when it was last looked up."""
     region: str | None = None
     added: bool = False
     """It was (perhaps) added to the project by this run."""
     note: str | None = None
-    """Why it is where it is, for people."""
+    """The reason for its state, for people."""
     to_ring: bool = True
-    """A call is still to be made: it never was, or a person asked for another."""
+    """A call is to be made: none was, or a person asked for another."""
     tries: int = 0
-    """How often the code in hand was handed in."""
+    """How often the code in flight was sent."""
     batch: int | None = None
-    """The text-enabling batch that it went into."""
+    """The text-enabling batch that it is in."""
 
     @property
     def todo(self) -> Todo:
-        """What is to be done next, at `due`."""
+        """The next step, at `due`."""
         return _todo(self.state, self.codes_waiting, self.remote, self.window_end)
 
 
 def _todo(
     state: ChallengeState,
     codes_waiting: int,
-    remote: GlobalProcessState | None,
+    remote: SinchState | None,
     window_end: float | None,
 ) -> Todo:
     if state is ChallengeState.VERIFYING:
@@ -202,38 +225,34 @@ def _todo(
     if codes_waiting and state in TABLE[Event.VERIFY]:
         return Todo.VERIFY
     if state is ChallengeState.PENDING:
-        return Todo.CALL if remote in RINGABLE else Todo.LOOK_UP
+        return Todo.CALL if remote in CALLABLE else Todo.LOOK_UP
     if state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
         return Todo.NOTHING if window_end is None else Todo.EXPIRE
     return Todo.NOTHING
 
 
-_G = GlobalProcessState
-RINGABLE = frozenset({_G.ELIGIBLE, _G.VERIFICATION_PENDING, _G.VERIFICATION_FAILED})
-DONE_BEFORE = frozenset({_G.VERIFIED, _G.HOSTING_IN_PROGRESS, _G.HOSTING_DONE, _G.HOSTING_FAILED})
-
 NEVER = float("inf")
-"""`due` of what an answer, not the clock, will move on."""
+"""`due` of an entry that a response, not the clock, moves on."""
 
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One event in one number's life."""
+    """One event of one number."""
 
     number: str
     event: Event
     at: float
     """Wall-clock seconds."""
-    attempt: int | None = None
-    """The attempt that this is the outcome of: another one's outcome is refused."""
+    intent: int | None = None
+    """Token: given to an intent by its journal, carried by each outcome of that intent."""
     from_state: ChallengeState | None = None
-    """Where the number has to be for this to mean anything."""
+    """The change is refused in any other state."""
     due: float | None = None
     window: float | None = None
-    """CALLED, LOST: how long a code is waited for, in seconds."""
+    """CALLED, CALL_UNKNOWN: how long a code is awaited, in seconds."""
     max_codes: int | None = None
-    """WRONG: how many codes one call is worth."""
-    remote: GlobalProcessState | None = None
+    """CODE_REJECTED: how many codes one call is worth."""
+    remote: SinchState | None = None
     region: str | None = None
     note: str | None = None
 
@@ -253,15 +272,17 @@ def step(entry: Entry, change: Change) -> Entry | None:
     after["remote"] = change.remote or entry.remote
     after["region"] = change.region or entry.region
     after |= _effects(entry, change)
-    if change.event in _BACK_HOME:
-        after["state"] = state = _home(after, change)
+    if change.event in INTENTS:
+        after["intent"] = change.intent
+    if change.event in _FALLS_BACK:
+        after["state"] = state = _fallback_state(after, change)
     todo = _todo(state, after["codes_waiting"], after["remote"], after["window_end"])
     if todo is Todo.EXPIRE:
         after["due"] = after["window_end"]
     if todo is not Todo.NOTHING or not state.settled:
         after["settled_at"] = None
     else:
-        # What is left in the inbox is erased with this.
+        # The rest of the inbox is erased with this.
         after["settled_at"] = change.at if entry.settled_at is None else entry.settled_at
         after["codes_waiting"] = 0
     return Entry(**after)
@@ -272,17 +293,22 @@ _values = operator.attrgetter(*_NAMES)
 
 
 def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an arm an event
-    """Say whether *change* means *entry* as it is, beyond what the table says of its state."""
-    if change.attempt not in (None, entry.attempt) or change.from_state not in (None, entry.state):
+    """Return whether *change* is meant for *entry* as it is, beyond what the table says."""
+    event = change.event
+    if change.from_state not in (None, entry.state):
         return False
-    match change.event:
-        case Event.CODE:  # of a number that was never called there can be none
+    if event in _OUTCOMES or (
+        event in _OUTCOMES_UNLESS_PENDING and entry.state is not ChallengeState.PENDING
+    ):
+        return change.intent is not None and change.intent == entry.intent
+    match event:
+        case Event.CODE:  # a number that was never called has no code
             return entry.state is not ChallengeState.PENDING or entry.attempt > 0
         case Event.VERIFY:
             return entry.codes_waiting > 0
-        case Event.CALL:  # a code goes first: another call would make it wrong
+        case Event.CALL:  # a code goes first: another call would invalidate it
             return not entry.codes_waiting
-        case Event.LOOKED_UP:  # if known, perhaps delayed: a listing must not undo that
+        case Event.LOOKED_UP:  # a known one may be postponed: a listing must not undo that
             return entry.todo is Todo.LOOK_UP
         case Event.ADD:
             return not entry.added
@@ -292,7 +318,7 @@ def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an ar
 def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
     entry: Entry, change: Change
 ) -> dict[str, Any]:
-    """Return what *change* does to the fields that are its own."""
+    """Return what *change* does to the fields that only its event touches."""
     waiting, used = entry.codes_waiting, entry.codes_used
     match change.event:
         case Event.ADD | Event.ADD_NOT_SENT:
@@ -300,15 +326,16 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
         case Event.CALL:
             return {"attempt": entry.attempt + 1, "called_at": change.at}
         case Event.CALL_NOT_SENT:
-            return {"attempt": entry.attempt - 1, "called_at": None}
+            undone = {"attempt": entry.attempt - 1, "called_at": None}
+            return undone | {"to_ring": True, "window_end": None}
         case Event.CALLED | Event.CALL_UNKNOWN:
             since = change.at if entry.called_at is None else entry.called_at
             end = since + (change.window or 0.0)
             return {"to_ring": False, "window_end": end, "codes_used": 0}
         case Event.NOT_CALLABLE:
-            return {"to_ring": False} | (
-                {"codes_used": 0} if entry.state is ChallengeState.CALLING else {}
-            )
+            was_called = entry.state is not ChallengeState.PENDING
+            refused = {"codes_used": 0, "window_end": None} if was_called else {}
+            return {"to_ring": False} | refused
         case Event.CODE:
             return {"codes_waiting": waiting + 1, "note": entry.note} | (
                 {"due": entry.due} if entry.todo in (Todo.RESOLVE, Todo.VERIFY) else {}
@@ -331,18 +358,18 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
             return {}
 
 
-_BACK_HOME = frozenset(
+_FALLS_BACK = frozenset(
     {_E.NOT_CALLABLE, _E.CODE_REJECTED, _E.CODE_NOT_SENT, _E.RETRY_CODE, _E.REQUEST_CODE}
 )
 
 
-def _home(after: Mapping[str, Any], change: Change) -> ChallengeState:
-    """Return where a number goes that was refused, or whose code did not verify it."""
+def _fallback_state(after: Mapping[str, Any], change: Change) -> ChallengeState:
+    """Return the state of a number that was refused, or whose code did not verify it."""
     if change.event is Event.NOT_CALLABLE:
-        # A code that came while it was called is tried whatever the call's outcome was.
+        # A code that came during the call is sent, whatever the call's outcome.
         return ChallengeState.EXPIRED if after["codes_waiting"] else ChallengeState.FAILED
     if after["to_ring"]:
-        return ChallengeState.PENDING  # a recall that was accepted is not lost by a wrong code
+        return ChallengeState.PENDING  # a wrong code does not cancel a recall
     if change.event is Event.CODE_REJECTED and after["codes_used"] >= (change.max_codes or 1):
         return ChallengeState.FAILED
     return ChallengeState.EXPIRED if after["window_end"] is None else ChallengeState.AWAITING_CODE

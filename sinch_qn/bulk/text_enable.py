@@ -1,8 +1,6 @@
 """`TextEnableRun`: order SMS for a run's verified numbers, batch by batch, and follow the orders.
 
-An order sends somebody a Letter of Authorization to sign, so a second one is as bad as a second
-call, and the same law holds: the intent is committed before the request leaves, the outcome after
-the answer, and an intent without an outcome is UNKNOWN and is never sent again by itself.
+An order sends somebody a Letter of Authorization to sign, so it is at-most-once like a call.
 """
 
 from __future__ import annotations
@@ -12,82 +10,84 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Self
+from typing import Self, TypeAlias
 
 import attrs
 
-from sinch_qn._checks import MAX_NUMBERS, check_text_enable, check_text_enable_toll_free
-from sinch_qn._operations import LIST_NUMBERS, TEXT_ENABLE_NUMBERS, TEXT_ENABLE_TOLL_FREE_NUMBERS
-from sinch_qn._pipeline import Pipeline, PreparedCall
+from sinch_qn._checks import (
+    MAX_NUMBERS,
+    check_above_zero,
+    check_text_enable,
+    check_text_enable_toll_free,
+    check_whole,
+)
+from sinch_qn._pipeline import PreparedCall
+from sinch_qn.bulk.at_most_once import at_most_once, drain
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal, can_be_enabled
-from sinch_qn.bulk.outcomes import is_fatal, why_not_hosted
+from sinch_qn.bulk.outcomes import is_fatal, is_refusal, why_not_hosted
 from sinch_qn.bulk.states import Change, Entry, Event
-from sinch_qn.bulk.workers import LIST_PAGE
+from sinch_qn.bulk.steps import LIST_PAGE
+from sinch_qn.bulk.unsafe_writes import SENDING, TextEnableOrder
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
     DeadlineExceededError,
     InvalidRequestError,
-    NotFoundError,
     Outcome,
     RateLimitError,
     SinchError,
 )
-from sinch_qn.lifecycle import REACHABLE
+from sinch_qn.lifecycle import HOSTING_ENDED, HOSTING_ORDERED, REACHABLE
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import (
-    GlobalProcessState,
-    HostingOrder,
     QualifiedNumber,
     TextEnableNumbersRequest,
-    TextEnableNumbersResponse,
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.phone import is_toll_free
-from sinch_qn.retry import ONE_SHOT
-from sinch_qn.waiting import watch
+from sinch_qn.waiting import backoff, until_reachable, watch
 
 _log = logging.getLogger("sinch_qn")
 
-_LONGEST_PAUSE = 60.0
+_MAX_DELAY = 60.0
 
 _REGIONS = ("US", "CA")
 
-_MISSES = 3
-"""Batches in a row without an order after which no more are tried: it is not about the numbers."""
+_MAX_FAILED_BATCHES = 3
+"""Batches in a row without an order after which the run stops: it is not about the numbers."""
 
-_HOSTED = frozenset({GlobalProcessState.HOSTING_DONE, GlobalProcessState.HOSTING_FAILED})
-_BEING_HOSTED = _HOSTED | {GlobalProcessState.HOSTING_IN_PROGRESS}
-
-_FOLLOWED = (BatchState.ORDERED, BatchState.UNKNOWN)
 _LOST = (BatchState.UNKNOWN,)
 _REFUSED = (BatchState.REJECTED,)
-_FREEABLE = (BatchState.REJECTED, BatchState.UNKNOWN)
+_FOLLOWED = (BatchState.ORDERED, BatchState.UNKNOWN)
 
-_CRASHED = "the process ended before the answer came: the order may exist"
-_CUT_OFF = "cut off when the run was left"
-_FOUND = "the answer was lost, but its numbers are being hosted: the order exists"
-_GONE = "Sinch no longer knows this number"
-_FREED = "freed by a person: its numbers may be ordered again"
+_NOTE_CRASHED = "the process ended before the response came: the order may exist"
+_NOTE_FOUND = "the response was lost, but its numbers are being hosted: the order exists"
+_NOTE_GONE = "Sinch no longer knows this number"
+
+_ANY_NUMBER = "+12025550100"
+
+_Template: TypeAlias = TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest
+_Sent: TypeAlias = tuple[Batch, str | SinchError]
 
 
 @attrs.frozen(kw_only=True)
 class TextEnableReport:
-    """How text-enabling stands: exact, because it is read from the journal."""
+    """The state of text-enabling: exact, because it is read from the journal."""
 
     batches: Mapping[BatchState, int]
-    """How many batches are in each state."""
+    """The number of batches in each state."""
     orders: list[str]
     """The ids of the hosting orders that are known to exist, oldest first."""
-    hosting: Mapping[GlobalProcessState, int]
-    """Numbers that were ordered, or perhaps were, by the state they were last seen in."""
+    hosting: Mapping[SinchState, int]
+    """Numbers that were ordered, or may have been, by the state last seen."""
     left: int
     """Verified numbers that are in no batch; REJECTED ones are in theirs."""
     toll_free_left: int
     """How many of those are toll-free: they need a *toll_free_request*."""
     stopped: str | None
-    """Why no more batches were tried, if that was before the last; None otherwise."""
+    """Why the run placed no more orders, if some were left; None otherwise."""
 
 
 class TextEnableRun:
@@ -96,13 +96,15 @@ class TextEnableRun:
         async with TextEnableRun(client, SqliteJournal("run.db"), request) as run:
             report = await run.finish()
 
-    It is the journal's one runner, so a voice-challenge run on the same journal is left first. May
-    be done again at any time: what was verified since is ordered, and what is known goes on to be
-    followed. A batch whose answer was lost is UNKNOWN and never sent again by itself.
+    It is the journal's one runner, so leave a voice-challenge run on the same journal first. It may
+    be repeated at any time: it orders what was verified since, and goes on following the orders. A
+    batch whose response was lost is UNKNOWN and never sent again automatically.
 
-    A batch that Sinch refused is looked into: numbers that are no longer VERIFIED are put aside and
-    the others go into another batch. Otherwise it is REJECTED as a whole, for a person to see to:
-    trying its parts would send a letter for each. `free_batch` has its numbers ordered again.
+    A rejected batch is checked: numbers no longer VERIFIED are dropped, the rest go into a new
+    batch. Otherwise it stays REJECTED for manual review, because retrying its parts would send a
+    letter for each; `free_batch` makes its numbers free for another order.
+
+    A cancelled `finish` leaves the order in flight alone: leaving the run waits for its outcome.
     """
 
     def __init__(
@@ -115,7 +117,8 @@ class TextEnableRun:
         batch_size: int = MAX_NUMBERS,
         batches_per_second: float = 1.0,
         follow: float = 3600.0,
-        wall: Callable[[], float] = time.time,
+        drain_timeout: float = 60.0,
+        clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -124,19 +127,18 @@ class TextEnableRun:
         *request* is a template: each batch of up to *batch_size* numbers replaces its `numbers`,
         which may be empty, and its `region_code`. Toll-free numbers go to their own operation with
         *toll_free_request*, which keeps its `region_code`; without one they are left, and counted.
-        *follow* is how long `finish` watches the orders; 0 is not at all. Raises
-        `InvalidRequestError`.
+        *follow* is how long `finish` watches the orders; 0 is not at all. *drain_timeout* is how
+        long leaving waits for the order in flight. Raises `InvalidRequestError`.
         """
-        if isinstance(batch_size, bool) or not 1 <= batch_size <= MAX_NUMBERS:
-            raise InvalidRequestError(f"batch_size: {batch_size!r} is not from 1 to {MAX_NUMBERS}")
-        if not 0 < batches_per_second < 1e9:
-            raise InvalidRequestError(f"batches_per_second: {batches_per_second!r} is not above 0")
-        if not 0 <= follow < 1e9:
-            raise InvalidRequestError(f"follow: {follow!r} is no number of seconds")
+        check_whole(batch_size, "batch_size", maximum=MAX_NUMBERS)
+        check_above_zero(batches_per_second, "batches_per_second")
+        check_above_zero(drain_timeout, "drain_timeout")
+        if follow != 0:
+            check_above_zero(follow, "follow")
         # Checked with a number in it, so that nothing is refused once an intent is committed.
-        check_text_enable(attrs.evolve(request, numbers=[_SOME_NUMBER]), client.project_id)
+        check_text_enable(attrs.evolve(request, numbers=[_ANY_NUMBER]), client.project_id)
         if toll_free_request is not None:
-            check_text_enable_toll_free(attrs.evolve(toll_free_request, numbers=[_SOME_NUMBER]))
+            check_text_enable_toll_free(attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER]))
         self._client = client
         self._journal = journal
         self._request = request
@@ -144,74 +146,94 @@ class TextEnableRun:
         self._batch_size = batch_size
         self._interval = 1.0 / batches_per_second
         self._follow = follow
-        self._wall = wall
+        self._drain_timeout = drain_timeout
+        self._clock = clock
         self._jitter = jitter
         self._sleep = sleep
+        self._delays = self._new_delays()
         self._pause_due = False
-        self._misses = 0
-        self._pauses = 0
+        self._failed_batches = 0
         self._stopped: str | None = None
+        self._draining = False
+        self._in_flight: asyncio.Task[_Sent | None] | None = None
 
     async def __aenter__(self) -> Self:
         identity = Identity(self._client.project_id, self._client.base_url)
         await self._journal.open(identity, running=True)
         try:
             for batch in await self._batches_in(BatchState.SENDING):
-                await self._settle(batch, BatchState.UNKNOWN, note=_CRASHED)
+                await self._record(batch, BatchState.UNKNOWN, note=_NOTE_CRASHED)
         except BaseException:
             await self._journal.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._journal.close()
+        try:
+            await self.drain()
+        finally:
+            await self._journal.close()
 
     async def finish(self) -> TextEnableReport:
-        """Order what is verified, follow the orders for as long as was asked; return the report."""
+        """Order what is verified, follow the orders for as long as asked; return the report."""
         await self.order()
         await self.follow()
         return await self.report()
 
+    async def drain(self) -> None:
+        """Wait for the outcome of the order in flight; place no other. Leaving does this, too."""
+        self._draining = True
+        if self._in_flight is not None:
+            await drain(self._in_flight, timeout=self._drain_timeout)
+            if not self._in_flight.cancelled():
+                self._in_flight.result()
+
     async def order(self) -> None:
         """Order what is verified, one batch after the other.
 
-        Waits out outages and limits. Stops when credentials are refused, which is raised, and
-        after three batches in a row that came to no order, which the report says.
+        Waits out outages and rate limits. Raises refused credentials. Stops after three batches in
+        a row without an order; the report says so.
         """
         for region in _REGIONS:
-            while await self._order_batch(toll_free=False, region=region):
+            while await self._order_batch(self._request, region=region):
                 pass
-        while self._toll_free_request and await self._order_batch(toll_free=True, region=None):
+        toll_free = self._toll_free_request
+        while toll_free is not None and await self._order_batch(toll_free, region=None):
             pass
 
     async def follow(self) -> None:
         """Watch the ordered numbers until each is hosted or failed, or the time is over.
 
-        What is seen goes to the journal. A batch whose answer was lost is known to exist once one
-        of its numbers is being hosted.
+        Each state seen goes to the journal. A batch whose response was lost is known to exist once
+        one of its numbers is being hosted.
         """
-        followed = await asyncio.to_thread(self._followed, await self._batches_in(*_FOLLOWED))
+        batches = await self._batches_in(*_FOLLOWED)
+        followed = await asyncio.to_thread(self._numbers_to_follow, batches)
         if not followed or not self._follow:
             return
         unknown = await self._batches_in(BatchState.UNKNOWN)
-        looks = self._watch(followed, _HOSTED, timeout=self._follow)
+        polls = self._watch(followed, HOSTING_ENDED, timeout=self._follow)
         try:
-            async with aclosing(looks):
-                async for numbers in looks:
+            async with aclosing(polls):
+                async for numbers in polls:
                     hosted = {
-                        e.batch for e in await self._see(numbers) if e.remote in _BEING_HOSTED
+                        entry.batch
+                        for entry in await self._record_states(numbers)
+                        if entry.remote in HOSTING_ORDERED
                     }
                     for batch in unknown & hosted:
-                        await self._settle(batch, BatchState.ORDERED, note=_FOUND, only_from=_LOST)
+                        await self._record(
+                            batch, BatchState.ORDERED, only_from=_LOST, note=_NOTE_FOUND
+                        )
                     unknown -= hosted
         except DeadlineExceededError:
             _log.info("following the orders ends after %.0f s", self._follow)
 
     async def report(self) -> TextEnableReport:
-        """Return how text-enabling stands."""
+        """Return the state of text-enabling."""
         batches = await self._journal.batches()
         perhaps = {batch.id for batch in batches if batch.state in _FOLLOWED}
-        hosting: Counter[GlobalProcessState] = Counter()
+        hosting: Counter[SinchState] = Counter()
         left = toll_free_left = 0
 
         def count() -> None:
@@ -236,150 +258,118 @@ class TextEnableRun:
 
     # ---- ordering ------------------------------------------------------------------------------
 
-    @property
-    def _pipeline(self) -> Pipeline:
-        return self._client._pipeline  # noqa: SLF001 - prepared calls are not for everyone
-
-    async def _order_batch(self, *, toll_free: bool, region: str | None) -> bool:
-        """Place one order: what it waits for, then the intent, then one request, then the outcome.
-
-        Says whether to go on.
-        """
-        if self._stopped is not None:
+    async def _order_batch(self, request: _Template, *, region: str | None) -> bool:
+        """Place one order; return whether to go on."""
+        if self._stopped is not None or self._draining:
             return False
         if self._pause_due:
             await self._sleep(self._interval)
             self._pause_due = False
-        call = await self._prepared()
-        batch = await self._intend(toll_free=toll_free, region=region)
-        if batch is None:
+        prepared = await self._prepare()
+        write = TextEnableOrder(
+            client=self._client,
+            journal=self._journal,
+            request=request,
+            toll_free=isinstance(request, TextEnableTollFreeNumbersRequest),
+            region=region,
+            limit=self._batch_size,
+            clock=self._clock,
+        )
+        # Shielded: a cancellation here leaves the order to `drain`.
+        self._in_flight = asyncio.create_task(self._place(write, prepared))
+        sent = await asyncio.shield(self._in_flight)
+        self._in_flight = None
+        if sent is None:
             return False
         self._pause_due = True
-        await self._record(batch, await self._send(batch, call))
+        batch, result = sent
+        if isinstance(result, SinchError):
+            await self._act_on_failure(batch, result)
+        else:
+            self._failed_batches = 0
+            self._delays = self._new_delays()
         return True
 
-    async def _prepared(self) -> PreparedCall:
-        """Take what a call waits for (rate limit, token) before there is an intent."""
+    async def _prepare(self) -> PreparedCall:
         while True:
             try:
-                return await self._pipeline.prepare()
+                return await self._client.prepare()
             except SinchError as error:
                 if is_fatal(error):
                     raise
-                await self._pause()
+                await self._sleep(next(self._delays))
 
-    async def _intend(self, *, toll_free: bool, region: str | None) -> Batch | None:
-        """Commit the intent; taken back if this is cut off, as nothing was sent."""
-        intent = asyncio.ensure_future(
-            self._journal.claim_batch(
-                toll_free=toll_free, region=region, limit=self._batch_size, at=self._wall()
-            )
-        )
-        try:
-            return await asyncio.shield(intent)
-        except asyncio.CancelledError:
-            if batch := await intent:
-                await self._settle(batch.id, BatchState.NOT_SENT, note=_CUT_OFF)
-            raise
-
-    async def _send(
-        self, batch: Batch, call: PreparedCall
-    ) -> TextEnableNumbersResponse | HostingOrder | SinchError:
-        numbers = list(batch.numbers)
-        try:
-            if batch.toll_free and self._toll_free_request is not None:
-                return await self._pipeline.call(
-                    TEXT_ENABLE_TOLL_FREE_NUMBERS,
-                    body=attrs.evolve(self._toll_free_request, numbers=numbers),
-                    retry=ONE_SHOT,
-                    prepared=call,
-                )
-            return await self._pipeline.call(
-                TEXT_ENABLE_NUMBERS,
-                body=attrs.evolve(self._request, numbers=numbers, region_code=batch.region),
-                retry=ONE_SHOT,
-                prepared=call,
-            )
-        except SinchError as error:
-            return error
-        except asyncio.CancelledError:
-            perhaps = BatchState.UNKNOWN if call.may_have_been_sent else BatchState.NOT_SENT
-            await self._settle(batch.id, perhaps, note=_CUT_OFF)
-            raise
-
-    async def _record(
-        self, batch: Batch, result: TextEnableNumbersResponse | HostingOrder | SinchError
-    ) -> None:
-        """Commit what came of *batch*, then wait as long as that asks for."""
+    async def _place(self, write: TextEnableOrder, prepared: PreparedCall) -> _Sent | None:
+        """Send one order and commit its outcome."""
+        sent = await at_most_once(write, prepared)
+        if sent is None:
+            return None
+        batch, result = sent
         if not isinstance(result, SinchError):
-            self._misses = self._pauses = 0
-            await self._settle(batch.id, BatchState.ORDERED, order_id=result.hosting_order_id)
-            return
-        limited = isinstance(result, RateLimitError)
-        if result.outcome is Outcome.NOT_SENT or limited or is_fatal(result):
-            await self._settle(batch.id, BatchState.NOT_SENT, note=str(result))
-            if is_fatal(result) or isinstance(result, InvalidRequestError):
-                raise result  # the next batch would fail the same
-            await self._pause(result)
-            return
-        lost = result.outcome is Outcome.UNKNOWN
-        await self._settle(
-            batch.id, BatchState.UNKNOWN if lost else BatchState.REJECTED, note=str(result)
-        )
-        if not lost and (moved := await self._look_into(batch)):
-            note = f"{result} ({moved} of its numbers have moved on; the others are ordered anew)"
-            await self._settle(batch.id, BatchState.NOT_SENT, note=note, only_from=_REFUSED)
-            return
-        self._misses += 1
-        if self._misses >= _MISSES:
-            self._stopped = f"{_MISSES} batches in a row came to no order; the last: {result}"
-        elif lost:
-            await self._pause(result)
+            await self._record(batch.id, BatchState.ORDERED, order_id=result)
+        else:
+            await self._record(batch.id, _state_after(result), note=str(result))
+        return sent
 
-    async def _look_into(self, batch: Batch) -> int:
-        """Record where the numbers of a refused batch are; return how many are not VERIFIED."""
+    async def _act_on_failure(self, batch: Batch, error: SinchError) -> None:
+        """Check a rejected batch, wait out an outage, stop after too many failures."""
+        state = _state_after(error)
+        if state is BatchState.NOT_SENT:
+            if is_fatal(error) or isinstance(error, InvalidRequestError):
+                raise error  # the next batch would fail the same
+            await self._back_off(error)
+            return
+        if state is BatchState.REJECTED and (moved := await self._recheck(batch)):
+            note = f"{error} ({moved} of its numbers have moved on; the others are ordered anew)"
+            await self._record(batch.id, BatchState.NOT_SENT, only_from=_REFUSED, note=note)
+            return
+        self._failed_batches += 1
+        if self._failed_batches >= _MAX_FAILED_BATCHES:
+            self._stopped = (
+                f"{_MAX_FAILED_BATCHES} batches in a row without an order; the last: {error}"
+            )
+        elif state is BatchState.UNKNOWN:
+            await self._back_off(error)
+
+    async def _recheck(self, batch: Batch) -> int:
+        """Record the states of a rejected batch; return how many numbers are not VERIFIED."""
         moved = 0
-        looks = self._watch(dict.fromkeys(batch.numbers), frozenset(REACHABLE), timeout=60.0)
+        polls = self._watch(dict.fromkeys(batch.numbers), frozenset(REACHABLE), timeout=60.0)
         try:
-            async with aclosing(looks):
-                async for numbers in looks:
-                    moved += len(await self._see(numbers))
+            async with aclosing(polls):
+                async for numbers in polls:
+                    moved += len(await self._record_states(numbers))
         except SinchError as error:
-            # By its name alone: a server's words may hold a number.
-            _log.info("batch %d cannot be looked into: %s", batch.id, type(error).__name__)
+            # Its class alone: a server's text may hold a number.
+            _log.info("batch %d cannot be rechecked: %s", batch.id, type(error).__name__)
         return moved
 
-    async def _pause(self, error: SinchError | None = None) -> None:
-        """Leave Sinch alone, ever longer, and after anything but a 429 until it answers again."""
-        while True:
-            asked = error.retry_after if isinstance(error, RateLimitError) else None
-            delay = min(_LONGEST_PAUSE, 2.0 ** min(self._pauses, 10)) * (0.5 + 0.5 * self._jitter())
-            self._pauses += 1
-            await self._sleep(delay if asked is None else asked)
-            if error is None or isinstance(error, RateLimitError):
-                return
-            query = {"states": str(GlobalProcessState.VERIFIED), "pageSize": "1"}
-            try:
-                await self._pipeline.call_raw(LIST_NUMBERS, query=query, retry=ONE_SHOT)
-            except SinchError as trouble:
-                if is_fatal(trouble) or isinstance(trouble, NotFoundError):
-                    raise  # the project does not exist
-            else:
-                return
+    async def _back_off(self, error: SinchError) -> None:
+        """Wait with backoff; after anything but a 429, until Sinch is reachable."""
+        delay = next(self._delays)
+        if isinstance(error, RateLimitError):
+            await self._sleep(delay if error.retry_after is None else error.retry_after)
+            return
+        await self._sleep(delay)
+        pages = self._client.list_number_pages
+        await until_reachable(pages, delays=self._delays, sleep=self._sleep)
 
-    async def _settle(
+    def _new_delays(self) -> Iterator[float]:
+        return backoff(maximum=_MAX_DELAY, jitter=self._jitter)
+
+    async def _record(
         self,
         batch: int,
         state: BatchState,
         *,
+        only_from: Collection[BatchState] = SENDING,
         order_id: str | None = None,
         note: str | None = None,
-        only_from: Collection[BatchState] = (BatchState.SENDING,),
     ) -> None:
-        settled = await self._journal.record_batch_outcome(
-            batch, state, order_id=order_id, note=note, only_from=only_from
+        recorded = await self._journal.record_batch_outcome(
+            batch, state, only_from=only_from, order_id=order_id, note=note
         )
-        if settled:
+        if recorded:
             _log.info("text-enabling batch %d: %s", batch, state.value)
 
     # ---- following -----------------------------------------------------------------------------
@@ -387,18 +377,18 @@ class TextEnableRun:
     async def _batches_in(self, *states: BatchState) -> set[int]:
         return {batch.id for batch in await self._journal.batches() if batch.state in states}
 
-    def _followed(self, batches: set[int]) -> dict[str, GlobalProcessState | None]:
+    def _numbers_to_follow(self, batches: set[int]) -> dict[str, SinchState | None]:
         """Return the numbers of *batches* that are neither hosted nor failed, as last seen."""
         return {
             entry.number: entry.remote
             for entry in self._journal.rows()
-            if entry.batch in batches and entry.remote not in _HOSTED
+            if entry.batch in batches and entry.remote not in HOSTING_ENDED
         }
 
     def _watch(
         self,
-        numbers: Mapping[str, GlobalProcessState | None],
-        states: frozenset[GlobalProcessState],
+        numbers: Mapping[str, SinchState | None],
+        states: frozenset[SinchState],
         *,
         timeout: float,
     ) -> AsyncGenerator[list[QualifiedNumber], None]:
@@ -409,24 +399,24 @@ class TextEnableRun:
             states,
             timeout=timeout,
             steps=True,
-            max_delay=_LONGEST_PAUSE,
+            max_delay=_MAX_DELAY,
             jitter=self._jitter,
             sleep=self._sleep,
         )
 
-    async def _see(self, numbers: list[QualifiedNumber]) -> list[Entry]:
-        """Commit where *numbers* are; return the entries of those that have moved."""
+    async def _record_states(self, numbers: list[QualifiedNumber]) -> list[Entry]:
+        """Commit the states of *numbers*; return the entries of those that have moved."""
         changes = []
         for number in numbers:
             entry = await self._journal.get(number.phone_number or "")
-            state = number.global_process_state or GlobalProcessState.UNSPECIFIED
+            state = number.global_process_state or SinchState.UNSPECIFIED
             if entry is not None and entry.remote != state:
-                gone = _GONE if state is GlobalProcessState.UNSPECIFIED else None
+                gone = _NOTE_GONE if state is SinchState.UNSPECIFIED else None
                 changes.append(
                     Change(
                         number=entry.number,
                         event=Event.SINCH_STATE_CHANGED,
-                        at=self._wall(),
+                        at=self._clock(),
                         remote=state,
                         note=gone or why_not_hosted(number) or entry.note,
                     )
@@ -434,28 +424,7 @@ class TextEnableRun:
         return [entry for entry in await self._journal.apply(changes) if entry is not None]
 
 
-_SOME_NUMBER = "+12025550100"
-
-
-async def free_batch(journal: Journal, batch_id: int) -> Batch:
-    """Say, for an open *journal*, that a REJECTED or UNKNOWN batch was not ordered.
-
-    Its numbers may then go into another batch. Only a person can know that of an UNKNOWN one: if
-    the order does exist, a second Letter of Authorization goes out. Raises `InvalidRequestError`.
-    """
-    batch = await _find_batch(journal, batch_id)
-    # A run may be settling it at this moment, so the journal, not we, looks at its state.
-    freed = await journal.record_batch_outcome(
-        batch_id, BatchState.NOT_SENT, order_id=None, note=_FREED, only_from=_FREEABLE
-    )
-    if not freed:
-        batch = await _find_batch(journal, batch_id)
-        raise InvalidRequestError(f"batch_id: batch {batch_id} is {batch.state.value}")
-    return batch
-
-
-async def _find_batch(journal: Journal, batch_id: int) -> Batch:
-    for batch in await journal.batches():
-        if batch.id == batch_id:
-            return batch
-    raise InvalidRequestError(f"batch_id: there is no batch {batch_id!r} in this journal")
+def _state_after(error: SinchError) -> BatchState:
+    if error.outcome is Outcome.UNKNOWN:
+        return BatchState.UNKNOWN
+    return BatchState.REJECTED if is_refusal(error) else BatchState.NOT_SENT

@@ -127,7 +127,7 @@ class Display:
     def _pace(self) -> str:
         rate = self._run.rate
         if not rate:
-            why = f": {clean(str(self._run.trouble))}" if self._run.trouble else ""
+            why = f": {clean(str(self._run.last_error))}" if self._run.last_error else ""
             return f"ringing pauses, waiting for Sinch to answer{why}"
         return f"{self._run.ringing} phones ringing, at most {rate:.3g} calls a second"
 

@@ -98,10 +98,13 @@ def numbers(count: int, start: int = 2_025_550_000) -> list[str]:
 async def happen(journal: Journal, number: str, *events: Event, **more: Any) -> Entry:
     """Let *events* happen to *number*; all must be possible."""
     more = {"at": 1.0, "window": 100.0, "max_codes": 3} | more
-    changes = [Change(number=number, event=event, **more) for event in events]
-    entries = await journal.apply(changes)
-    last = entries[-1]
-    assert all(entries), (events, entries)
+    last = await journal.get(number)
+    for event in events:
+        assert last is not None
+        more["intent"] = last.intent
+        change = Change(number=number, event=event, **more)
+        (last,) = await journal.apply([change])
+        assert last is not None, event
     assert last is not None
     return last
 
@@ -148,6 +151,7 @@ class TestContract:
             line=3,
             state=S.UNKNOWN,
             attempt=2,
+            intent=(7 << 32) + 5,
             codes_used=1,
             codes_waiting=0,
             called_at=5.5,
@@ -174,9 +178,11 @@ class TestContract:
         assert done[0] is not None
         assert done[1:] == [None, None]
         assert await journal.get(NUMBER) == done[0]
-        stale = Change(number=NUMBER, event=E.CALLED, at=2.0, attempt=7)
-        assert await journal.apply([stale]) == [None]
-        elsewhere = Change(number=NUMBER, event=E.CALLED, at=2.0, from_state=S.PENDING)
+        token = done[0].intent
+        assert token is not None
+        stale = Change(number=NUMBER, event=E.CALLED, at=2.0, intent=token - 1)
+        assert await journal.apply([stale, attrs.evolve(stale, intent=None)]) == [None, None]
+        elsewhere = attrs.evolve(stale, intent=token, from_state=S.PENDING)
         assert await journal.apply([elsewhere]) == [None]
         assert await journal.apply([]) == []
 
@@ -364,15 +370,18 @@ class TestContract:
         await journal.add([Entry(number=number) for number in wanted])
         await journal.add([Entry(number="x", state=S.INVALID, settled_at=1.0)])
         for moment in range(300):
+            picked = [await journal.get(chance.choice(wanted)) for _ in range(5)]
             changes = [
                 Change(
-                    number=chance.choice(wanted),
+                    number=entry.number,
                     event=chance.choice(list(Event)),
                     at=float(moment),
+                    intent=entry.intent,
                     window=10.0,
                     max_codes=2,
                 )
-                for _ in range(5)
+                for entry in picked
+                if entry is not None
             ]
             await journal.apply([c for c in changes if c.event not in {E.CODE, E.VERIFY}])
             number = chance.choice(wanted)
@@ -546,6 +555,13 @@ class TestContract:
         assert (await journal.counts())[S.CALLING] == 60
 
 
+def without_tokens(answer: Any) -> Any:
+    """Return *answer* without the tokens of intents, which each journal gives as it likes."""
+    if isinstance(answer, list | tuple):
+        return [without_tokens(part) for part in answer]
+    return attrs.evolve(answer, intent=None) if isinstance(answer, Entry) else answer
+
+
 async def test_both_kinds_agree(tmp_path: Path) -> None:
     """The same history in each kind of journal ends in the same rows, codes and answers."""
     memory, sqlite = MemoryJournal(), SqliteJournal(tmp_path / "run.db")
@@ -579,9 +595,11 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
             elif kind == 3:
                 answers.append((await each.next_due(), await each.backlog(todo, at)))
             else:
-                answers.append(await each.apply([change]))
-        assert answers[0] == answers[1], (moment, kind, change)
-    assert await rows(memory) == await rows(sqlite)
+                entry = await each.get(number)
+                token = None if entry is None else entry.intent
+                answers.append(await each.apply([attrs.evolve(change, intent=token)]))
+        assert without_tokens(answers[0]) == without_tokens(answers[1]), (moment, kind, change)
+    assert without_tokens(await rows(memory)) == without_tokens(await rows(sqlite))
     await sqlite.close()
     found = sqlite3.connect(tmp_path / "run.db")
     inbox_rows = found.execute("SELECT number, attempt, code, status FROM inbox").fetchall()

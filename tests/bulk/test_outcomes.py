@@ -6,16 +6,7 @@ import attrs
 import pytest
 
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.states import (
-    DONE_BEFORE,
-    RINGABLE,
-    ChallengeState,
-    Change,
-    Entry,
-    Event,
-    Todo,
-    step,
-)
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.errors import (
     AuthenticationError,
     BadRequestError,
@@ -33,6 +24,7 @@ from sinch_qn.errors import (
     TokenError,
     TransportError,
 )
+from sinch_qn.lifecycle import CALLABLE, VERIFIED_OR_LATER
 from sinch_qn.models import GlobalProcessState as G
 from sinch_qn.models import HostedNumberDetails, QualifiedNumber
 
@@ -40,8 +32,16 @@ S = ChallengeState
 E = Event
 NUMBER = "+12025550134"
 PENDING = Entry(number=NUMBER)
-CALLING = Entry(number=NUMBER, state=S.CALLING, attempt=1, called_at=90.0)
-VERIFYING = Entry(number=NUMBER, state=S.VERIFYING, attempt=1, to_ring=False, codes_used=1, tries=1)
+CALLING = Entry(number=NUMBER, state=S.CALLING, attempt=1, intent=7, called_at=90.0)
+VERIFYING = Entry(
+    number=NUMBER,
+    state=S.VERIFYING,
+    attempt=1,
+    intent=8,
+    to_ring=False,
+    codes_used=1,
+    tries=1,
+)
 
 NOT_SENT: list[SinchError] = [
     ConnectError("refused"),
@@ -104,7 +104,7 @@ def after(entry: Entry, change: Change) -> Entry:
 )
 def test_who_is_rung(state: G | None, becomes: ChallengeState, todo: Todo) -> None:
     """Rule 7: three states are rung, four skipped, one fails, one is blocked, others are held."""
-    entry = after(PENDING, outcomes.learnt(NUMBER, number(state), 100.0, recheck=130.0))
+    entry = after(PENDING, outcomes.looked_up(NUMBER, number(state), 100.0, recheck=130.0))
     assert (entry.state, entry.todo) == (becomes, todo)
     if todo is Todo.LOOK_UP:
         assert entry.due == 130.0
@@ -118,14 +118,14 @@ def test_who_is_rung(state: G | None, becomes: ChallengeState, todo: Todo) -> No
 def test_every_state_of_sinch_has_its_place() -> None:
     """Rule 7: no documented state is forgotten: rung, done before, held, failed or blocked."""
     others = {G.ELIGIBLE_CHECK_PENDING, G.NOT_ELIGIBLE, G.VERIFICATION_BLOCKED, G.UNSPECIFIED}
-    assert RINGABLE | DONE_BEFORE | others == set(G)
+    assert CALLABLE | VERIFIED_OR_LATER | others == set(G)
 
 
 def test_why_hosting_failed_is_noted() -> None:
     """What Sinch says about a number that it could not host stands in its note, cut to size."""
     hosted = HostedNumberDetails(error="no NNID " * 100)
     failed = attrs.evolve(number(G.HOSTING_FAILED), hosted_number=hosted)
-    entry = after(PENDING, outcomes.learnt(NUMBER, failed, 100.0, recheck=130.0))
+    entry = after(PENDING, outcomes.looked_up(NUMBER, failed, 100.0, recheck=130.0))
     assert entry.note is not None
     assert entry.note.startswith("hosting failed: no NNID")
     assert len(entry.note) < 250
@@ -143,7 +143,7 @@ def test_a_number_that_sinch_does_not_know() -> None:
 
 def called(result: QualifiedNumber | SinchError) -> Entry:
     """Return what becomes of a call."""
-    return after(CALLING, outcomes.after_call(CALLING, result, 100.0, window=600.0, again=105.0))
+    return after(CALLING, outcomes.after_call(CALLING, result, 100.0, window=600.0, retry_at=105.0))
 
 
 @pytest.mark.parametrize("error", NOT_SENT, ids=name)
@@ -190,7 +190,7 @@ def test_a_call_that_was_answered(state: G | None, becomes: ChallengeState) -> N
 def verified(result: QualifiedNumber | SinchError, *, codes_used: int = 1) -> Entry:
     """Return what becomes of a code."""
     entry = attrs.evolve(VERIFYING, window_end=900.0, codes_used=codes_used)
-    return after(entry, outcomes.after_verify(entry, result, 100.0, max_codes=3, again=105.0))
+    return after(entry, outcomes.after_verify(entry, result, 100.0, max_codes=3, retry_at=105.0))
 
 
 @pytest.mark.parametrize("error", NOT_SENT, ids=name)
@@ -244,7 +244,7 @@ def test_a_final_state_ends_it(state: G, becomes: ChallengeState) -> None:
 
 def looked(result: QualifiedNumber | SinchError, entry: Entry = VERIFYING) -> Entry:
     """Return what becomes of a code whose number was looked up."""
-    return after(entry, outcomes.after_look(entry, result, 100.0, max_codes=3, again=120.0))
+    return after(entry, outcomes.after_resolve(entry, result, 100.0, max_codes=3, retry_at=120.0))
 
 
 def test_a_look_at_a_number_that_is_still_pending() -> None:

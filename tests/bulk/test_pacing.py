@@ -32,25 +32,25 @@ def test_the_pace_is_kept_and_a_late_turn_lends_nothing() -> None:
     """Calls are an interval apart; a turn that came late is not made up for by a burst."""
     made = pacing(calls_per_second=2.0)
     assert made.rate == 2.0
-    made.take("a", 0.0)
+    made.reserve("a", 0.0)
     assert made.wait(0.1) == pytest.approx(0.4)
     assert made.wait(0.5) == 0
-    made.take("b", 100.0)
+    made.reserve("b", 100.0)
     assert made.wait(100.0) == pytest.approx(0.5)
 
 
 def called(made: Pacing, number: str, now: float) -> None:
     """Take a slot, and commit the intent at once."""
-    made.take(number, now)
-    made.rings(number, now)
+    made.reserve(number, now)
+    made.call_started(number, now)
 
 
 def test_a_slot_is_held_from_its_intent() -> None:
     """Rule 9: the ring window begins with the intent, however long its permit took."""
     made = pacing(max_ringing=1, calls_per_second=1000.0)
-    made.take("a", 0.0)
+    made.reserve("a", 0.0)
     assert made.wait(1000.0) is None
-    made.rings("a", 1000.0)
+    made.call_started("a", 1000.0)
     assert made.wait(1001.0) == pytest.approx(89.0)
 
 
@@ -91,11 +91,11 @@ def unanswered_calls(made: Pacing, *, in_flight: int) -> int:
         now += 1.0
         while len(flying) < in_flight and made.wait(now) == 0:
             flying.append(next(numbers))
-            made.take(flying[-1], now)
+            made.reserve(flying[-1], now)
             now += 1.0
         if not flying:
             return lost
-        made.done(flying.pop(0))
+        made.call_finished(flying.pop(0))
         made.unanswered()
         lost += 1
 
@@ -118,12 +118,12 @@ def test_after_an_outage_it_rings_slowly_and_faster_again() -> None:
         flying: list[str] = []
         while made.wait(now) == 0:
             flying.append(f"{step}-{len(flying)}")
-            made.take(flying[-1], now)
+            made.reserve(flying[-1], now)
             now += 1.0
         allowed.append(len(flying))
         for number in flying:
-            made.done(number)
-        made.passed(flying[0])
+            made.call_finished(number)
+        made.answered(flying[0])
     assert allowed == [1, 2, 4, 8]
 
 
@@ -133,11 +133,11 @@ def test_an_answer_ends_the_streak() -> None:
     for _ in range(10):
         for _ in range(STREAK - 1):
             made.unanswered()
-        made.passed("a")
+        made.answered("a")
     assert not made.paused
     for _ in range(STREAK - 1):
         made.unanswered()
-    made.limited("a", None)
+    made.rate_limited("a", None)
     made.unanswered()
     assert not made.paused
 
@@ -151,13 +151,13 @@ def test_when_only_calls_fail_the_run_waits_longer_each_time() -> None:
             made.resume(now)
         wait = made.wait(now)
         if wait == 0:
-            made.take("a", now)
-            made.done("a")
+            made.reserve("a", now)
+            made.call_finished("a")
             made.unanswered()
             lost += 1
         now += wait or 0.01
     assert STREAK < lost < 35
-    made.passed("a")
+    made.answered("a")
     made.unanswered()
     made.unanswered()
     made.resume(now)
@@ -168,31 +168,31 @@ def test_questions_that_ring_nobody_have_a_streak_of_their_own() -> None:
     """Rule 5: look-ups without an answer pause the run, too, but say nothing about calls."""
     made = pacing()
     for _ in range(STREAK - 1):
-        made.asked(answered=False)
-    made.asked(answered=True)
+        made.probed(answered=False)
+    made.probed(answered=True)
     for _ in range(STREAK - 1):
-        made.asked(answered=False)
-        made.passed("a")
+        made.probed(answered=False)
+        made.answered("a")
     assert made.wait(0.0) == 0
-    made.asked(answered=False)
+    made.probed(answered=False)
     assert made.wait(0.0) is None
     made.resume(0.0)
-    made.take("a", 0.0)
+    made.reserve("a", 0.0)
     assert made.wait(1.0) == 0  # it was no outage of calls: no slow start
 
 
 def test_a_429_slows_the_run_and_delays_its_number() -> None:
     """Rule 2: a 429 halves the pace, and calls that pass give it back; Retry-After is kept."""
     made = pacing(calls_per_second=8.0)
-    assert made.limited("a", 17.0) == 17.0
+    assert made.rate_limited("a", 17.0) == 17.0
     assert made.rate == pytest.approx(4.0)
-    assert made.limited("b", None) == 5.0
+    assert made.rate_limited("b", None) == 5.0
     assert made.rate == pytest.approx(2.0)
     for _ in range(50):
-        made.passed("c")
+        made.answered("c")
     assert made.rate == pytest.approx(8.0)
     for number in range(40):
-        made.limited(str(number), None)
+        made.rate_limited(str(number), None)
     assert made.rate == pytest.approx(1 / 60)
 
 
@@ -201,21 +201,21 @@ def test_a_number_that_alone_is_limited_is_delayed_alone() -> None:
     made = pacing(calls_per_second=8.0)
     delays = []
     for _ in range(6):
-        delays.append(made.limited("a", None))
+        delays.append(made.rate_limited("a", None))
         for _ in range(20):
-            made.passed("b")
+            made.answered("b")
     assert delays == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0]
-    made.limited("a", None)
+    made.rate_limited("a", None)
     assert made.rate == pytest.approx(8.0)
-    made.limited("a", None)  # nobody passed meanwhile: it may be everybody's limit
+    made.rate_limited("a", None)  # nobody passed meanwhile: it may be everybody's limit
     assert made.rate == pytest.approx(4.0)
-    made.passed("a")
-    assert made.limited("a", None) == 5.0
+    made.answered("a")
+    assert made.rate_limited("a", None) == 5.0
 
 
 def test_what_is_remembered_of_limits_is_bounded() -> None:
     """P10: a million numbers that get a 429 are not all remembered."""
     made = pacing()
     for number in range(5000):
-        made.limited(str(number), None)
+        made.rate_limited(str(number), None)
     assert len(made._limited) <= 400

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
 
-from sinch_qn import QualifiedNumbersClient, RetryPolicy, errors
+from sinch_qn import QualifiedNumbersClient, errors
 from sinch_qn._operations import (
     ADD_NUMBERS,
     GET_NUMBER,
@@ -24,8 +22,6 @@ from sinch_qn._operations import (
     VERIFY_VOICE_CHALLENGE,
     Operation,
 )
-from sinch_qn._paging import Page
-from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import (
     CallingHours,
     ChallengeState,
@@ -57,274 +53,26 @@ from sinch_qn.errors import (
     TokenError,
     TransportError,
 )
-from sinch_qn.models import AddNumbersResponse, QualifiedNumber
 from sinch_qn.models import GlobalProcessState as G
 from sinch_qn.sandbox import Clock, Sandbox, Trouble
 from tests.conftest import VirtualClockLoop, virtual_clock
+from tests.support.fake_sinch import Fault, Sinch
+from tests.support.runs import (
+    EPOCH,
+    NUMBER,
+    OTHER,
+    Recording,
+    WallClock,
+    counts,
+    numbers,
+    people,
+    run_of,
+    state_of,
+    until,
+    until_state,
+)
 
 S = ChallengeState
-NUMBER = "+12025550134"
-OTHER = "+12025550135"
-EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z
-
-
-def numbers(count: int) -> list[str]:
-    """Return *count* numbers."""
-    return [f"+1{2_025_600_000 + index}" for index in range(count)]
-
-
-Fault = Callable[[Operation[Any], str | None], SinchError | None]
-
-
-class Sinch:
-    """A client without sockets: a small Sinch that can be told how to fail.
-
-    `before` is asked before a request has its effect, `after` when it has had it.
-    """
-
-    project_id = "project"
-    base_url = "https://api.example"
-    max_connections: int | None = None
-
-    def __init__(
-        self, known: Iterable[str] = (), state: G = G.ELIGIBLE, *, latency: float = 0.1
-    ) -> None:
-        self.states = dict.fromkeys(known, state)
-        self.latency = latency
-        self.rings: Counter[str] = Counter()
-        self.codes: dict[str, str] = {}
-        self.log: list[tuple[str, str | None]] = []
-        self.rang_at: list[float] = []
-        self.before: Fault = lambda _operation, _number: None
-        self.after: Fault = lambda _operation, _number: None
-        self.prepare_fails: list[SinchError] = []
-        self.list_fails: list[SinchError] = []
-        self.wrong_code: Literal["failed", "rejected"] = "failed"
-        self.total_size: int | None = None
-        self.page_cap = 1000
-
-    @property
-    def _pipeline(self) -> Sinch:
-        return self
-
-    def count(self, operation: Operation[Any] | str) -> int:
-        """Return how often *operation* was asked."""
-        wanted = operation if isinstance(operation, str) else operation.id
-        return sum(name == wanted for name, _ in self.log)
-
-    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:  # noqa: ARG002
-        """Wait for a token."""
-        self.log.append(("prepare", None))
-        await asyncio.sleep(0)
-        if self.prepare_fails:
-            raise self.prepare_fails.pop(0)
-        return PreparedCall(owner=self)
-
-    async def call(
-        self,
-        operation: Operation[Any],
-        *,
-        phone_number: str | None = None,
-        body: Any = None,
-        retry: RetryPolicy | None = None,
-        prepared: PreparedCall | None = None,
-    ) -> Any:
-        """Do as Sinch does, half of the time before the effect and half of it after."""
-        if operation is not GET_NUMBER:
-            assert retry is not None
-            assert retry.max_attempts == 1
-        call = prepared or PreparedCall(owner=self)
-        self.log.append((operation.id, phone_number))
-        await asyncio.sleep(self.latency / 2)
-        call.connection_acquired = True
-        try:
-            if error := self.before(operation, phone_number):
-                raise copy.copy(error)
-            answer = self._effect(operation, phone_number, body)
-            await asyncio.sleep(self.latency / 2)
-            if error := self.after(operation, phone_number):
-                raise copy.copy(error)
-        except SinchError as error:
-            call.connection_acquired = False
-            call.may_have_succeeded |= error.outcome is Outcome.UNKNOWN
-            raise
-        return answer
-
-    def _effect(self, operation: Operation[Any], phone_number: str | None, body: Any) -> Any:
-        if operation is ADD_NUMBERS:
-            for number in body.phone_numbers:
-                self.states.setdefault(number, G.ELIGIBLE)
-            return AddNumbersResponse(
-                qualified_numbers=[self._shown(number) for number in body.phone_numbers]
-            )
-        assert phone_number is not None
-        if phone_number not in self.states:
-            raise NotFoundError("no such number", status_code=404)
-        if operation is SEND_VOICE_CHALLENGE:
-            self.rings[phone_number] += 1
-            self.rang_at.append(asyncio.get_running_loop().time())
-            self.codes[phone_number] = f"{len(self.rang_at) % 10_000:04}"
-            self.states[phone_number] = G.VERIFICATION_PENDING
-        elif operation is VERIFY_VOICE_CHALLENGE:
-            if body.code == self.codes.get(phone_number):
-                self.states[phone_number] = G.VERIFIED
-            elif self.wrong_code == "failed":
-                self.states[phone_number] = G.VERIFICATION_FAILED
-            else:
-                raise BadRequestError(f"the code {body.code} is not valid", status_code=400)
-        return self._shown(phone_number)
-
-    def _shown(self, number: str) -> QualifiedNumber:
-        return QualifiedNumber(
-            phone_number=number, global_process_state=self.states[number], region_code="US"
-        )
-
-    async def call_raw(
-        self, operation: Operation[Any], *, query: Mapping[str, str], retry: Any = None
-    ) -> dict[str, Any]:
-        """Answer a probe."""
-        assert retry.max_attempts == 1
-        self.log.append(("probe", query["states"]))
-        await asyncio.sleep(self.latency)
-        if error := self.before(operation, None):
-            raise copy.copy(error)
-        return {}
-
-    async def list_number_pages(
-        self,
-        state: G,
-        *,
-        page_size: int,
-        page_token: str | None = None,
-        prefetch: bool = False,  # noqa: ARG002
-    ) -> AsyncGenerator[Page, None]:
-        """Yield pages of the numbers in *state*."""
-        start = int(page_token or 0)
-        while True:
-            self.log.append(("list", state.value))
-            await asyncio.sleep(self.latency)
-            if self.list_fails:
-                raise self.list_fails.pop(0)
-            found = [number for number, at in self.states.items() if at is state]
-            end = start + min(page_size, self.page_cap)
-            yield Page(
-                items=[self._shown(number) for number in found[start:end]],
-                next_page_token=str(end) if end < len(found) else None,
-                total_size=self.total_size if self.total_size is not None else len(found),
-                state=state,
-            )
-            start = end
-            if end >= len(found):
-                return
-
-
-class Wall:
-    """The wall clock: the loop's time as a date, which a test may move."""
-
-    def __init__(self, at: float = EPOCH) -> None:
-        self.at = at
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.at + asyncio.get_running_loop().time()
-
-
-def run_of(client: object, journal: Journal | None = None, **options: Any) -> VoiceChallengeRun:
-    """Return a run, quick and without chance unless told."""
-    usual: dict[str, Any] = {
-        "wall": Wall(),
-        "jitter": lambda: 0.5,
-        "calls_per_second": 1000.0,
-        "max_ringing": 10_000,
-        "code_timeout": 600.0,
-        "recheck": 5.0,
-    }
-    journal = MemoryJournal() if journal is None else journal
-    return VoiceChallengeRun(cast("QualifiedNumbersClient", client), journal, **usual | options)
-
-
-async def state_of(run: VoiceChallengeRun, number: str = NUMBER) -> ChallengeState:
-    """Return where a number is."""
-    entry = await run.result(number)
-    assert entry is not None
-    return entry.state
-
-
-async def until(
-    condition: Callable[[], Any], *, seconds: float = 600.0, step: float = 0.01
-) -> None:
-    """Wait until *condition* holds, a coroutine function or a plain one."""
-    async with asyncio.timeout(seconds):
-        while True:
-            held = condition()
-            if asyncio.iscoroutine(held):
-                held = await held
-            if held:
-                return
-            await asyncio.sleep(step)
-
-
-async def until_state(
-    run: VoiceChallengeRun, state: ChallengeState, number: str = NUMBER, *, seconds: float = 600.0
-) -> Entry:
-    """Wait until *number* is in *state* and return its entry."""
-
-    async def there() -> bool:
-        return await state_of(run, number) is state
-
-    await until(there, seconds=seconds)
-    entry = await run.result(number)
-    assert entry is not None
-    return entry
-
-
-async def counts(run: VoiceChallengeRun) -> dict[ChallengeState, int]:
-    """Return the counts that are not zero."""
-    return {state: n for state, n in (await run.counts()).items() if n}
-
-
-@contextlib.asynccontextmanager
-async def people(
-    run: VoiceChallengeRun, code_for: Callable[[str], str | None]
-) -> AsyncGenerator[None, None]:
-    """Have people at the phones who say what they heard, as soon as they can."""
-
-    async def answer() -> None:
-        async for event in run.events():
-            if event.what in {"called", "lost"} and (code := code_for(event.number)):
-                await run.submit_code(event.number, code)
-
-    task = asyncio.create_task(answer())
-    await asyncio.sleep(0)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
-
-
-class Recording(MemoryJournal):
-    """Notes its commits in the log of a `Sinch`; after each it takes a while to return."""
-
-    def __init__(self, log: list[tuple[str, str | None]]) -> None:
-        super().__init__()
-        self.log = log
-
-    async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
-        """Apply, then suspend: as a write that is shielded does when it is cancelled."""
-        done = await super().apply(changes)
-        self.log += [(f"commit {change.event.value}", change.number) for change in changes]
-        await asyncio.sleep(0)
-        return done
-
-    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """As `apply`."""
-        taken = await super().claim_code(number, at)
-        self.log.append(("commit verify", number))
-        await asyncio.sleep(0)
-        return taken
 
 
 # ---- the whole ----------------------------------------------------------------------------------
@@ -750,7 +498,7 @@ async def test_unknowns_of_a_restart_are_no_outage() -> None:
     lost = numbers(60)
     await journal.open(Identity("project", "https://api.example"), running=True)
     await journal.add([Entry(number=number) for number in lost])
-    at = Wall()()
+    at = WallClock()()
     await journal.apply([Change(number=n, event=Event.CALL, at=at) for n in lost])
     await journal.close()
     sinch = Sinch([*lost, NUMBER])
@@ -1113,10 +861,10 @@ async def test_slots_outlive_a_restart() -> None:
     """Rule 9: phones that rang before a restart hold their slots, from their intents on."""
     many = numbers(9)
     sinch = Sinch(many)
-    wall = Wall()
+    wall = WallClock()
     journal = MemoryJournal()
     clock = asyncio.get_running_loop().time
-    async with run_of(sinch, journal, max_ringing=3, wall=wall) as run:
+    async with run_of(sinch, journal, max_ringing=3, clock=wall) as run:
         await run.add(many)
         await until(lambda: len(sinch.rings) == 3)
         await run.submit_code(many[0], sinch.codes[many[0]])
@@ -1124,7 +872,7 @@ async def test_slots_outlive_a_restart() -> None:
         await until_state(run, S.VERIFIED, many[0])
         await run.recall(many[1])
     await asyncio.sleep(30)
-    async with run_of(sinch, journal, max_ringing=3, wall=wall) as run:
+    async with run_of(sinch, journal, max_ringing=3, clock=wall) as run:
         await asyncio.sleep(30)
         assert (len(sinch.rings), run.ringing) == (4, 3)
         await until(lambda: sum(sinch.rings.values()) == 7)
@@ -1176,7 +924,7 @@ async def test_a_recall_from(state: ChallengeState) -> None:
         await run.add([NUMBER])
         await until_state(run, state, seconds=1000.0)
         fault = None
-        await recall(run._journal, NUMBER, at=Wall()())  # as another process does
+        await recall(run._journal, NUMBER, at=WallClock()())  # as another process does
         entry = await until_state(run, S.AWAITING_CODE, seconds=5.0)
         assert entry.attempt == 2
         assert sinch.rings[NUMBER] == 2
@@ -1278,15 +1026,15 @@ async def test_a_late_code_is_tried() -> None:
 @virtual_clock
 async def test_the_inbox_is_drained_before_anything_expires() -> None:
     """Rule 13: codes that came while nothing ran are tried at the start, however late it is."""
-    sinch, journal, wall = Sinch(numbers(20)), MemoryJournal(), Wall()
-    async with run_of(sinch, journal, wall=wall) as run:
+    sinch, journal, wall = Sinch(numbers(20)), MemoryJournal(), WallClock()
+    async with run_of(sinch, journal, clock=wall) as run:
         await run.add(numbers(20))
         await until(lambda: len(sinch.rings) == 20)
         await asyncio.sleep(1)
     for number in numbers(20)[:10]:
         assert await submit_code(journal, number, sinch.codes[number]) is Submission.ACCEPTED
     wall.at += 10_000.0
-    async with run_of(sinch, journal, wall=wall) as run:
+    async with run_of(sinch, journal, clock=wall) as run:
         report = await run.finish()
         assert (report.counts[S.VERIFIED], report.counts[S.EXPIRED]) == (10, 10)
         # None of them was EXPIRED first: each was verified from where it was.
@@ -1302,7 +1050,7 @@ async def test_wrong_codes(wrong_code: Literal["failed", "rejected"]) -> None:
         sandbox.client() as client,
     ):
         sandbox.add([NUMBER, OTHER])
-        async with run_of(client, max_codes=3, wall=sandbox.clock.now) as run:
+        async with run_of(client, max_codes=3, clock=sandbox.clock.now) as run:
             await run.add([NUMBER, OTHER])
             for number in (NUMBER, OTHER):
                 await until_state(run, S.AWAITING_CODE, number)
@@ -1337,7 +1085,7 @@ async def test_a_blocked_number_ends(wrong_code: Literal["failed", "rejected"]) 
         sandbox.client() as client,
     ):
         sandbox.add([misheard, blocked])
-        async with run_of(client, max_codes=9, wall=sandbox.clock.now) as run:
+        async with run_of(client, max_codes=9, clock=sandbox.clock.now) as run:
             await run.add([misheard, blocked])
             await until_state(run, S.BLOCKED, blocked)
             await until_state(run, S.AWAITING_CODE, misheard)
@@ -1399,7 +1147,7 @@ async def test_a_verification_that_is_lost_twice() -> None:
 
         async def asked() -> bool:
             entry = await run.result(NUMBER)
-            return entry is not None and "ask for the code once more" in str(entry.note)
+            return entry is not None and "ask for the code again" in str(entry.note)
 
         await until(asked)
         assert await state_of(run) is S.AWAITING_CODE
@@ -1473,9 +1221,9 @@ async def test_codes_are_told_to_nobody(tmp_path: Path, caplog: pytest.LogCaptur
 @virtual_clock
 async def test_a_clock_that_is_put_back() -> None:
     """Rule 17: a backward jump of the wall clock expires nothing and frees no slot."""
-    sinch, wall = Sinch(numbers(4)), Wall()
+    sinch, wall = Sinch(numbers(4)), WallClock()
     clock = asyncio.get_running_loop().time
-    async with run_of(sinch, wall=wall, max_ringing=2) as run:
+    async with run_of(sinch, clock=wall, max_ringing=2) as run:
         await run.add(numbers(4))
         await until(lambda: len(sinch.rings) == 2)
         wall.at -= 7200.0
@@ -1493,8 +1241,8 @@ async def test_a_clock_that_is_put_back() -> None:
 @virtual_clock
 async def test_a_clock_that_is_put_forward() -> None:
     """Rule 17: a forward jump may expire early, which loses nothing; nobody rings sooner."""
-    sinch, wall = Sinch(numbers(4)), Wall()
-    async with run_of(sinch, wall=wall, max_ringing=2) as run:
+    sinch, wall = Sinch(numbers(4)), WallClock()
+    async with run_of(sinch, clock=wall, max_ringing=2) as run:
         await run.add(numbers(4))
         await until(lambda: len(sinch.rings) == 2)
         await asyncio.sleep(1)
@@ -1510,14 +1258,14 @@ async def test_a_clock_that_is_put_forward() -> None:
 @virtual_clock
 async def test_a_restart_after_the_clock_was_put_back() -> None:
     """Rule 17: calls that seem to be in the future hold their slot for one window, not longer."""
-    sinch, wall, journal = Sinch(numbers(2)), Wall(), MemoryJournal()
-    async with run_of(sinch, journal, wall=wall, max_ringing=1) as run:
+    sinch, wall, journal = Sinch(numbers(2)), WallClock(), MemoryJournal()
+    async with run_of(sinch, journal, clock=wall, max_ringing=1) as run:
         await run.add(numbers(2))
         await until(lambda: len(sinch.rings) == 1)
         await asyncio.sleep(1)
     wall.at -= 86_400.0
     start = asyncio.get_running_loop().time()
-    async with run_of(sinch, journal, wall=wall, max_ringing=1):
+    async with run_of(sinch, journal, clock=wall, max_ringing=1):
         await until(lambda: len(sinch.rings) == 2)
     assert asyncio.get_running_loop().time() - start < 95.0
 
@@ -1527,7 +1275,7 @@ async def test_phones_ring_in_their_own_hours() -> None:
     """Rule 18: a phone is rung when it is day where it is, not where the program runs."""
     new_york, los_angeles = "+12125550134", "+12135550134"
     toll_free = "+18335550134"
-    wall = Wall(EPOCH + 13 * 3600)  # 08:00 in New York
+    wall = WallClock(EPOCH + 13 * 3600)  # 08:00 in New York
     clock = asyncio.get_running_loop().time
     sinch = Sinch([new_york, los_angeles, toll_free])
     rang: dict[str, float] = {}
@@ -1537,7 +1285,7 @@ async def test_phones_ring_in_their_own_hours() -> None:
             rang[number] = clock()
 
     sinch.before = note
-    async with run_of(sinch, wall=wall, calling_hours="09:00-20:00") as run:
+    async with run_of(sinch, clock=wall, calling_hours="09:00-20:00") as run:
         report = await run.add([new_york, los_angeles, toll_free])
         (refused,) = report.invalid
         assert (refused.number, refused.line) == (toll_free, 3)
@@ -1561,7 +1309,7 @@ async def test_hours_that_come_with_a_restart() -> None:
         await asyncio.sleep(100)
     assert not sinch.rings
     hours = CallingHours("00:00-23:59", default_zone="America/New_York")
-    async with run_of(sinch, journal, calling_hours=hours, wall=Wall(EPOCH + 5e6)):
+    async with run_of(sinch, journal, calling_hours=hours, clock=WallClock(EPOCH + 5e6)):
         await until(lambda: sinch.rings[toll_free], seconds=1000.0)
 
 
@@ -1713,7 +1461,7 @@ async def test_a_slow_reader_of_events() -> None:
         assert rest[0].dropped == 289
         assert {event.dropped for event in rest[1:]} == {0}
         await slow.aclose()
-        assert not run._readers
+        assert not run._subscribers
         with pytest.raises(InvalidRequestError, match="buffer"):
             await anext(run.events(buffer=0))
     assert [event async for event in run.events()] == []
@@ -1810,7 +1558,7 @@ async def test_numbers_that_misbehave(tmp_path: Path) -> None:
     async with Sandbox(clock=clock) as sandbox, sandbox.client() as client:
         sandbox.add([n for n in everyone if n != trouble[Trouble.NOT_ELIGIBLE]])
         sandbox.add([trouble[Trouble.NOT_ELIGIBLE]], "NOT_ELIGIBLE")
-        run = run_of(client, SqliteJournal(tmp_path / "run.db"), wall=clock.now, max_codes=2)
+        run = run_of(client, SqliteJournal(tmp_path / "run.db"), clock=clock.now, max_codes=2)
         async with run, people(run, sandbox.code_for):
             await run.add(everyone)
             await until_state(run, S.AWAITING_CODE, trouble[Trouble.FIRST_CALL_MISSED])
@@ -1847,7 +1595,7 @@ async def test_a_missing_project_on_a_socket() -> None:
             client = QualifiedNumbersClient.from_env({**environment, name: value})
             async with client:
                 with pytest.raises(error):
-                    async with run_of(client, wall=sandbox.clock.now) as run:
+                    async with run_of(client, clock=sandbox.clock.now) as run:
                         await run.add(numbers(5))
                         await run.finish()
         assert sandbox.calls.total("sendVoiceChallenge") == 0
@@ -1858,7 +1606,7 @@ async def test_missing_numbers_on_a_socket() -> None:
     """Rule 7: with `add_missing` a number goes from nothing to VERIFIED, its check waited for."""
     async with Sandbox(eligibility_delay=0.3) as sandbox, sandbox.client() as client:
         sandbox.add(numbers(70)[:35])
-        run = run_of(client, wall=sandbox.clock.now, add_missing=True, recheck=0.2)
+        run = run_of(client, clock=sandbox.clock.now, add_missing=True, recheck=0.2)
         async with run, people(run, sandbox.code_for):
             await run.add(numbers(70))
             report = await run.finish()

@@ -69,8 +69,14 @@ async def opened(path: Path, *, running: bool = True) -> SqliteJournal:
 async def called(journal: SqliteJournal, number: str = NUMBER) -> None:
     """Add *number* and call it."""
     await journal.add([Entry(number=number)])
-    changes = [Change(number=number, event=e, at=1.0, window=9.0) for e in (E.CALL, E.CALLED)]
-    assert all(await journal.apply(changes))
+    (intent,) = await journal.apply([Change(number=number, event=E.CALL, at=1.0)])
+    assert intent is not None
+    assert all(await journal.apply([outcome(intent, E.CALLED)]))
+
+
+def outcome(intent: Entry, event: Event) -> Change:
+    """Return an outcome of *intent*."""
+    return Change(number=intent.number, event=event, at=3.0, intent=intent.intent, window=9.0)
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
@@ -131,9 +137,10 @@ async def verified(journal: SqliteJournal, path: Path) -> None:
     """Have a number verified by the code, which is in a file until then."""
     await called(journal)
     await journal.submit_code(NUMBER, CODE, 2.0)
-    await journal.claim_code(NUMBER, 2.0)
+    claimed = await journal.claim_code(NUMBER, 2.0)
+    assert claimed is not None
     assert is_readable(path)
-    await journal.apply([Change(number=NUMBER, event=E.VERIFIED, at=3.0)])
+    await journal.apply([outcome(claimed[0], E.VERIFIED)])
 
 
 async def test_an_erased_code_is_in_no_file(path: Path) -> None:
@@ -185,11 +192,12 @@ async def test_a_code_that_a_crash_left_is_erased(path: Path) -> None:
     journal = await opened(path)
     await called(journal)
     await journal.submit_code(NUMBER, CODE, 2.0)
-    await journal.claim_code(NUMBER, 2.0)
+    claimed = await journal.claim_code(NUMBER, 2.0)
+    assert claimed is not None
     beside = sqlite3.connect(path)
     beside.execute("BEGIN")
     beside.execute("SELECT count(*) FROM numbers").fetchone()  # keeps the log as it is
-    await journal.apply([Change(number=NUMBER, event=E.VERIFIED, at=3.0)])
+    await journal.apply([outcome(claimed[0], E.VERIFIED)])
     await journal.close()
     beside.rollback()
     assert is_readable(path)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sinch_qn.bulk import states
 from sinch_qn.bulk.journal import MemoryJournal, Submission
-from sinch_qn.bulk.states import TABLE, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.models import GlobalProcessState
 
 T = TypeVar("T")
@@ -40,7 +40,9 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 def after(entry: Entry, *events: Event, **more: Any) -> Entry:
     """Return *entry* after *events*, all of which must be possible."""
     for event in events:
-        happened = step(entry, Change(number=NUMBER, event=event, at=1.0, **more))
+        intent = (entry.intent or 0) + 1 if event in INTENTS else entry.intent
+        change = Change(number=NUMBER, event=event, at=1.0, **{"intent": intent} | more)
+        happened = step(entry, change)
         assert happened is not None, (entry.state, event)
         entry = happened
     return entry
@@ -48,7 +50,8 @@ def after(entry: Entry, *events: Event, **more: Any) -> Entry:
 
 def refused(entry: Entry, event: Event, **more: Any) -> bool:
     """Say whether *event* cannot happen to *entry*."""
-    return step(entry, Change(number=NUMBER, event=event, at=1.0, **more)) is None
+    change = Change(number=NUMBER, event=event, at=1.0, **{"intent": entry.intent} | more)
+    return step(entry, change) is None
 
 
 def reached() -> dict[ChallengeState, Entry]:
@@ -137,8 +140,8 @@ def test_an_attempt_that_was_not_made_keeps_its_number() -> None:
 def test_an_outcome_of_another_attempt_is_refused() -> None:
     """An outcome belongs to one attempt: that of another changes nothing."""
     entry = after(ENTRY, E.CALL)
-    assert refused(entry, E.CALLED, attempt=2)
-    assert not refused(entry, E.CALLED, attempt=1)
+    assert refused(entry, E.CALLED, intent=2)
+    assert not refused(entry, E.CALLED, intent=1)
     assert refused(entry, E.CALLED, from_state=S.PENDING)
 
 
@@ -253,13 +256,19 @@ class LifeOfANumber(RuleBasedStateMachine):
         self.tried: dict[str, int] = {}
         self.in_hand: str | None = None
         self.recalled = False
+        self.tokens: set[int | None] = set()
 
     def happens(self, event: Event, **more: Any) -> Entry | None:
         """Let *event* happen through a journal, which checks its acts and inbox, too."""
         self.time += 1.0
         before = self.entry
+        more = {"intent": before.intent} | more
         change = Change(number=NUMBER, event=event, at=self.time, max_codes=3, window=9.0, **more)
         (done,) = at_once(self.journal.apply([change]))
+        if done is not None and event in INTENTS:
+            assert done.intent not in self.tokens
+            self.tokens.add(done.intent)
+            change = attrs.evolve(change, intent=done.intent)
         assert done == step(before, change)
         if done is None:
             assert self.stored() == before
@@ -275,6 +284,8 @@ class LifeOfANumber(RuleBasedStateMachine):
             assert before.attempt not in self.may_have_rung
             self.may_have_rung.add(before.attempt)
             self.recalled = False
+        if before.state is S.UNKNOWN and event is E.CALL_NOT_SENT:
+            self.may_have_rung.discard(before.attempt)  # the late truth
         return done
 
     def stored(self) -> Entry:
@@ -300,12 +311,18 @@ class LifeOfANumber(RuleBasedStateMachine):
         if self.time % 3 == 0:
             self.happens(E.NOT_CALLABLE)
 
-    @rule(attempt=st.integers(0, 3))
-    def late_outcome(self, attempt: int) -> None:
-        """Law: the outcome of an attempt changes nothing unless it is the current one."""
+    @rule(
+        event=st.sampled_from(
+            [E.CALLED, E.CALL_NOT_SENT, E.CALL_UNKNOWN, E.CODE_NOT_SENT, E.VERIFIED, E.ADD_NOT_SENT]
+        ),
+        token=st.none() | st.integers(1, 20),
+    )
+    def outcome_of_another_intent(self, event: Event, token: int | None) -> None:
+        """Rule 29: an outcome or a withdrawal changes nothing unless it carries the last token."""
         before = self.entry
-        if self.happens(E.CALLED, attempt=attempt) is not None:
-            assert before.attempt == attempt
+        if self.happens(event, intent=token) is not None:
+            assert token is not None
+            assert before.intent == token
 
     @rule()
     def call(self) -> None:
@@ -359,7 +376,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     @precondition(lambda self: self.entry.state is S.VERIFYING)
     @rule()
     def look(self) -> None:
-        """As `outcomes.after_look` does it: once more, then a person is asked."""
+        """As `outcomes.after_resolve` does it: once more, then a person is asked."""
         self.happens(E.RETRY_CODE if self.entry.tries < 2 else E.REQUEST_CODE)
 
     @invariant()

@@ -393,10 +393,13 @@ async def lay(sandbox: Sandbox, path: Path, *happened: Event, at: float | None =
     client, journal = sandbox.client(), SqliteJournal(path)
     await journal.open(Identity(client.project_id, client.base_url), running=True)
     await journal.add([Entry(number=NUMBER, ref=str(ANN))])
+    token = None
     for event in happened:
         at = time.time() if at is None else at
-        (after,) = await journal.apply([Change(number=NUMBER, event=event, at=at, window=600.0)])
+        change = Change(number=NUMBER, event=event, at=at, intent=token, window=600.0)
+        (after,) = await journal.apply([change])
         assert after is not None
+        token = after.intent
     await journal.close()
 
 

@@ -19,7 +19,7 @@ from sinch_qn.bulk.journal.protocol import (
     check_identity,
     logged_write,
 )
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.errors import JournalError
 from sinch_qn.phone import is_toll_free
 
@@ -37,6 +37,7 @@ class MemoryJournal:
         self._log: dict[tuple[str, str, int, int], str | None] = {}
         self._counts: Counter[ChallengeState] = Counter()
         self._batches: dict[int, Batch] = {}
+        self._tokens = itertools.count(1)
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
         """Open the journal, as its one runner or beside it."""
@@ -193,6 +194,8 @@ class MemoryJournal:
 
     def _apply(self, change: Change) -> Entry | None:
         before = self._entries.get(change.number)
+        if change.event in INTENTS:
+            change = attrs.evolve(change, intent=next(self._tokens))
         after = None if before is None else step(before, change)
         if before is None or after is None:
             return None

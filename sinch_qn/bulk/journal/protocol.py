@@ -1,7 +1,8 @@
 """What a run asks of its journal, and the rules that every journal follows.
 
 A journal stores entries, applies changes to them one at a time by `states.step`, keeps the inbox of
-codes, and logs every unsafe write: its intent before, its outcome after.
+codes, and logs every unsafe write: its intent before, its outcome after. Each intent gets a token
+of its own when it is committed (`Entry.intent`); `step` refuses an outcome with another token.
 """
 
 from __future__ import annotations
@@ -92,7 +93,10 @@ class Journal(Protocol):
         ...
 
     async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
-        """Apply each change that `step` allows; return the new entries, None where refused."""
+        """Apply each change that `step` allows; return the new entries, None where refused.
+
+        An intent is given its token here: it is in the entry that is returned.
+        """
         ...
 
     async def submit_code(
@@ -203,7 +207,7 @@ def logged_write(  # noqa: PLR0911 - a table
     outcome = _OUTCOMES.get(event)
     if outcome is None:
         return None
-    if before.state is ChallengeState.CALLING:
+    if before.state in (ChallengeState.CALLING, ChallengeState.UNKNOWN):
         return LoggedWrite("call", before.attempt, 0, outcome)
     if before.state is ChallengeState.VERIFYING:
         return LoggedWrite("verify", before.attempt, before.codes_used, outcome)

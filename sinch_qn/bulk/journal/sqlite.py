@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import attrs
+
 from sinch_qn.bulk.journal.protocol import (
     CODE_STATUS_AFTER,
     Batch,
@@ -32,7 +34,7 @@ from sinch_qn.bulk.journal.sqlite_schema import (
     to_row,
 )
 from sinch_qn.bulk.journal.sqlite_thread import Connection, DatabaseThread, connect
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.errors import JournalError
 
 T = TypeVar("T")
@@ -277,6 +279,8 @@ def _entries(database: sqlite3.Connection, query: str, *parameters: object) -> l
 
 def _apply(database: Connection, change: Change) -> Entry | None:
     before = database.entry(change.number)
+    if change.event in INTENTS:
+        change = attrs.evolve(change, intent=database.next_token())
     after = None if before is None else step(before, change)
     if before is None or after is None:
         return None
@@ -285,11 +289,12 @@ def _apply(database: Connection, change: Change) -> Entry | None:
         if logged.outcome is None:
             # Only an attempt that was not sent may be made again.
             query = (
-                "INSERT INTO log VALUES (?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT DO UPDATE "
-                "SET intent_at = excluded.intent_at, outcome = NULL, outcome_at = NULL "
-                "WHERE outcome = 'not sent'"
+                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT DO UPDATE "
+                "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
+                "outcome_at = NULL WHERE outcome = 'not sent'"
             )
-            values = (logged.operation, change.number, logged.attempt, logged.nth, change.at)
+            key = (logged.operation, change.number, logged.attempt, logged.nth)
+            values = (*key, change.intent, change.at)
             if database.execute(query, values).rowcount != 1:
                 raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
         else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +49,7 @@ class Connection(sqlite3.Connection):
         """How this transaction changes the counts of the states."""
         self._cache: dict[str, Entry] = {}
         self._version = -1
+        self._tokens: Iterator[int] | None = None
 
     def entry(self, number: str) -> Entry | None:
         """Return the entry of *number*, from the cache if it is there."""
@@ -83,6 +85,18 @@ class Connection(sqlite3.Connection):
         if version != self._version:
             self.clear_cache()
             self._version = version
+
+    def next_token(self) -> int:
+        """Return a token for an intent, unique in this journal. Call it inside a transaction."""
+        if self._tokens is None:  # each connection that commits intents reserves 2^32 of them
+            self.execute(
+                "INSERT INTO meta VALUES ('token_blocks', 1) "
+                "ON CONFLICT (key) DO UPDATE SET value = value + 1"
+            )
+            query = "SELECT value FROM meta WHERE key = 'token_blocks'"
+            (blocks,) = self.execute(query).fetchone()
+            self._tokens = itertools.count(int(blocks) << 32)
+        return next(self._tokens)
 
     def flush_counts(self) -> None:
         """Write the changes of the counts so far."""

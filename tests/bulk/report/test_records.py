@@ -125,12 +125,10 @@ async def test_codes_are_in_no_report(tmp_path: Path) -> None:
     """No report contains a submitted code."""
     journal = MemoryJournal()
     await journal.add([Entry(number=NUMBER)])
-    await journal.apply(
-        [
-            Change(number=NUMBER, event=Event.CALL, at=T),
-            Change(number=NUMBER, event=Event.CALLED, at=T, window=60.0),
-        ]
-    )
+    (intent,) = await journal.apply([Change(number=NUMBER, event=Event.CALL, at=T)])
+    assert intent is not None
+    called = Change(number=NUMBER, event=Event.CALLED, at=T, intent=intent.intent, window=60.0)
+    await journal.apply([called])
     await journal.submit_code(NUMBER, "Zq9x7Kw", T)
     for index, write in enumerate(WRITERS):
         await asyncio.to_thread(write, journal.rows(), tmp_path / str(index))

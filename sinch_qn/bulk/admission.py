@@ -1,0 +1,141 @@
+"""How numbers come into a run: valid ones as PENDING, the others as INVALID with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from sinch_qn.bulk.calling_hours import CallingHours
+from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.errors import InvalidRequestError
+from sinch_qn.phone import check_e164, region_of
+
+_CHUNK = 500
+"""Numbers in one commit."""
+
+_MAX_INVALID = 1000
+"""Invalid numbers that an AddReport lists; the journal has them all."""
+
+
+@attrs.frozen(kw_only=True)
+class NewNumber:
+    """A number to add, with its origin."""
+
+    number: str
+    ref: str | None = None
+    """Your own reference: a chat id, a ticket. It comes back in events and in the report."""
+    line: int | None = None
+    problem: str | None = None
+    """Why it cannot be used: it is kept as INVALID, so that it is not lost."""
+
+
+@attrs.frozen(kw_only=True)
+class Invalid:
+    """A number that was refused."""
+
+    line: int | None
+    number: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class AddReport:
+    """The result of adding numbers."""
+
+    added: int
+    already: int
+    """Numbers that were in the journal before: nothing changed for them."""
+    invalid: list[Invalid]
+    """The first thousand that were refused; `invalid_count` counts all."""
+    invalid_count: int
+
+
+@attrs.define(kw_only=True)
+class Admission:
+    """Adds numbers to a journal, chunk by chunk."""
+
+    journal: Journal
+    hours: CallingHours | None
+    clock: Callable[[], float]
+    check_running: Callable[[], None]
+    """Called before each commit; raises if the run has ended."""
+    _added: int = 0
+    _already: int = 0
+    _invalid_count: int = 0
+    _invalid: list[Invalid] = attrs.field(factory=list)
+
+    async def add(self, numbers: Iterable[str | tuple[str, str | None] | NewNumber]) -> AddReport:
+        """Store *numbers*; on disk when this returns. Raises `InvalidRequestError`."""
+        if isinstance(numbers, str):
+            raise InvalidRequestError("numbers: expected many numbers, not one string")
+        chunk: list[Entry] = []
+        for line, item in enumerate(numbers, start=1):
+            chunk.append(self._entry(item, line))
+            if len(chunk) >= _CHUNK:
+                await self._commit(chunk)
+                chunk = []
+        await self._commit(chunk)
+        return AddReport(
+            added=self._added,
+            already=self._already,
+            invalid=self._invalid,
+            invalid_count=self._invalid_count,
+        )
+
+    async def _commit(self, chunk: list[Entry]) -> None:
+        self.check_running()
+        good = [entry for entry in chunk if entry.state is not ChallengeState.INVALID]
+        bad = [entry for entry in chunk if entry.state is ChallengeState.INVALID]
+        new = await self.journal.add(good)
+        await self.journal.add(bad)
+        self._added += new
+        self._already += len(good) - new
+        self._invalid_count += len(bad)
+        self._invalid += [
+            Invalid(line=entry.line, number=entry.number, reason=entry.note or "")
+            for entry in bad[: _MAX_INVALID - len(self._invalid)]
+        ]
+
+    def _entry(self, item: object, line: int) -> Entry:
+        if isinstance(item, tuple) and len(item) == 2:
+            item = NewNumber(number=item[0], ref=item[1])
+        new = item if isinstance(item, NewNumber) else NewNumber(number=item)  # type: ignore[arg-type]
+        for name, text in (("ref", new.ref), ("problem", new.problem)):
+            if text is not None and not (isinstance(text, str) and _is_storable(text)):
+                raise InvalidRequestError(f"{name}: expected text, not {text!r}")
+        at = new.line if new.line is not None else line
+        problem = new.problem or self._problem(new.number)
+        if problem is None:
+            return Entry(number=new.number, ref=new.ref, line=at, region=region_of(new.number))
+        text = str(new.number)[:100].encode(errors="backslashreplace").decode()
+        return Entry(
+            # Each invalid line of a file is a row of its own, even if two have the same text.
+            number=text if new.line is None else f"{text} (line {new.line})",
+            ref=new.ref,
+            line=at,
+            state=ChallengeState.INVALID,
+            note=problem,
+            settled_at=self.clock(),
+        )
+
+    def _problem(self, number: object) -> str | None:
+        try:
+            e164 = check_e164(number, "number")
+        except InvalidRequestError as error:
+            return error.message
+        if region_of(e164) is None:
+            return "only US and CA numbers can be qualified, and +1 is not always one of them"
+        if self.hours is not None and not self.hours.zones(e164):
+            return "its time zone is not known: calling hours need a default_zone for it"
+        return None
+
+
+def _is_storable(text: str) -> bool:
+    """Return whether *text* can be stored: half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

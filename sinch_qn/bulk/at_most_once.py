@@ -1,0 +1,85 @@
+"""The one door for requests that must not be repeated: calls, codes, additions, orders.
+
+Acquire, commit the intent, send once, commit the outcome. A crash in between leaves an intent
+without an outcome, which is UNKNOWN and never retried automatically.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, TypeVar
+
+from sinch_qn._pipeline import PreparedCall
+from sinch_qn.errors import SinchError
+
+I = TypeVar("I")  # noqa: E741 - the intent, as it was committed
+R_co = TypeVar("R_co", covariant=True)
+
+
+class UnsafeWrite(Protocol[I, R_co]):
+    """One request that is not idempotent, and its rows in the journal."""
+
+    async def commit_intent(self) -> I | None:
+        """Commit the intent; None if there is nothing to send any more.
+
+        The intent may pick its number itself, in the same commit.
+        """
+        ...
+
+    async def send(self, intent: I, prepared: PreparedCall) -> R_co:
+        """Send the request once; raises `SinchError`."""
+        ...
+
+    async def withdraw(self, intent: I) -> None:
+        """Record that the request was not sent."""
+        ...
+
+    async def mark_unknown(self, intent: I) -> None:
+        """Record that the request may have been sent, and that its response is lost."""
+        ...
+
+
+async def at_most_once(
+    write: UnsafeWrite[I, R_co], prepared: PreparedCall
+) -> tuple[I, R_co | SinchError] | None:
+    """Send *write* once; return its intent and the response or error, for the outcome's commit.
+
+    *prepared* holds the rate-limit slot and the token, so nothing waits between the intent and the
+    request. Returns None if no intent was committed. A cancellation withdraws the intent, or marks
+    it unknown if the request may have been sent.
+    """
+    intent = await _commit_intent(write)
+    if intent is None:
+        return None
+    try:
+        return intent, await write.send(intent, prepared)
+    except SinchError as error:
+        return intent, error
+    except asyncio.CancelledError:
+        if prepared.may_have_been_sent:
+            await write.mark_unknown(intent)
+        else:
+            await write.withdraw(intent)
+        raise
+
+
+async def _commit_intent(write: UnsafeWrite[I, R_co]) -> I | None:
+    committing = asyncio.ensure_future(write.commit_intent())
+    try:
+        return await asyncio.shield(committing)
+    except asyncio.CancelledError:
+        # The commit goes on: learn the intent's token, then withdraw it.
+        intent = await committing
+        if intent is not None:
+            await write.withdraw(intent)
+        raise
+
+
+async def drain(task: asyncio.Task[object], *, timeout: float) -> None:
+    """Let *task* finish what is in flight; cancel it after *timeout* seconds, or if cancelled."""
+    try:
+        await asyncio.wait([task], timeout=timeout)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])

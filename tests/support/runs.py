@@ -1,0 +1,130 @@
+"""A run of voice challenges for tests: quick, without chance, on a clock that a test may move."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, cast
+
+from sinch_qn import QualifiedNumbersClient
+from sinch_qn.bulk import ChallengeState, Entry, Journal, MemoryJournal, VoiceChallengeRun
+from sinch_qn.bulk.states import Change
+
+NUMBER = "+12025550134"
+OTHER = "+12025550135"
+EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+def numbers(count: int) -> list[str]:
+    """Return *count* numbers."""
+    return [f"+1{2_025_600_000 + index}" for index in range(count)]
+
+
+class WallClock:
+    """The wall clock: the loop's time as a date, which a test may move."""
+
+    def __init__(self, at: float = EPOCH) -> None:
+        self.at = at
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.at + asyncio.get_running_loop().time()
+
+
+def run_of(client: object, journal: Journal | None = None, **options: Any) -> VoiceChallengeRun:
+    """Return a run, quick and without chance unless told."""
+    usual: dict[str, Any] = {
+        "clock": WallClock(),
+        "jitter": lambda: 0.5,
+        "calls_per_second": 1000.0,
+        "max_ringing": 10_000,
+        "code_timeout": 600.0,
+        "recheck": 5.0,
+    }
+    journal = MemoryJournal() if journal is None else journal
+    return VoiceChallengeRun(cast("QualifiedNumbersClient", client), journal, **usual | options)
+
+
+async def state_of(run: VoiceChallengeRun, number: str = NUMBER) -> ChallengeState:
+    """Return where a number is."""
+    entry = await run.result(number)
+    assert entry is not None
+    return entry.state
+
+
+async def until(
+    condition: Callable[[], Any], *, seconds: float = 600.0, step: float = 0.01
+) -> None:
+    """Wait until *condition* holds, a coroutine function or a plain one."""
+    async with asyncio.timeout(seconds):
+        while True:
+            held = condition()
+            if asyncio.iscoroutine(held):
+                held = await held
+            if held:
+                return
+            await asyncio.sleep(step)
+
+
+async def until_state(
+    run: VoiceChallengeRun, state: ChallengeState, number: str = NUMBER, *, seconds: float = 600.0
+) -> Entry:
+    """Wait until *number* is in *state* and return its entry."""
+
+    async def there() -> bool:
+        return await state_of(run, number) is state
+
+    await until(there, seconds=seconds)
+    entry = await run.result(number)
+    assert entry is not None
+    return entry
+
+
+async def counts(run: VoiceChallengeRun) -> dict[ChallengeState, int]:
+    """Return the counts that are not zero."""
+    return {state: n for state, n in (await run.counts()).items() if n}
+
+
+@contextlib.asynccontextmanager
+async def people(
+    run: VoiceChallengeRun, code_for: Callable[[str], str | None]
+) -> AsyncGenerator[None, None]:
+    """Have people at the phones who say what they heard, as soon as they can."""
+
+    async def answer() -> None:
+        async for event in run.events():
+            if event.what in {"called", "lost"} and (code := code_for(event.number)):
+                await run.submit_code(event.number, code)
+
+    task = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
+
+
+class Recording(MemoryJournal):
+    """Notes its commits in the log of a `Sinch`; after each it takes a while to return."""
+
+    def __init__(self, log: list[tuple[str, str | None]]) -> None:
+        super().__init__()
+        self.log = log
+
+    async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
+        """Apply, then suspend: as a write that is shielded does when it is cancelled."""
+        done = await super().apply(changes)
+        self.log += [(f"commit {change.event.value}", change.number) for change in changes]
+        await asyncio.sleep(0)
+        return done
+
+    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
+        """As `apply`."""
+        taken = await super().claim_code(number, at)
+        self.log.append(("commit verify", number))
+        await asyncio.sleep(0)
+        return taken
