@@ -113,33 +113,63 @@ class Sandbox(Settings):
     """Where codes and ids come from; `random.Random(7)` makes a run repeatable."""
 
     world: World = attrs.field(init=False)
-    calls: Calls = attrs.field(init=False, factory=Calls)
+    calls: Calls = attrs.field(init=False)
     """How often the sandbox was asked; every request counts, refused ones too."""
-    done: Calls = attrs.field(init=False, factory=Calls)
+    done: Calls = attrs.field(init=False)
     """How often it did what it was asked, whatever became of the answer."""
-    faults: Faults = attrs.field(init=False, factory=lambda: Faults(_COUNTED, TOKEN), repr=False)
+    faults: Faults = attrs.field(init=False, repr=False)
     """What is to go wrong."""
-    violations: list[Violation] = attrs.field(init=False, factory=list)
+    violations: list[Violation] = attrs.field(init=False)
     """What in requests broke the API's description, as it was seen."""
-    callbacks: Counter[str] = attrs.field(init=False, factory=Counter)
+    callbacks: Counter[str] = attrs.field(init=False)
     """How many callbacks were `delivered`, `failed` for good, or `withheld`."""
 
-    _tokens: dict[str, float] = attrs.field(init=False, factory=dict, repr=False)
+    _tokens: dict[str, float] = attrs.field(init=False, repr=False)
     """When each access token that was issued expires."""
     _clients: list[QualifiedNumbersClient] = attrs.field(init=False, factory=list, repr=False)
-    _opened: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack, repr=False)
+    _opened: AsyncExitStack | None = attrs.field(init=False, default=None, repr=False)
     _look: asyncio.Event = attrs.field(init=False, factory=asyncio.Event, repr=False)
     """Set when there may be callbacks to deliver sooner than was planned."""
     _waiting: asyncio.Queue[Event] = attrs.field(init=False, factory=asyncio.Queue, repr=False)
     _next_look: float | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.world = World(self, clock=self.clock, random=self.random)
+        self._forget()
         self.clock.watch(self._wake)
+
+    def _forget(self) -> None:
+        self.world = World(self, clock=self.clock, random=self.random)
+        self.calls, self.done = Calls(), Calls()
+        self.faults = Faults(_COUNTED, TOKEN)
+        self.violations, self.callbacks, self._tokens = [], Counter(), {}
 
     # Its life.
 
     async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            while self._clients:
+                await self._clients.pop().close()
+        finally:
+            await self._stop()
+
+    async def reset(self) -> None:
+        """Forget numbers, orders, tokens, counts, violations, faults and pending callbacks.
+
+        The port, the settings, the clock and open clients stay. Requests in progress end first,
+        as at the sandbox's end. `world`, `calls`, `done`, `faults`, `violations` and `callbacks`
+        are new objects; the old ones keep their contents.
+        """
+        is_running = self._opened is not None
+        await self._stop()
+        self._forget()
+        if is_running:
+            await self._start()
+
+    async def _start(self) -> None:
         self._look, self._waiting = asyncio.Event(), asyncio.Queue()
         async with AsyncExitStack() as opened:
             # A client that has gone does not undo what it asked for: the work goes on.
@@ -149,16 +179,12 @@ class Sandbox(Settings):
             await web.TCPSite(runner, self.host, self.port).start()
             self.port = runner.addresses[0][1]
             opened.push_async_callback(_stop, asyncio.create_task(self._deliver_callbacks()))
-            opened.push_async_callback(self._close_clients)
             self._opened = opened.pop_all()
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
-
-    async def _close_clients(self) -> None:
-        while self._clients:
-            await self._clients.pop().close()
+    async def _stop(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_BODY_CAP)

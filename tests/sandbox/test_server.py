@@ -31,7 +31,7 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.sandbox import Clock, Sandbox, Trouble, Violation, server
+from sinch_qn.sandbox import Clock, Fault, Sandbox, Trouble, Violation, server
 from sinch_qn.webhooks import sign
 from tests.support.loa import DIRECT, DIRECT_JSON
 
@@ -782,6 +782,66 @@ async def test_clients_left_open_are_closed_with_the_sandbox() -> None:
         await client.get_number(NUMBER)
     assert sandbox._clients == []
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_a_reset_forgets_all_but_port_settings_and_clients() -> None:
+    """After a reset nothing is left of numbers, tokens, counts, violations, faults or callbacks."""
+    async with (
+        Receiver() as receiver,
+        running(hosting_delay=60.0, max_attempts=5) as (sandbox, curl),
+        sandbox.client() as client,
+    ):
+        sandbox.add([NUMBER], State.VERIFIED)
+        await client.get_number(NUMBER)
+        await curl.send("GET", "/nothing")
+        body = order_of(NUMBER, callbackUrl=receiver.url)
+        await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
+        sandbox.faults.add(Fault.status(503))
+        port, calls = sandbox.port, sandbox.calls
+
+        await sandbox.reset()
+
+        assert (sandbox.port, sandbox.max_attempts) == (port, 5)
+        assert calls.total("getQualifiedNumber") == 1  # the old object keeps its counts
+        assert {*sandbox.calls.totals().values(), *sandbox.done.totals().values()} == {0}
+        assert (sandbox.violations, sandbox.callbacks, sandbox.world.orders) == ([], {}, {})
+        assert len(sandbox.faults) == 0
+        assert sandbox.revoke_tokens() == 0
+        with pytest.raises(sinch_errors.NotFoundError):
+            await client.get_number(NUMBER)
+        assert sandbox.done.total("token") == 1
+        sandbox.clock.advance(60)
+        await sandbox.callbacks_done()
+        assert receiver.got == []
+        sandbox.add([NUMBER], State.VERIFIED)
+        await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
+        sandbox.clock.advance(60)
+        await sandbox.callbacks_done()
+        assert sandbox.callbacks == {"delivered": 1}
+
+
+async def test_a_reset_ends_requests_in_progress() -> None:
+    """A request from before a reset changes nothing after it."""
+    async with running() as (sandbox, _), sandbox.client() as client:
+        sandbox.add([NUMBER])
+        sandbox.faults.add(Fault.slow(30.0))
+        with pytest.raises(sinch_errors.DeadlineExceededError):
+            await client.send_voice_challenge(NUMBER, timeout=0.1)
+        await sandbox.reset()
+        sandbox.add([NUMBER])
+        await client.get_number(NUMBER)
+        assert sandbox.calls.total("sendVoiceChallenge") == 0
+        assert sandbox.world.rings(NUMBER) == 0
+
+
+async def test_a_reset_does_not_start_a_sandbox() -> None:
+    """A sandbox that does not run is reset all the same, and still does not run."""
+    sandbox = Sandbox()
+    sandbox.add([NUMBER])
+    await sandbox.reset()
+    assert sandbox.world.count(State.ELIGIBLE) == 0
+    with pytest.raises(RuntimeError, match="does not run yet"):
+        _ = sandbox.base_url
 
 
 async def test_it_has_no_address_before_it_runs() -> None:
