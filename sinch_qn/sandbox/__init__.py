@@ -1,9 +1,9 @@
 """A fake Sinch to test and demo with: the API on a real socket, and no real phones."""
 
 from sinch_qn.sandbox.faults import Answer, Fault, Faults, Scripted
+from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
 from sinch_qn.sandbox.rules import Violation
 from sinch_qn.sandbox.server import Calls, Sandbox
-from sinch_qn.sandbox.troubles import Trouble
 from sinch_qn.sandbox.world import Clock, Number, Order, Refusal, Settings, World
 
 __all__ = [
@@ -12,13 +12,13 @@ __all__ = [
     "Clock",
     "Fault",
     "Faults",
+    "MisbehavingNumber",
     "Number",
     "Order",
     "Refusal",
     "Sandbox",
     "Scripted",
     "Settings",
-    "Trouble",
     "Violation",
     "World",
 ]

@@ -20,7 +20,7 @@ from sinch_qn.models import CallbackEventType as EventType
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.phone import is_toll_free, region_of
-from sinch_qn.sandbox.troubles import Trouble
+from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -226,14 +226,14 @@ class World:
     def _add(self, phone_number: str, now: float) -> Number:
         number = self._create(phone_number, State.ELIGIBLE_CHECK_PENDING, now)
         delay = self.settings.eligibility_delay
-        if Trouble.of(phone_number) is Trouble.SLOW_ELIGIBILITY:
+        if MisbehavingNumber.SLOW_ELIGIBILITY.matches(phone_number):
             delay = max(10 * delay, 5.0)
         self._schedule(now + delay, self._finish_check, number)
         return number
 
     def _finish_check(self, number: Number, at: float) -> None:
         if number.position >= 0 and number.state is State.ELIGIBLE_CHECK_PENDING:
-            eligible = Trouble.of(number.phone_number) is not Trouble.NOT_ELIGIBLE
+            eligible = not MisbehavingNumber.NOT_ELIGIBLE.matches(number.phone_number)
             self._move(number, State.ELIGIBLE if eligible else State.NOT_ELIGIBLE, at)
 
     def get(self, phone_number: str) -> Number:
@@ -306,14 +306,13 @@ class World:
         if number.state not in _CALLABLE:
             raise _precondition(number, "be called")
         now = self.clock.now()
-        trouble = Trouble.of(phone_number)
-        if trouble is Trouble.BLOCKED:
+        if MisbehavingNumber.BLOCKED.matches(phone_number):
             self._move(number, State.VERIFICATION_BLOCKED, now)
             return number
         number.rings += 1
         number.code, number.called = self._new_code(), now
         self._move(number, State.VERIFICATION_PENDING, now)
-        if trouble is Trouble.LOST_ANSWER:
+        if MisbehavingNumber.LOST_RESPONSE.matches(phone_number):
             raise Refusal("INTERNAL", "Internal server error.")
         return number
 
@@ -347,13 +346,12 @@ class World:
         number = self.get(phone_number)
         if number.code is None or self.clock.now() < number.called + self.settings.answer_delay:
             return None
-        match Trouble.of(phone_number):
-            case Trouble.NOBODY_ANSWERS:
-                return None
-            case Trouble.FIRST_CALL_MISSED if number.rings == 1:
-                return None
-            case Trouble.MISHEARD:
-                return f"{(int(number.code) + 1) % 10**CODE_DIGITS:0{CODE_DIGITS}}"
+        if MisbehavingNumber.NOBODY_ANSWERS.matches(phone_number):
+            return None
+        if MisbehavingNumber.FIRST_CALL_MISSED.matches(phone_number) and number.rings == 1:
+            return None
+        if MisbehavingNumber.MISHEARD.matches(phone_number):
+            return f"{(int(number.code) + 1) % 10**CODE_DIGITS:0{CODE_DIGITS}}"
         return number.code
 
     def _new_code(self) -> str:
@@ -401,13 +399,13 @@ class World:
             return
         order.state, order.updated = OrderState.WAITING_FOR_LOA_SIGNATURE, at
         delay = self.settings.loa_delay
-        if delay is not None and not _any(order, Trouble.LOA_UNSIGNED):
+        if delay is not None and not _has(order, MisbehavingNumber.LOA_UNSIGNED):
             self._schedule(at + delay, self._sign, order)
 
     def _sign(self, order: Order, at: float) -> None:
         if order.state is not OrderState.WAITING_FOR_LOA_SIGNATURE:
             return  # signed by hand meanwhile
-        if _any(order, Trouble.LOA_REJECTED):
+        if _has(order, MisbehavingNumber.LOA_REJECTED):
             order.state, order.updated = OrderState.REJECTED, at
             for number in order.numbers:
                 self._finish(order, number, at, failed=True)
@@ -421,7 +419,7 @@ class World:
     def _complete(self, order: Order, at: float) -> None:
         order.state, order.updated = OrderState.COMPLETED, at
         for number in order.numbers:
-            failed = Trouble.of(number.phone_number) is Trouble.HOSTING_FAILS
+            failed = MisbehavingNumber.HOSTING_FAILS.matches(number.phone_number)
             self._finish(order, number, at, failed=failed)
 
     def _finish(self, order: Order, number: Number, at: float, *, failed: bool) -> None:
@@ -451,5 +449,5 @@ def _by_update(number: Number) -> tuple[float, int]:
     return number.updated, number.position
 
 
-def _any(order: Order, trouble: Trouble) -> bool:
-    return any(Trouble.of(number.phone_number) is trouble for number in order.numbers)
+def _has(order: Order, kind: MisbehavingNumber) -> bool:
+    return any(kind.matches(number.phone_number) for number in order.numbers)

@@ -31,7 +31,7 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.sandbox import Clock, Fault, Sandbox, Trouble, Violation, server
+from sinch_qn.sandbox import Clock, Fault, MisbehavingNumber, Sandbox, Violation, server
 from sinch_qn.webhooks import sign
 from tests.support.loa import DIRECT, DIRECT_JSON
 
@@ -446,7 +446,7 @@ async def test_a_wrong_code_can_be_either_kind_of_answer() -> None:
 
 async def test_refusals_have_the_documented_form() -> None:
     """404, 409 and 500 carry code, message and status as the reference shows them."""
-    lost = f"+1202{Trouble.LOST_ANSWER.value}"
+    lost = f"+1202{MisbehavingNumber.LOST_RESPONSE.value}"
     async with running() as (sandbox, curl):
         status, error, _ = await curl.send("GET", f"/qualifiedNumbers/{NUMBER}")
         assert (status, error) == (
@@ -604,7 +604,7 @@ async def test_callbacks_are_signed_and_sent_when_it_happens() -> None:
 
 async def test_a_real_clock_delivers_callbacks_by_itself() -> None:
     """Nobody needs to ask the sandbox anything for its callbacks to come."""
-    failing = f"+1202{Trouble.HOSTING_FAILS.value}"
+    failing = f"+1202{MisbehavingNumber.HOSTING_FAILS.value}"
     async with Receiver() as receiver, Sandbox(hosting_delay=0.02) as sandbox:
         sandbox.add([failing], State.VERIFIED)
         async with sandbox.client() as client:

@@ -10,7 +10,7 @@ import pytest
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.phone import is_toll_free, region_of
-from sinch_qn.sandbox import Clock, Refusal, Settings, Trouble, World
+from sinch_qn.sandbox import Clock, MisbehavingNumber, Refusal, Settings, World
 
 NUMBER = "+12025550134"
 TOLL_FREE = "+18335550134"
@@ -36,9 +36,9 @@ def called(world: World, phone_number: str = NUMBER) -> str:
     return code
 
 
-def with_digits(trouble: Trouble) -> str:
+def with_digits(kind: MisbehavingNumber) -> str:
     """Return a number that misbehaves."""
-    return f"+1202{trouble.value}"
+    return f"+1202{kind.value}"
 
 
 def order_of(*numbers: str, **more: Any) -> dict[str, Any]:
@@ -146,7 +146,10 @@ def test_without_a_delay_a_number_is_eligible_at_the_next_look() -> None:
 def test_some_numbers_are_never_eligible_and_some_are_slow() -> None:
     """Their last digits decide it."""
     world = make(eligibility_delay=1.0)
-    never, slow = with_digits(Trouble.NOT_ELIGIBLE), with_digits(Trouble.SLOW_ELIGIBILITY)
+    never, slow = (
+        with_digits(MisbehavingNumber.NOT_ELIGIBLE),
+        with_digits(MisbehavingNumber.SLOW_ELIGIBILITY),
+    )
     world.add([never, slow])
     world.clock.advance(9)
     assert world.get(never).state is State.NOT_ELIGIBLE
@@ -333,13 +336,13 @@ def test_numbers_that_misbehave_when_called() -> None:
     """Their last digits say whether they answer, mishear, are blocked or lose the answer."""
     world = make(max_attempts=2)
     silent, late, deaf, blocked, lost = (
-        with_digits(trouble)
-        for trouble in (
-            Trouble.NOBODY_ANSWERS,
-            Trouble.FIRST_CALL_MISSED,
-            Trouble.MISHEARD,
-            Trouble.BLOCKED,
-            Trouble.LOST_ANSWER,
+        with_digits(kind)
+        for kind in (
+            MisbehavingNumber.NOBODY_ANSWERS,
+            MisbehavingNumber.FIRST_CALL_MISSED,
+            MisbehavingNumber.MISHEARD,
+            MisbehavingNumber.BLOCKED,
+            MisbehavingNumber.LOST_RESPONSE,
         )
     )
     world.seed([silent, late, deaf, blocked, lost])
@@ -370,9 +373,10 @@ def test_numbers_that_misbehave_when_called() -> None:
 
 def test_ordinary_lists_are_spared() -> None:
     """No number in the range reserved for fiction misbehaves, nor does a plain series."""
-    assert not any(Trouble.of(f"+1202555{line:04}") for line in range(9990))
-    assert Trouble.of("+12025559990") is Trouble.NOT_ELIGIBLE
-    assert len(Trouble) == len({trouble.value for trouble in Trouble}) == 10
+    plain = [f"+1202555{line:04}" for line in range(9990)]
+    assert not any(kind.matches(number) for kind in MisbehavingNumber for number in plain)
+    assert MisbehavingNumber.NOT_ELIGIBLE.matches("+12025559990")
+    assert len(MisbehavingNumber) == len({kind.value for kind in MisbehavingNumber}) == 10
 
 
 # Listing.
@@ -499,8 +503,12 @@ def test_numbers_whose_order_goes_wrong() -> None:
     """One number's hosting fails alone; an LOA that is rejected fails them all."""
     world = make()
     failing, rejected, unsigned = (
-        with_digits(trouble)
-        for trouble in (Trouble.HOSTING_FAILS, Trouble.LOA_REJECTED, Trouble.LOA_UNSIGNED)
+        with_digits(kind)
+        for kind in (
+            MisbehavingNumber.HOSTING_FAILS,
+            MisbehavingNumber.LOA_REJECTED,
+            MisbehavingNumber.LOA_UNSIGNED,
+        )
     )
     others = ["+12025550101", "+12025550102", "+12025550103"]
     world.seed([failing, rejected, unsigned, *others], State.VERIFIED)
@@ -584,8 +592,8 @@ def test_a_number_deleted_from_an_order_stays_deleted() -> None:
 def test_each_number_of_an_order_with_a_callback_has_an_event() -> None:
     """What happened to each number is told once, under an id of its own."""
     world = make()
-    failing = with_digits(Trouble.HOSTING_FAILS)
-    rejected = with_digits(Trouble.LOA_REJECTED)
+    failing = with_digits(MisbehavingNumber.HOSTING_FAILS)
+    rejected = with_digits(MisbehavingNumber.LOA_REJECTED)
     world.seed([NUMBER, failing, rejected], State.VERIFIED)
     url = "http://127.0.0.1/"
     world.text_enable(order_of(NUMBER, failing, callbackUrl=url), toll_free=False)

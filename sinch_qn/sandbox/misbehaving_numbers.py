@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
-class Trouble(enum.StrEnum):
+class MisbehavingNumber(enum.StrEnum):
     """Numbers that behave badly, known by their last seven digits as test cards are by theirs.
 
     They are in the 555 exchange of every area code, which rings nobody's phone.
@@ -27,7 +23,7 @@ class Trouble(enum.StrEnum):
     """Its people read a wrong code, call after call, until the number is blocked."""
     BLOCKED = "5559995"
     """Blocked when called: the phone does not ring."""
-    LOST_ANSWER = "5559996"
+    LOST_RESPONSE = "5559996"
     """Its phone rings, but the answer to `sendVoiceChallenge` is a 500."""
     HOSTING_FAILS = "5559997"
     """Its order completes, but its own hosting fails."""
@@ -36,10 +32,6 @@ class Trouble(enum.StrEnum):
     LOA_UNSIGNED = "5559999"
     """An order that holds it is not signed until `sign_loa`."""
 
-    @classmethod
-    def of(cls, phone_number: str) -> Trouble | None:
-        """Return what is wrong with *phone_number*, if anything is."""
-        return _TROUBLES.get(phone_number[-7:])
-
-
-_TROUBLES: Mapping[str, Trouble] = {trouble.value: trouble for trouble in Trouble}
+    def matches(self, phone_number: str) -> bool:
+        """Return whether *phone_number* ends in these digits."""
+        return phone_number.endswith(self)
