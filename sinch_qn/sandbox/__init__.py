@@ -2,7 +2,7 @@
 
 from sinch_qn.sandbox.faults import Answer, Fault, Faults, Scripted
 from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
-from sinch_qn.sandbox.rules import Violation
+from sinch_qn.sandbox.request_validation import Violation
 from sinch_qn.sandbox.server import Calls, Sandbox
 from sinch_qn.sandbox.world import Clock, Number, Order, Refusal, Settings, World
 

@@ -24,10 +24,10 @@ from sinch_qn.auth import BasicAuth, OAuth2
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.retry import RetryPolicy, RetryRule
-from sinch_qn.sandbox.answers import HANDLERS, error_json, event_json
-from sinch_qn.sandbox.controls import CONTROLS
+from sinch_qn.sandbox.control_api import CONTROLS
 from sinch_qn.sandbox.faults import Answer, Fault, Faults
-from sinch_qn.sandbox.rules import BrokenRulesError, Violation, read_rules
+from sinch_qn.sandbox.handlers import HANDLERS, error_json, event_json
+from sinch_qn.sandbox.request_validation import Violation, ViolationError, read_validators
 from sinch_qn.sandbox.world import Clock, Event, Order, Refusal, Settings, World
 from sinch_qn.webhooks import sign
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from sinch_qn.rate_limit import RateLimit
-    from sinch_qn.sandbox.controls import Control
-    from sinch_qn.sandbox.rules import Rules
+    from sinch_qn.sandbox.control_api import Control
+    from sinch_qn.sandbox.request_validation import RequestValidator
 
 TOKEN = "token"  # noqa: S105 - the name under which token requests are counted
 _COUNTED = (*(operation.id for operation in OPERATIONS), TOKEN)
@@ -189,10 +189,10 @@ class Sandbox(Settings):
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=_BODY_CAP)
         routes = application.router
-        rules = read_rules()
+        validators = read_validators()
         for operation in OPERATIONS:
             # A KeyError here is an operation that the description or the sandbox lacks.
-            handle = partial(self._operate, operation.id, rules[operation.id])
+            handle = partial(self._operate, operation.id, validators[operation.id])
             path = operation.path.replace("{phoneNumber}", "{phoneNumber:[^/:]+}")
             routes.add_route(operation.method, _PROJECT + path, handle)
         routes.add_post("/oauth2/token", self._issue_token)
@@ -310,7 +310,7 @@ class Sandbox(Settings):
         return response
 
     async def _operate(
-        self, operation_id: str, rules: Rules, request: web.Request
+        self, operation_id: str, validator: RequestValidator, request: web.Request
     ) -> web.StreamResponse:
         def work(body: bytes) -> web.Response:
             if denied := self._denied(request):
@@ -319,9 +319,9 @@ class Sandbox(Settings):
             if path["projectId"] != self.project_id:
                 return _refused("NOT_FOUND", "The project could not be found.")
             try:
-                asked = rules.check(path, list(request.query.items()), body)
+                asked = validator.validate(path, list(request.query.items()), body)
                 answer = _json(HANDLERS[operation_id](self.world, asked))
-            except BrokenRulesError as error:
+            except ViolationError as error:
                 return self._broken(error.violations)
             except Refusal as refusal:
                 if refusal.status == "INTERNAL":

@@ -887,7 +887,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the error says what to install."""
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
     with pytest.raises(ImportError, match=r"sinch-qn\[sandbox\]"):
-        runpy.run_path(str(resources.files("sinch_qn.sandbox").joinpath("rules.py")))
+        runpy.run_path(str(resources.files("sinch_qn.sandbox").joinpath("request_validation.py")))
 
 
 def test_secrets_are_in_no_repr() -> None:

@@ -34,7 +34,7 @@ class Violation:
     description: str
 
 
-class BrokenRulesError(Exception):
+class ViolationError(Exception):
     """A request that breaks the API's description."""
 
     def __init__(self, violations: list[Violation]) -> None:
@@ -43,7 +43,7 @@ class BrokenRulesError(Exception):
 
 
 @attrs.frozen(kw_only=True)
-class Checked:
+class ValidRequest:
     """A request that keeps the rules, its values in their own types."""
 
     phone_number: str = ""
@@ -52,7 +52,7 @@ class Checked:
 
 
 @attrs.frozen(kw_only=True)
-class Rules:
+class RequestValidator:
     """The rules of one operation."""
 
     operation: str
@@ -65,8 +65,10 @@ class Rules:
     body: jsonschema_rs.Validator | None
     """None: there must be no body."""
 
-    def check(self, path: Mapping[str, str], query: list[tuple[str, str]], body: bytes) -> Checked:
-        """Return the request's values, or raise `BrokenRulesError` with all that is wrong."""
+    def validate(
+        self, path: Mapping[str, str], query: list[tuple[str, str]], body: bytes
+    ) -> ValidRequest:
+        """Return the request's values, or raise `ViolationError` with all that is wrong."""
         values: dict[str, Any] = {}
         payload = None
         wrong = list(self._wrong_in_path(path))
@@ -83,8 +85,8 @@ class Rules:
                 errors = islice(self.body.iter_errors(payload), _REPORTED)
                 wrong += [(_field(error), error.message) for error in errors]
         if wrong:
-            raise BrokenRulesError([Violation(self.operation, *each) for each in wrong])
-        return Checked(phone_number=path.get("phoneNumber", ""), query=values, body=payload)
+            raise ViolationError([Violation(self.operation, *each) for each in wrong])
+        return ValidRequest(phone_number=path.get("phoneNumber", ""), query=values, body=payload)
 
     def _wrong_in_path(self, path: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for name, validator in self.path.items():
@@ -110,23 +112,23 @@ class Rules:
 
 
 @functools.cache
-def read_rules() -> Mapping[str, Rules]:
+def read_validators() -> Mapping[str, RequestValidator]:
     """Return the rules of every operation in the description that this package ships, by id."""
     text = resources.files(__package__).joinpath("openapi.json").read_bytes()
     spec = orjson.loads(text)
     return {
-        operation["operationId"]: _rules(spec, operation, item.get("parameters", []))
+        operation["operationId"]: _validator(spec, operation, item.get("parameters", []))
         for item in spec["paths"].values()
         for method, operation in item.items()
         if method != "parameters"
     }
 
 
-def _rules(spec: Any, operation: Any, shared: list[Any]) -> Rules:
+def _validator(spec: Any, operation: Any, shared: list[Any]) -> RequestValidator:
     parameters = [_resolve(spec, each) for each in [*shared, *operation.get("parameters", [])]]
     query = [each for each in parameters if each["in"] == "query"]
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    return Rules(
+    return RequestValidator(
         operation=operation["operationId"],
         path={
             each["name"]: _compile(spec, each["schema"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.sandbox.rules import BrokenRulesError, Checked, Violation
+from sinch_qn.sandbox.request_validation import ValidRequest, Violation, ViolationError
 from sinch_qn.sandbox.world import Event, Number, Order, Refusal, World
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def event_json(world: World, event: Event) -> dict[str, object]:
     }
 
 
-def _list(world: World, asked: Checked) -> object:
+def _list(world: World, asked: ValidRequest) -> object:
     query = asked.query
     cap = world.settings.page_size_cap
     size = query.get("pageSize") or cap
@@ -165,37 +165,37 @@ def _invalid(field: str, why: str) -> Refusal:
     return Refusal("INVALID_ARGUMENT", "The request is not valid.", [(field, why)])
 
 
-def _add(world: World, asked: Checked) -> object:
+def _add(world: World, asked: ValidRequest) -> object:
     numbers = world.add(asked.body["phoneNumbers"])
     return {"qualifiedNumbers": [number_json(world, number) for number in numbers]}
 
 
-def _get(world: World, asked: Checked) -> object:
+def _get(world: World, asked: ValidRequest) -> object:
     return number_json(world, world.get(asked.phone_number))
 
 
-def _delete(world: World, asked: Checked) -> None:
+def _delete(world: World, asked: ValidRequest) -> None:
     world.delete(asked.phone_number)
 
 
-def _text_enable(world: World, asked: Checked, *, toll_free: bool) -> object:
+def _text_enable(world: World, asked: ValidRequest, *, toll_free: bool) -> object:
     project_id = world.settings.project_id
     if asked.body.get("projectId", project_id) != project_id:
         operation = "textEnableTollFreeNumbers" if toll_free else "textEnableNumbers"
-        raise BrokenRulesError([Violation(operation, "projectId", "is not the path's")])
+        raise ViolationError([Violation(operation, "projectId", "is not the path's")])
     order = world.text_enable(asked.body, toll_free=toll_free)
     return order_json(world, order) if toll_free else {"hostingOrderId": order.id}
 
 
-def _ring(world: World, asked: Checked) -> object:
+def _ring(world: World, asked: ValidRequest) -> object:
     return number_json(world, world.ring(asked.phone_number))
 
 
-def _verify(world: World, asked: Checked) -> object:
+def _verify(world: World, asked: ValidRequest) -> object:
     return number_json(world, world.verify(asked.phone_number, asked.body["code"]))
 
 
-HANDLERS: Mapping[str, Callable[[World, Checked], object]] = {
+HANDLERS: Mapping[str, Callable[[World, ValidRequest], object]] = {
     "listQualifiedNumbers": _list,
     "getQualifiedNumber": _get,
     "deleteQualifiedNumber": _delete,

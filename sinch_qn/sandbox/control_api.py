@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.sandbox.answers import order_json, time_json
 from sinch_qn.sandbox.faults import MAKERS, Scripted
+from sinch_qn.sandbox.handlers import order_json, time_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
