@@ -24,11 +24,12 @@ from sinch_qn.auth import BasicAuth, OAuth2
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.retry import RetryPolicy, RetryRule
+from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.control_api import CONTROLS
 from sinch_qn.sandbox.faults import Answer, Fault, Faults
 from sinch_qn.sandbox.handlers import HANDLERS, error_json, event_json
 from sinch_qn.sandbox.request_validation import Violation, ViolationError, read_validators
-from sinch_qn.sandbox.world import Clock, Event, Order, Refusal, Settings, World
+from sinch_qn.sandbox.world import Event, Order, Refusal, Settings, World
 from sinch_qn.webhooks import sign
 
 if TYPE_CHECKING:

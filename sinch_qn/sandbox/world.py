@@ -7,7 +7,6 @@ what has become due: a million numbers wait without a timer among them.
 from __future__ import annotations
 
 import heapq
-import time
 import uuid
 from collections import Counter, deque
 from itertools import islice
@@ -20,6 +19,7 @@ from sinch_qn.models import CallbackEventType as EventType
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.phone import is_toll_free, region_of
+from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
 
 if TYPE_CHECKING:
@@ -27,36 +27,6 @@ if TYPE_CHECKING:
 
 CODE_DIGITS = 4
 """The length of the code that a call reads out; the first may be zeros."""
-
-
-class Clock:
-    """Unix seconds that may be moved by hand, on top of *now* or, with `Clock.stopped`, alone."""
-
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        self._ahead = 0.0
-        self._watchers: list[Callable[[], None]] = []
-
-    @classmethod
-    def stopped(cls, at: float = 1_767_225_600.0) -> Clock:
-        """Return a clock that moves by `advance` only; it starts on 2026-01-01 unless told."""
-        return cls(lambda: at)
-
-    def now(self) -> float:
-        """Return the time in Unix seconds."""
-        return self._now() + self._ahead
-
-    def advance(self, seconds: float) -> None:
-        """Move the time on by *seconds*."""
-        if seconds < 0:
-            raise ValueError(f"a clock cannot go back: {seconds}")
-        self._ahead += seconds
-        for watcher in self._watchers:
-            watcher()
-
-    def watch(self, watcher: Callable[[], None]) -> None:
-        """Call *watcher* whenever the time was moved by hand."""
-        self._watchers.append(watcher)
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -1,0 +1,36 @@
+"""The sandbox's clock, which can be moved by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Clock:
+    """Unix seconds that may be moved by hand, on top of *now* or, with `Clock.stopped`, alone."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._ahead = 0.0
+        self._watchers: list[Callable[[], None]] = []
+
+    @classmethod
+    def stopped(cls, at: float = 1_767_225_600.0) -> Clock:
+        """Return a clock that moves by `advance` only; it starts on 2026-01-01 unless told."""
+        return cls(lambda: at)
+
+    def now(self) -> float:
+        """Return the time in Unix seconds."""
+        return self._now() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Move the time on by *seconds*."""
+        if seconds < 0:
+            raise ValueError(f"a clock cannot go back: {seconds}")
+        self._ahead += seconds
+        for watcher in self._watchers:
+            watcher()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call *watcher* whenever the time was moved by hand."""
+        self._watchers.append(watcher)
