@@ -83,7 +83,7 @@ def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
         raise InvalidRequestError(f"{field}: {_shown_url(value)} is not an https:// address")
     if parts.username is not None or "?" in value or "#" in value:  # an empty one, too
         raise InvalidRequestError(f"{field}: no user, query or fragment may be in the address")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise InvalidRequestError(
             f"{field}: {_shown(value)} is not encrypted: use https://, or allow_http=True"
         )
@@ -274,7 +274,8 @@ def _split(value: str) -> SplitResult | None:
     return parts
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether *host*, a name or an IP address, is this machine."""
     if host == "localhost":
         return True
     try:

@@ -28,9 +28,13 @@ class Clock:
         if seconds < 0:
             raise ValueError(f"a clock cannot go back: {seconds}")
         self._ahead += seconds
-        for watcher in self._watchers:
-            watcher()
+        self.notify()
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Call *watcher* whenever the time was moved by hand."""
+        """Call *watcher* at each `notify`."""
         self._watchers.append(watcher)
+
+    def notify(self) -> None:
+        """Call the watchers: the time was moved by hand, or something new may be due."""
+        for watcher in self._watchers:
+            watcher()

@@ -7,77 +7,77 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.sandbox.faults import MAKERS, Scripted
+from sinch_qn.sandbox.faults import FACTORIES, Scripted
 from sinch_qn.sandbox.handlers import order_json, time_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sinch_qn.sandbox.server import Sandbox
+    from sinch_qn.sandbox.state import SandboxState
 
-Control: TypeAlias = "Callable[[Sandbox, Mapping[str, str], Any], object]"
+Control: TypeAlias = "Callable[[SandboxState, Mapping[str, str], Any], object]"
 """Sandbox, parameters of path and query, and body in; the answer's JSON out."""
 
 
-def _state(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
-    world = sandbox.world
+def _state(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
+    world = state.world
     return {
-        "time": time_json(world.settle()),
+        "time": time_json(world.advance_to_now()),
         "numbers": {state.value: count for state in State if (count := world.count(state))},
         "orders": {order.id: order.state for order in world.orders.values()},
-        "callbacks": sandbox.callbacks,
+        "callbacks": state.callbacks,
     }
 
 
-def _calls(sandbox: Sandbox, asked: Mapping[str, str], _: Any) -> object:
+def _calls(state: SandboxState, asked: Mapping[str, str], _: Any) -> object:
     phone_number = asked.get("phoneNumber")
-    totals = sandbox.calls.totals()
+    totals = state.calls.totals()
     if phone_number is None:
         return totals
-    counts = {each: sandbox.calls.count(each, phone_number) for each in totals}
-    return {"rings": sandbox.world.rings(phone_number), **counts}
+    counts = {each: state.calls.count(each, phone_number) for each in totals}
+    return {"rings": state.world.rings(phone_number), **counts}
 
 
-def _violations(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
-    return [attrs.asdict(violation) for violation in sandbox.violations]
+def _violations(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
+    return [attrs.asdict(violation) for violation in state.violations]
 
 
-def _code(sandbox: Sandbox, asked: Mapping[str, str], _: Any) -> object:
-    return {"code": sandbox.code_for(asked["phoneNumber"])}
+def _code(state: SandboxState, asked: Mapping[str, str], _: Any) -> object:
+    return {"code": state.world.code_for(asked["phoneNumber"])}
 
 
-def _add(sandbox: Sandbox, _: Mapping[str, str], body: Any) -> object:
-    return {"added": sandbox.add(body["phoneNumbers"], body.get("state", State.ELIGIBLE))}
+def _add(state: SandboxState, _: Mapping[str, str], body: Any) -> object:
+    return {"added": state.world.seed(body["phoneNumbers"], body.get("state", State.ELIGIBLE))}
 
 
-def _advance(sandbox: Sandbox, _: Mapping[str, str], body: Any) -> object:
-    sandbox.clock.advance(body["advance"])
-    return {"time": time_json(sandbox.clock.now())}
+def _advance(state: SandboxState, _: Mapping[str, str], body: Any) -> object:
+    state.clock.advance(body["advance"])
+    return {"time": time_json(state.clock.now())}
 
 
-def _sign_loa(sandbox: Sandbox, asked: Mapping[str, str], _: Any) -> object:
-    return order_json(sandbox.world, sandbox.sign_loa(asked["orderId"]))
+def _sign_loa(state: SandboxState, asked: Mapping[str, str], _: Any) -> object:
+    return order_json(state.world, state.world.sign_loa(asked["orderId"]))
 
 
-def _revoke(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
-    return {"revoked": sandbox.revoke_tokens()}
+def _revoke(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
+    return {"revoked": state.revoke_tokens()}
 
 
-def _faults(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
-    return [_fault_json(each) for each in sandbox.faults]
+def _faults(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
+    return [_fault_json(each) for each in state.faults]
 
 
-def _add_fault(sandbox: Sandbox, _: Mapping[str, str], body: Any) -> object:
+def _add_fault(state: SandboxState, _: Mapping[str, str], body: Any) -> object:
     arguments = dict(body)
     place = {"operation": arguments.pop("operation", None)}
     place["phone_number"] = arguments.pop("phoneNumber", None)
-    fault = MAKERS[arguments.pop("fault")](**arguments)
-    return _fault_json(sandbox.faults.add(fault, **place))
+    fault = FACTORIES[arguments.pop("fault")](**arguments)
+    return _fault_json(state.faults.add(fault, **place))
 
 
-def _clear_faults(sandbox: Sandbox, _: Mapping[str, str], __: Any) -> object:
-    removed = len(sandbox.faults)
-    sandbox.faults.clear()
+def _clear_faults(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
+    removed = len(state.faults)
+    state.faults.clear()
     return {"removed": removed}
 
 

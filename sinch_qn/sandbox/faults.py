@@ -59,7 +59,7 @@ class Answer:
         return cls(status=status, headers=headers or {}, pieces=[body], length=len(body))
 
 
-Spoil: TypeAlias = Callable[[Answer], Answer | None]
+Transform: TypeAlias = Callable[[Answer], Answer | None]
 """The good answer in (an empty 200 if there was no work); what is sent out, None for nothing."""
 
 
@@ -80,13 +80,13 @@ def _same(answer: Answer) -> Answer:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """What goes wrong with a request. Made by one of its class methods, or of a `Spoil`."""
+    """What goes wrong with a request. Made by one of its class methods, or of a `Transform`."""
 
     kind: str = "custom"
     when: Work = attrs.field(
         default="after", validator=validators.in_(("before", "instead", "after"))
     )
-    spoil: Spoil = attrs.field(default=_same, repr=False)
+    transform: Transform = attrs.field(default=_same, repr=False)
     """What becomes of the answer; `before` it is left alone."""
     delay: float = attrs.field(default=0.0, validator=validators.ge(0.0))
     """Real seconds, before the work or before the answer."""
@@ -99,7 +99,12 @@ class Fault:
     after: int = attrs.field(default=0, validator=[validators.instance_of(int), validators.ge(0)])
     """Leave this many requests alone first."""
 
-    def strikes(self, request: int, hits: int) -> bool:
+    @transform.validator
+    def _check_transform(self, _: object, transform: Transform) -> None:
+        if self.when == "before" and transform is not _same:
+            raise ValueError("when: an answer goes wrong instead of the work, or after it")
+
+    def applies_to(self, request: int, hits: int) -> bool:
         """Say whether the *request*-th one that matches is struck, after *hits* that were."""
         due = request - self.after
         return due > 0 and due % self.every == 0 and (self.times is None or hits < self.times)
@@ -121,7 +126,7 @@ class Fault:
         Without a *body* an error status has one as the API writes it.
         """
         answer = _answer(status, body, headers or {})
-        return cls(kind="status", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="status", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def limited(
@@ -136,7 +141,7 @@ class Fault:
         if not isinstance(retry_after, int | None):
             raise TypeError("retry_after: expected whole seconds")
 
-        def spoil(_: Answer) -> Answer:
+        def transform(_: Answer) -> Answer:
             headers = {}
             if retry_after is not None:
                 then = datetime.now(UTC) + timedelta(seconds=retry_after)
@@ -144,7 +149,7 @@ class Fault:
                 headers["Retry-After"] = text
             return _answer(429, None, headers)
 
-        return cls(kind="limited", when=_on_answer(when), spoil=spoil, **schedule)
+        return cls(kind="limited", when=when, transform=transform, **schedule)
 
     @classmethod
     def redirect(
@@ -157,13 +162,13 @@ class Fault:
     ) -> Fault:
         """Send the client elsewhere."""
         answer = _answer(status, None, {"Location": location})
-        return cls(kind="redirect", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="redirect", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def error_in_200(cls, *, when: OnAnswer = "instead", **schedule: Unpack[Schedule]) -> Fault:
         """Answer 200 with an error in the body."""
         answer = _answer(200, {"error": _error(500)}, {})
-        return cls(kind="error_in_200", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="error_in_200", when=when, transform=lambda _: answer, **schedule)
 
     # Bodies that cannot be read.
 
@@ -175,34 +180,34 @@ class Fault:
         answer = _answer(
             status, "<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"}
         )
-        return cls(kind="html", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="html", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def empty(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
         """Answer 200 with no body."""
-        return cls(kind="empty", when=_on_answer(when), spoil=lambda _: Answer.of(b""), **schedule)
+        return cls(kind="empty", when=when, transform=lambda _: Answer.of(b""), **schedule)
 
     @classmethod
     def bad_json(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
         """Answer 200 with something that is almost JSON."""
         answer = Answer.of(b'{"phoneNumber": "+1202', headers=_JSON)
-        return cls(kind="bad_json", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="bad_json", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def truncated(cls, **schedule: Unpack[Schedule]) -> Fault:
         """Do the work, promise the whole answer, and hang up in the middle of it."""
 
-        def spoil(answer: Answer) -> Answer:
+        def transform(answer: Answer) -> Answer:
             body = b"".join(answer.pieces)
             return attrs.evolve(answer, pieces=[body[: len(body) // 2]], length=len(body) or 2)
 
-        return cls(kind="truncated", when="after", spoil=spoil, **schedule)
+        return cls(kind="truncated", when="after", transform=transform, **schedule)
 
     @classmethod
     def endless(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
         """Answer 200 with a body that goes on until the client hangs up."""
         answer = Answer(headers=_JSON, pieces=repeat(b" " * 65536))
-        return cls(kind="endless", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="endless", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def gzip_bomb(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
@@ -213,40 +218,38 @@ class Fault:
             pieces=[piece] * 1000,
             length=1000 * len(piece),
         )
-        return cls(kind="gzip_bomb", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="gzip_bomb", when=when, transform=lambda _: answer, **schedule)
 
     # Bodies that are odd.
 
     @classmethod
     def unknown_enums(cls, **schedule: Unpack[Schedule]) -> Fault:
         """Do the work; answer with states, statuses and types that nobody knows yet."""
-        return cls(
-            kind="unknown_enums", when="after", spoil=_editing(_everywhere(_unknown)), **schedule
-        )
+        transform = _editing(_everywhere(_unknown))
+        return cls(kind="unknown_enums", when="after", transform=transform, **schedule)
 
     @classmethod
     def nulls(cls, **schedule: Unpack[Schedule]) -> Fault:
         """Do the work; answer with null in every field but the ids."""
-        return cls(kind="nulls", when="after", spoil=_editing(_everywhere(_nulled)), **schedule)
+        return cls(kind="nulls", when="after", transform=_editing(_everywhere(_nulled)), **schedule)
 
     @classmethod
     def extra_fields(cls, **schedule: Unpack[Schedule]) -> Fault:
         """Do the work; answer with a field more in every object."""
-        return cls(
-            kind="extra_fields", when="after", spoil=_editing(_everywhere(_extended)), **schedule
-        )
+        transform = _editing(_everywhere(_extended))
+        return cls(kind="extra_fields", when="after", transform=transform, **schedule)
 
     @classmethod
     def without_id(cls, **schedule: Unpack[Schedule]) -> Fault:
         """Do the work; answer without the number, the numbers, the order's id or the token."""
-        return cls(kind="without_id", when="after", spoil=_editing(_anonymous), **schedule)
+        return cls(kind="without_id", when="after", transform=_editing(_anonymous), **schedule)
 
     # Connections, time and tokens.
 
     @classmethod
     def dropped(cls, *, when: OnAnswer = "instead", **schedule: Unpack[Schedule]) -> Fault:
         """Hang up without an answer; `when="after"`: with the work done."""
-        return cls(kind="dropped", when=_on_answer(when), spoil=lambda _: None, **schedule)
+        return cls(kind="dropped", when=when, transform=lambda _: None, **schedule)
 
     @classmethod
     def slow(
@@ -267,7 +270,7 @@ class Fault:
         return cls(kind="revoked", when="before", revokes=True, **schedule)
 
 
-MAKERS: Mapping[str, Callable[..., Fault]] = {
+FACTORIES: Mapping[str, Callable[..., Fault]] = {
     name: getattr(Fault, name)
     for name in (
         "status limited redirect error_in_200 html empty bad_json truncated endless gzip_bomb "
@@ -327,7 +330,7 @@ class Faults:
     def __len__(self) -> int:
         return len(self._scripted)
 
-    def strike(self, operation: str, phone_number: str) -> Fault | None:
+    def match(self, operation: str, phone_number: str) -> Fault | None:
         """Count a request, and return what is to go wrong with it."""
         struck = None
         for each in self._scripted:
@@ -336,7 +339,7 @@ class Faults:
             if each.phone_number not in {None, phone_number}:
                 continue
             each.requests += 1
-            if struck is None and each.fault.strikes(each.requests, each.hits):
+            if struck is None and each.fault.applies_to(each.requests, each.hits):
                 each.hits += 1
                 struck = each.fault
         return struck
@@ -370,24 +373,18 @@ def _answer(status: int, body: object, headers: Mapping[str, str]) -> Answer:
     return Answer.of(body, status=status, headers={**kind, **headers})
 
 
-def _on_answer(when: OnAnswer) -> OnAnswer:
-    if when not in {"instead", "after"}:
-        raise ValueError("when: an answer goes wrong instead of the work, or after it")
-    return when
-
-
 Edit: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def _editing(edit: Edit) -> Spoil:
-    def spoil(answer: Answer) -> Answer:
+def _editing(edit: Edit) -> Transform:
+    def transform(answer: Answer) -> Answer:
         body = b"".join(answer.pieces)
         value = orjson.loads(body) if body else None
         if not isinstance(value, dict):
             return attrs.evolve(answer, pieces=[body])
         return Answer.of(orjson.dumps(edit(value)), status=answer.status, headers=answer.headers)
 
-    return spoil
+    return transform
 
 
 def _everywhere(edit: Edit) -> Edit:

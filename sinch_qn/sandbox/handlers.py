@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -195,7 +195,10 @@ def _verify(world: World, asked: ValidRequest) -> object:
     return number_json(world, world.verify(asked.phone_number, asked.body["code"]))
 
 
-HANDLERS: Mapping[str, Callable[[World, ValidRequest], object]] = {
+Handler: TypeAlias = "Callable[[World, ValidRequest], object]"
+"""Changes the world and returns the response's JSON; None is an empty body."""
+
+HANDLERS: Mapping[str, Handler] = {
     "listQualifiedNumbers": _list,
     "getQualifiedNumber": _get,
     "deleteQualifiedNumber": _delete,
@@ -205,4 +208,4 @@ HANDLERS: Mapping[str, Callable[[World, ValidRequest], object]] = {
     "sendVoiceChallenge": _ring,
     "verifyVoiceChallenge": _verify,
 }
-"""What does an operation's work, by its id; None is an empty answer."""
+"""The handler of each operation, by `operationId`."""

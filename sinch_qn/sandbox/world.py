@@ -143,7 +143,7 @@ class World:
 
     # Time.
 
-    def settle(self) -> float:
+    def advance_to_now(self) -> float:
         """Do all that has become due, each at its own time, and return the time."""
         now = self.clock.now()
         while self._due and self._due[0][0] <= now:
@@ -171,7 +171,7 @@ class World:
         state = State.__members__.get(state) or State(state)
         if not state.is_known:
             raise ValueError(f"no such state: {state}")
-        now = self.settle()
+        now = self.advance_to_now()
         seeded = 0
         for phone_number in phone_numbers:
             number = self._numbers.get(phone_number) or self._create(phone_number, state, now)
@@ -183,7 +183,7 @@ class World:
 
     def add(self, phone_numbers: Iterable[str]) -> list[Number]:
         """Add numbers, whose eligibility is then checked; those already there stay as they are."""
-        now = self.settle()
+        now = self.advance_to_now()
         wanted = list(phone_numbers)
         if wrong := [
             (f"phoneNumbers[{index}]", "is not a US or CA phone number")
@@ -208,7 +208,7 @@ class World:
 
     def get(self, phone_number: str) -> Number:
         """Return a number as it is now."""
-        self.settle()
+        self.advance_to_now()
         number = self._numbers.get(phone_number)
         if number is None:
             raise Refusal("NOT_FOUND", "The imported number could not be found.")
@@ -239,7 +239,7 @@ class World:
 
     def count(self, state: State, region: str | None = None) -> int:
         """Return how many numbers are in *state*, in one region if given."""
-        self.settle()
+        self.advance_to_now()
         return sum(self._counts[state, each] for each in ([region] if region else ["US", "CA"]))
 
     def page(
@@ -350,17 +350,19 @@ class World:
         for number in numbers:
             self._move(number, State.HOSTING_IN_PROGRESS, now)
         self._schedule(now, self._ask_for_signature, order)
+        self.clock.notify()
         return order
 
     def sign_loa(self, order_id: str) -> Order:
         """Sign the Letter of Authorization of an order that waits for it."""
-        now = self.settle()
+        now = self.advance_to_now()
         order = self.orders.get(order_id)
         if order is None:
             raise Refusal("NOT_FOUND", "The hosting order could not be found.")
         if order.state is not OrderState.WAITING_FOR_LOA_SIGNATURE:
             raise Refusal("FAILED_PRECONDITION", f"The hosting order is {order.state}.")
         self._sign(order, now)
+        self.clock.notify()
         return order
 
     def _ask_for_signature(self, order: Order, at: float) -> None:

@@ -19,7 +19,7 @@ from yarl import URL
 from sinch_qn import Outcome, RetryPolicy, SinchError, errors
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Answer, Fault, Sandbox
-from sinch_qn.sandbox.faults import MAKERS
+from sinch_qn.sandbox.faults import FACTORIES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -108,7 +108,7 @@ async def test_schedules(schedule: Any, struck: str) -> None:
     """A fault strikes each k-th request, after the first m, so many times."""
     async with running() as (sandbox, _):
         scripted = sandbox.faults.add(Fault.empty(**schedule))
-        hits = [sandbox.faults.strike("getQualifiedNumber", "") for _ in struck]
+        hits = [sandbox.faults.match("getQualifiedNumber", "") for _ in struck]
         assert "".join(".#"[hit is not None] for hit in hits) == struck
         assert (scripted.requests, scripted.hits) == (len(struck), struck.count("#"))
 
@@ -132,7 +132,7 @@ async def test_a_fault_is_of_its_operation_and_number() -> None:
             ("t", "token", ""),
             ("s", "sendVoiceChallenge", NUMBER),
         ]
-        hit = [name if faults.strike(*request) else " " for name, *request in requests]
+        hit = [name if faults.match(*request) else " " for name, *request in requests]
         assert "".join(hit) == struck, place
 
 
@@ -147,7 +147,7 @@ def test_the_first_fault_that_strikes_is_it() -> None:
     faults = Sandbox().faults
     first, second = Fault.status(500, times=1), Fault.status(501, after=1)
     scripted = [faults.add(first), faults.add(second)]
-    assert [faults.strike("getQualifiedNumber", "") for _ in range(3)] == [first, second, second]
+    assert [faults.match("getQualifiedNumber", "") for _ in range(3)] == [first, second, second]
     assert [each.requests for each in faults] == [3, 3]
     faults.remove(scripted[0])
     assert list(faults) == scripted[1:]
@@ -355,7 +355,7 @@ async def test_a_fault_of_your_own() -> None:
     def shout(answer: Answer) -> Answer:
         return Answer.of(b"".join(answer.pieces).upper(), headers=answer.headers)
 
-    async with running(Fault(spoil=shout, times=1)) as (sandbox, curl):
+    async with running(Fault(transform=shout, times=1)) as (sandbox, curl):
         assert (await curl.send()).json["PHONENUMBER"] == NUMBER
         assert [(each.fault.kind, each.hits) for each in sandbox.faults] == [("custom", 1)]
 
@@ -417,6 +417,6 @@ async def test_mistakes_over_http_are_explained(body: object) -> None:
 def test_every_kind_is_documented_and_had_over_http() -> None:
     """The kinds in Python, over HTTP and in docs/sandbox.md are the same."""
     kinds = {name for name, value in vars(Fault).items() if isinstance(value, classmethod)}
-    assert kinds == set(MAKERS)
+    assert kinds == set(FACTORIES)
     documented = re.findall(r"^\| `Fault\.(\w+)\(", DOCS.read_text(), re.MULTILINE)
     assert set(documented) == kinds

@@ -565,7 +565,7 @@ def test_a_number_deleted_from_an_order_stays_deleted() -> None:
     world.text_enable(order, toll_free=False)
     world.delete(NUMBER)
     world.clock.advance(10)
-    world.settle()
+    world.advance_to_now()
     assert [event.phone_number for event in world.events] == ["+12025550101"]
     assert sum(world.count(state) for state in State) == 1
 
@@ -579,7 +579,7 @@ def test_each_number_of_an_order_with_a_callback_has_an_event() -> None:
     url = "http://127.0.0.1/"
     world.text_enable(order_of(NUMBER, failing, callbackUrl=url), toll_free=False)
     world.text_enable(order_of(rejected, callbackUrl=url), toll_free=False)
-    world.settle()
+    world.advance_to_now()
     told = {event.phone_number: event for event in world.events}
     assert (told[NUMBER].succeeded, told[NUMBER].failure_code) == (True, None)
     assert (told[failing].succeeded, told[failing].failure_code) == (False, "INVALID_NNID")
