@@ -11,83 +11,31 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-import attrs
 import pytest
-from yarl import URL
 
 from sinch_qn import Outcome, RetryPolicy, SinchError, errors
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Answer, Fault, Sandbox
 from sinch_qn.sandbox.faults import FACTORIES
+from tests.sandbox.curl import NUMBER, Curl, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-NUMBER = "+12025550134"
 OTHER = "+12025550135"
 ONCE = RetryPolicy(max_attempts=1)
 SOON = RetryPolicy(base_delay=0.0)
 DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
 
-@attrs.frozen
-class Seen:
-    """An answer as a client that knows nothing of the API sees it."""
-
-    status: int
-    headers: Any
-    body: bytes
-    broken: bool = False
-    """The connection ended before the body did."""
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Curl:
-    """A client that knows nothing of the API."""
-
-    def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
-        self._sandbox = sandbox
-        self._session = session
-
-    async def send(
-        self, method: str = "GET", path: str = f"/qualifiedNumbers/{NUMBER}", body: object = None
-    ) -> Seen:
-        """Return the answer; *path* is below the project, or one of the sandbox's own."""
-        if not path.startswith("/_"):
-            path = f"/v1/projects/{self._sandbox.project_id}{path}"
-        key = aiohttp.encode_basic_auth(self._sandbox.key_id, self._sandbox.key_secret)
-        async with self._session.request(
-            method,
-            URL(self._sandbox.base_url + path, encoded=True),
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": key},
-            allow_redirects=False,
-        ) as answer:
-            read = b""
-            try:
-                while len(read) < 1_000_000 and (piece := await answer.content.readany()):
-                    read += piece
-            except aiohttp.ClientPayloadError:
-                return Seen(answer.status, answer.headers, read, broken=True)
-            return Seen(answer.status, answer.headers, read)
-
-
 @asynccontextmanager
-async def running(*faults: Fault, **settings: Any) -> AsyncIterator[tuple[Sandbox, Curl]]:
+async def running_with(*faults: Fault, **settings: Any) -> AsyncIterator[tuple[Sandbox, Curl]]:
     """Run a sandbox with one number, and with *faults* of any operation."""
-    async with (
-        Sandbox(**settings) as sandbox,
-        aiohttp.ClientSession(auto_decompress=False) as session,
-    ):
-        session._retry_connection = False
+    async with running(**settings) as (sandbox, curl):
         sandbox.add([NUMBER])
         for fault in faults:
             sandbox.faults.add(fault)
-        yield sandbox, Curl(sandbox, session)
+        yield sandbox, curl
 
 
 # ---- which requests ----------------------------------------------------------------------------
@@ -106,7 +54,7 @@ async def running(*faults: Fault, **settings: Any) -> AsyncIterator[tuple[Sandbo
 )
 async def test_schedules(schedule: Any, struck: str) -> None:
     """A fault strikes each k-th request, after the first m, so many times."""
-    async with running() as (sandbox, _):
+    async with running_with() as (sandbox, _):
         scripted = sandbox.faults.add(Fault.empty(**schedule))
         hits = [sandbox.faults.match("getQualifiedNumber", "") for _ in struck]
         assert "".join(".#"[hit is not None] for hit in hits) == struck
@@ -196,7 +144,7 @@ def test_senseless_faults_are_refused(make: Any) -> None:
 )
 async def test_the_phone_rings_or_not(fault: Fault, rings: int, outcome: Outcome | None) -> None:
     """`when` says whether the phone rang, whatever the answer; requests and work are told apart."""
-    async with running(fault) as (sandbox, _), sandbox.client(retry=ONCE) as client:
+    async with running_with(fault) as (sandbox, _), sandbox.client(retry=ONCE) as client:
         (result,) = await asyncio.gather(
             client.send_voice_challenge(NUMBER), return_exceptions=True
         )
@@ -208,9 +156,9 @@ async def test_the_phone_rings_or_not(fault: Fault, rings: int, outcome: Outcome
 
 async def test_work_that_is_refused_is_not_done() -> None:
     """`done` counts what the world did: no refusals, and not what broke the rules."""
-    async with running() as (sandbox, curl):
-        await curl.send(path=f"/qualifiedNumbers/{OTHER}")
-        await curl.send(path="/qualifiedNumbers/me")
+    async with running_with() as (sandbox, curl):
+        await curl.fetch(path=f"/qualifiedNumbers/{OTHER}")
+        await curl.fetch(path="/qualifiedNumbers/me")
         assert sandbox.calls.total("getQualifiedNumber") == 2
         assert sandbox.done.total("getQualifiedNumber") == 0
 
@@ -218,7 +166,7 @@ async def test_work_that_is_refused_is_not_done() -> None:
 async def test_a_slow_answer_is_slow_before_or_after_the_work() -> None:
     """A phone that is slow to ring has not rung yet; one that is slow to answer has."""
     for fault, rings in ((Fault.slow(30.0), 0), (Fault.slow(30.0, when="after"), 1)):
-        async with running(fault) as (sandbox, _), sandbox.client() as client:
+        async with running_with(fault) as (sandbox, _), sandbox.client() as client:
             with pytest.raises(errors.DeadlineExceededError):
                 await client.send_voice_challenge(NUMBER, timeout=0.2)
             assert sandbox.world.rings(NUMBER) == rings
@@ -226,7 +174,7 @@ async def test_a_slow_answer_is_slow_before_or_after_the_work() -> None:
 
 async def test_tokens_revoked_in_mid_run_cost_one_request() -> None:
     """All calls that meet a revoked token go on with one new one."""
-    async with running() as (sandbox, _), sandbox.client() as client:
+    async with running_with() as (sandbox, _), sandbox.client() as client:
         sandbox.faults.add(Fault.revoked(after=50, times=1))
         for _ in range(10):
             await asyncio.gather(*(client.get_number(NUMBER) for _ in range(10)))
@@ -235,7 +183,7 @@ async def test_tokens_revoked_in_mid_run_cost_one_request() -> None:
 
 async def test_no_call_is_lost_to_a_token_endpoint_that_recovers() -> None:
     """However many calls wait for a token, one that is had at the second try serves them all."""
-    async with running() as (sandbox, _), sandbox.client() as client:
+    async with running_with() as (sandbox, _), sandbox.client() as client:
         sandbox.faults.add(Fault.status(503, times=1), operation="token")
         await asyncio.gather(*(client.get_number(NUMBER) for _ in range(300)))
         assert sandbox.calls.total("token") == 2
@@ -245,8 +193,8 @@ async def test_no_call_is_lost_to_a_token_endpoint_that_recovers() -> None:
 async def test_a_sandbox_ends_in_the_middle_of_its_faults() -> None:
     """A sandbox that is still sending, or waiting to, ends at once."""
     started = asyncio.get_running_loop().time()
-    async with running(Fault.endless(times=1), Fault.slow(60.0)) as (sandbox, curl):
-        await curl.send()
+    async with running_with(Fault.endless(times=1), Fault.slow(60.0)) as (sandbox, curl):
+        await curl.fetch()
         async with sandbox.client() as client:
             with pytest.raises(errors.DeadlineExceededError):
                 await client.get_number(NUMBER, timeout=0.1)
@@ -258,37 +206,37 @@ async def test_a_sandbox_ends_in_the_middle_of_its_faults() -> None:
 
 async def test_a_status_comes_with_headers_and_body() -> None:
     """Text goes out as it is, JSON as JSON; without a body an error is as the API writes it."""
-    async with running(
+    async with running_with(
         Fault.status(418, headers={"X-A": "b"}, body="short", times=1),
         Fault.status(418, body={"a": [1]}, times=1),
         Fault.status(503, times=1),
         Fault.status(599, times=1),
         Fault.status(204, times=1),
     ) as (_, curl):
-        seen = await curl.send()
+        seen = await curl.fetch()
         assert (seen.status, seen.headers["X-A"], seen.body) == (418, "b", b"short")
-        seen = await curl.send()
+        seen = await curl.fetch()
         assert (seen.json, seen.headers["Content-Type"]) == ({"a": [1]}, "application/json")
-        assert (await curl.send()).json["status"] == "UNAVAILABLE"
-        assert (await curl.send()).json["code"] == "599"
-        assert (await curl.send()).body == b""
+        assert (await curl.fetch()).json["status"] == "UNAVAILABLE"
+        assert (await curl.fetch()).json["code"] == "599"
+        assert (await curl.fetch()).body == b""
 
 
 async def test_limits() -> None:
     """429 comes with seconds, with a date that its own `Date` measures, or with neither."""
-    async with running(
+    async with running_with(
         Fault.limited(times=1), Fault.limited(7, times=1), Fault.limited(7, as_date=True)
     ) as (_, curl):
-        assert "Retry-After" not in (await curl.send()).headers
-        assert (await curl.send()).headers["Retry-After"] == "7"
-        seen = await curl.send()
+        assert "Retry-After" not in (await curl.fetch()).headers
+        assert (await curl.fetch()).headers["Retry-After"] == "7"
+        seen = await curl.fetch()
         dates = [parsedate_to_datetime(seen.headers[name]) for name in ("Date", "Retry-After")]
         assert 6 <= (dates[1] - dates[0]).total_seconds() <= 8
 
 
 async def test_bodies_that_cannot_be_read() -> None:
     """HTML, nothing, half of JSON, an error, a redirect: each is what it is called."""
-    async with running(
+    async with running_with(
         Fault.html(502, when="instead", times=1),
         Fault.empty(times=1),
         Fault.bad_json(times=1),
@@ -297,27 +245,27 @@ async def test_bodies_that_cannot_be_read() -> None:
         Fault.truncated(times=1),
         Fault.endless(times=1),
     ) as (sandbox, curl):
-        seen = await curl.send()
+        seen = await curl.fetch()
         assert (seen.status, seen.headers["Content-Type"]) == (502, "text/html")
-        seen = await curl.send()
+        seen = await curl.fetch()
         assert (seen.status, seen.body) == (200, b"")
         with pytest.raises(json.JSONDecodeError):
-            assert (await curl.send()).json
-        assert (await curl.send()).json["error"]["status"] == "INTERNAL"
-        seen = await curl.send()
+            assert (await curl.fetch()).json
+        assert (await curl.fetch()).json["error"]["status"] == "INTERNAL"
+        seen = await curl.fetch()
         assert (seen.status, seen.headers["Location"]) == (307, "https://there.invalid/")
-        seen = await curl.send()
+        seen = await curl.fetch()
         assert seen.broken
         assert 0 < len(seen.body) < int(seen.headers["Content-Length"])
-        assert len((await curl.send()).body) >= 1_000_000
-        assert (await curl.send()).json["phoneNumber"] == NUMBER
+        assert len((await curl.fetch()).body) >= 1_000_000
+        assert (await curl.fetch()).json["phoneNumber"] == NUMBER
         assert sandbox.done.total("getQualifiedNumber") == 5
 
 
 async def test_a_gzip_bomb_is_one() -> None:
     """What is sent unpacks to a thousand times its size."""
-    async with running(Fault.gzip_bomb()) as (_, curl):
-        seen = await curl.send()
+    async with running_with(Fault.gzip_bomb()) as (_, curl):
+        seen = await curl.fetch()
         assert seen.headers["Content-Encoding"] == "gzip"
         unpacked = zlib.decompressobj(wbits=31).decompress(seen.body)
         assert len(unpacked) == 1_000_000
@@ -326,26 +274,26 @@ async def test_a_gzip_bomb_is_one() -> None:
 
 async def test_bodies_that_are_odd() -> None:
     """Enums nobody knows, nulls, new fields, no id: the rest of the answer stays as it was."""
-    async with running() as (sandbox, curl):
+    async with running_with() as (sandbox, curl):
         sandbox.add([NUMBER], State.VERIFIED)
-        good = (await curl.send()).json
+        good = (await curl.fetch()).json
         for fault in (Fault.unknown_enums, Fault.nulls, Fault.extra_fields, Fault.without_id):
             sandbox.faults.add(fault(times=1))
-        news = (await curl.send()).json
+        news = (await curl.fetch()).json
         assert news["globalProcessState"] == news["osrEligibility"]["status"] == "NOT_KNOWN_YET"
         assert news["phoneNumber"] == NUMBER
-        assert (await curl.send()).json == {**dict.fromkeys(good), "phoneNumber": NUMBER}
-        more = (await curl.send()).json
+        assert (await curl.fetch()).json == {**dict.fromkeys(good), "phoneNumber": NUMBER}
+        more = (await curl.fetch()).json
         assert more.pop("addedLater") == more["osrEligibility"].pop("addedLater")
         more["ownershipVerification"].pop("addedLater")
         assert more == good
-        assert (await curl.send()).json == {k: v for k, v in good.items() if k != "phoneNumber"}
+        assert (await curl.fetch()).json == {k: v for k, v in good.items() if k != "phoneNumber"}
 
 
 async def test_what_has_no_body_stays_without() -> None:
     """Faults that change JSON leave an answer without any alone."""
-    async with running(Fault.nulls()) as (_, curl):
-        seen = await curl.send("DELETE")
+    async with running_with(Fault.nulls()) as (_, curl):
+        seen = await curl.fetch("DELETE")
         assert (seen.status, seen.body) == (200, b"")
 
 
@@ -355,8 +303,8 @@ async def test_a_fault_of_your_own() -> None:
     def shout(answer: Answer) -> Answer:
         return Answer.of(b"".join(answer.pieces).upper(), headers=answer.headers)
 
-    async with running(Fault(transform=shout, times=1)) as (sandbox, curl):
-        assert (await curl.send()).json["PHONENUMBER"] == NUMBER
+    async with running_with(Fault(transform=shout, times=1)) as (sandbox, curl):
+        assert (await curl.fetch()).json["PHONENUMBER"] == NUMBER
         assert [(each.fault.kind, each.hits) for each in sandbox.faults] == [("custom", 1)]
 
 
@@ -365,14 +313,14 @@ async def test_a_fault_of_your_own() -> None:
 
 async def test_faults_over_http() -> None:
     """Faults are added, listed with their hits, and removed with curl."""
-    async with running() as (sandbox, curl):
+    async with running_with() as (sandbox, curl):
         fault = {"fault": "status", "status": 503, "headers": {"Retry-After": "0"}, "times": 2}
         place = {"operation": "getQualifiedNumber", "phoneNumber": NUMBER}
-        added = await curl.send("POST", "/_sandbox/faults", {**fault, **place})
+        added = await curl.fetch("POST", "/_sandbox/faults", {**fault, **place})
         assert added.status == 200
-        await curl.send("POST", "/_sandbox/faults", {"fault": "slow", "seconds": 0})
-        assert [(await curl.send()).status for _ in range(3)] == [503, 503, 200]
-        first, second = (await curl.send("GET", "/_sandbox/faults")).json
+        await curl.fetch("POST", "/_sandbox/faults", {"fault": "slow", "seconds": 0})
+        assert [(await curl.fetch()).status for _ in range(3)] == [503, 503, 200]
+        first, second = (await curl.fetch("GET", "/_sandbox/faults")).json
         assert first == {
             "fault": "status",
             **place,
@@ -384,7 +332,7 @@ async def test_faults_over_http() -> None:
             "hits": 2,
         }
         assert (second["operation"], second["when"], second["hits"]) == (None, "before", 1)
-        assert (await curl.send("DELETE", "/_sandbox/faults")).json == {"removed": 2}
+        assert (await curl.fetch("DELETE", "/_sandbox/faults")).json == {"removed": 2}
         assert len(sandbox.faults) == 0
 
 
@@ -407,8 +355,8 @@ async def test_faults_over_http() -> None:
 )
 async def test_mistakes_over_http_are_explained(body: object) -> None:
     """A fault that makes no sense is a 400 that says why, and nothing is scripted."""
-    async with running() as (sandbox, curl):
-        seen = await curl.send("POST", "/_sandbox/faults", body)
+    async with running_with() as (sandbox, curl):
+        seen = await curl.fetch("POST", "/_sandbox/faults", body)
         assert seen.status == 400
         assert seen.json["message"]
         assert len(sandbox.faults) == 0

@@ -1,0 +1,80 @@
+"""The sandbox's listings, page by page."""
+
+from __future__ import annotations
+
+import pytest
+
+from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.sandbox import Sandbox
+from tests.sandbox.curl import NUMBER, running
+
+
+async def test_a_listing_is_cut_into_pages() -> None:
+    """The server's cap wins over the wish, tokens are opaque, every number comes once."""
+    numbers = [f"+1202555{line:04}" for line in range(250)]
+    async with running(page_size_cap=100) as (sandbox, _), sandbox.client() as client:
+        sandbox.add(numbers)
+        pages = [page async for page in client.list_number_pages(State.ELIGIBLE, page_size=1000)]
+        assert [len(page.items) for page in pages] == [100, 100, 50]
+        assert {page.total_size for page in pages} == {250}
+        assert [number.phone_number for page in pages for number in page.items] == numbers
+        pages = [page async for page in client.list_number_pages(State.ELIGIBLE, page_size=200)]
+        assert len(pages[0].items) == 100
+
+
+async def test_page_tokens_outlive_the_server() -> None:
+    """A token says where it goes on: a sandbox that was restarted meanwhile knows as well."""
+    sandbox = Sandbox(page_size_cap=2)
+    sandbox.add([f"+1202555{line:04}" for line in range(3)])
+    async with sandbox, sandbox.client() as client:
+        first = await anext(client.list_number_pages(State.ELIGIBLE))
+    port = sandbox.port
+    async with sandbox, sandbox.client() as client:
+        assert sandbox.port == port
+        listing = client.list_number_pages(State.ELIGIBLE, page_token=first.next_page_token)
+        assert [len(page.items) async for page in listing] == [1]
+
+
+async def test_a_listing_can_be_filtered_and_ordered() -> None:
+    """By region, and by the time of the last change."""
+    async with running() as (sandbox, curl):
+        sandbox.add([NUMBER, "+14165550134", "+12025550135"])
+        sandbox.clock.advance(1)
+        sandbox.add([NUMBER])
+        path = f"/qualifiedNumbers?states={State.ELIGIBLE.value}"
+        _, canadian, _ = await curl.send("GET", path + "&regionCode=CA")
+        assert [each["phoneNumber"] for each in canadian["qualifiedNumbers"]] == ["+14165550134"]
+        assert canadian["totalSize"] == 1
+        _, changed, _ = await curl.send("GET", path + "&orderBy=updatedTime")
+        assert changed["qualifiedNumbers"][-1]["phoneNumber"] == NUMBER
+        assert "nextPageToken" not in changed
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("pageSize=-1", "pageSize"),
+        ("orderBy=size", "orderBy"),
+        ("pageToken=!", "pageToken"),
+        ("pageToken=bm9uc2Vuc2U=", "pageToken"),
+        ("pageToken=MQ==", "pageToken"),
+        ("pageToken=WzEsMl0=", "pageToken"),
+    ],
+)
+async def test_a_listing_that_makes_no_sense_is_refused(query: str, field: str) -> None:
+    """A listing's parameters are refused by name, whatever the token holds."""
+    async with running() as (_, curl):
+        path = f"/qualifiedNumbers?states={State.ELIGIBLE.value}&{query}"
+        status, error, _ = await curl.send("GET", path)
+        assert status == 400
+        assert error["details"][0]["fieldViolations"][0]["field"] == field
+
+
+async def test_a_page_token_is_for_its_own_listing() -> None:
+    """A token of one state's listing is refused by another's."""
+    async with running(page_size_cap=1) as (sandbox, curl):
+        sandbox.add([NUMBER, "+12025550135"])
+        _, page, _ = await curl.send("GET", f"/qualifiedNumbers?states={State.ELIGIBLE.value}")
+        token = page["nextPageToken"]
+        path = f"/qualifiedNumbers?states={State.VERIFIED.value}&pageToken={token}"
+        assert (await curl.send("GET", path))[0] == 400
