@@ -1,4 +1,4 @@
-"""A fake Sinch to test and demo with: the API on a real socket, and no real phones."""
+"""A fake Sinch for tests and demos: the API on a real socket, without real phones."""
 
 from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.faults import Answer, Fault, Faults, Scripted

@@ -35,7 +35,7 @@ def create_app(state: SandboxState) -> web.Application:
     app = web.Application(client_max_size=_MAX_BODY)
     validators = read_validators()
     for operation in OPERATIONS:
-        # A KeyError here is an operation that the API description or the sandbox lacks.
+        # A KeyError here: the API description or `HANDLERS` lacks this operation.
         validator, handler = validators[operation.id], HANDLERS[operation.id]
         path = PROJECT_PATH + operation.path.replace("{phoneNumber}", "{phoneNumber:[^/:]+}")
         endpoint = partial(_run_operation, state, validator, handler)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """Unix seconds that may be moved by hand, on top of *now* or, with `Clock.stopped`, alone."""
+    """Unix seconds: *now*, plus what `advance` adds."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -16,7 +16,7 @@ class Clock:
 
     @classmethod
     def stopped(cls, at: float = 1_767_225_600.0) -> Clock:
-        """Return a clock that moves by `advance` only; it starts on 2026-01-01 unless told."""
+        """Return a clock that only `advance` moves; it starts at *at*, by default 2026-01-01."""
         return cls(lambda: at)
 
     def now(self) -> float:
@@ -24,7 +24,7 @@ class Clock:
         return self._now() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Move the time on by *seconds*."""
+        """Add *seconds* to the time."""
         if seconds < 0:
             raise ValueError(f"a clock cannot go back: {seconds}")
         self._ahead += seconds
@@ -35,6 +35,6 @@ class Clock:
         self._watchers.append(watcher)
 
     def notify(self) -> None:
-        """Call the watchers: the time was moved by hand, or something new may be due."""
+        """Call the watchers: the time was moved by hand, or a new event was scheduled."""
         for watcher in self._watchers:
             watcher()

@@ -1,36 +1,33 @@
-"""The sandbox's own paths, for people with curl: what was asked, the codes, the clock, faults."""
+"""The control API under `/_sandbox`: state, counts, codes, clock and faults, for curl."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import attrs
 
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox.faults import FACTORIES, Scripted
 from sinch_qn.sandbox.handlers import order_json, time_json
+from sinch_qn.sandbox.state import SandboxState
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from sinch_qn.sandbox.state import SandboxState
-
-Control: TypeAlias = "Callable[[SandboxState, Mapping[str, str], Any], object]"
-"""Sandbox, parameters of path and query, and body in; the answer's JSON out."""
+Control: TypeAlias = Callable[[SandboxState, Mapping[str, str], Any], object]
+"""Takes the state, the path and query parameters and the body; returns the response's JSON."""
 
 
 def _state(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
     world = state.world
     return {
         "time": time_json(world.advance_to_now()),
-        "numbers": {state.value: count for state in State if (count := world.count(state))},
+        "numbers": {each.value: count for each in SinchState if (count := world.count(each))},
         "orders": {order.id: order.state for order in world.orders.values()},
         "callbacks": state.callbacks,
     }
 
 
-def _calls(state: SandboxState, asked: Mapping[str, str], _: Any) -> object:
-    phone_number = asked.get("phoneNumber")
+def _calls(state: SandboxState, parameters: Mapping[str, str], _: Any) -> object:
+    phone_number = parameters.get("phoneNumber")
     totals = state.calls.totals()
     if phone_number is None:
         return totals
@@ -42,12 +39,12 @@ def _violations(state: SandboxState, _: Mapping[str, str], __: Any) -> object:
     return [attrs.asdict(violation) for violation in state.violations]
 
 
-def _code(state: SandboxState, asked: Mapping[str, str], _: Any) -> object:
-    return {"code": state.world.code_for(asked["phoneNumber"])}
+def _code(state: SandboxState, parameters: Mapping[str, str], _: Any) -> object:
+    return {"code": state.world.code_for(parameters["phoneNumber"])}
 
 
 def _add(state: SandboxState, _: Mapping[str, str], body: Any) -> object:
-    return {"added": state.world.seed(body["phoneNumbers"], body.get("state", State.ELIGIBLE))}
+    return {"added": state.world.seed(body["phoneNumbers"], body.get("state", SinchState.ELIGIBLE))}
 
 
 def _advance(state: SandboxState, _: Mapping[str, str], body: Any) -> object:
@@ -55,8 +52,8 @@ def _advance(state: SandboxState, _: Mapping[str, str], body: Any) -> object:
     return {"time": time_json(state.clock.now())}
 
 
-def _sign_loa(state: SandboxState, asked: Mapping[str, str], _: Any) -> object:
-    return order_json(state.world, state.world.sign_loa(asked["orderId"]))
+def _sign_loa(state: SandboxState, parameters: Mapping[str, str], _: Any) -> object:
+    return order_json(state.world, state.world.sign_loa(parameters["orderId"]))
 
 
 def _revoke(state: SandboxState, _: Mapping[str, str], __: Any) -> object:

@@ -1,4 +1,4 @@
-"""How a number misbehaves in the sandbox: its last digits say it, as those of test cards do."""
+"""Test numbers that misbehave, known by their last digits as test cards are."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import enum
 
 
 class MisbehavingNumber(enum.StrEnum):
-    """Numbers that behave badly, known by their last seven digits as test cards are by theirs.
+    """The last seven digits of a number, and how it misbehaves.
 
-    They are in the 555 exchange of every area code, which rings nobody's phone.
+    They are in the 555 exchange of every area code, where no real phone rings.
     """
 
     NOT_ELIGIBLE = "5559990"
-    """Found not eligible."""
+    """The eligibility check ends in NOT_ELIGIBLE."""
     SLOW_ELIGIBILITY = "5559991"
-    """Its eligibility check takes ten times as long, and 5 s at least."""
+    """The eligibility check takes ten times as long, at least 5 s."""
     NOBODY_ANSWERS = "5559992"
-    """Its phone rings, but no code can ever be read."""
+    """The phone rings, but nobody hears a code."""
     FIRST_CALL_MISSED = "5559993"
-    """Its first call is missed; the second is answered."""
+    """The first call is missed, the second is answered."""
     MISHEARD = "5559994"
-    """Its people read a wrong code, call after call, until the number is blocked."""
+    """`code_for` returns a wrong code after each call, until the number is blocked."""
     BLOCKED = "5559995"
-    """Blocked when called: the phone does not ring."""
+    """A call blocks the number; the phone does not ring."""
     LOST_RESPONSE = "5559996"
-    """Its phone rings, but the answer to `sendVoiceChallenge` is a 500."""
+    """The phone rings, but the response to `sendVoiceChallenge` is a 500."""
     HOSTING_FAILS = "5559997"
-    """Its order completes, but its own hosting fails."""
+    """Its order completes, but the hosting of this number fails."""
     LOA_REJECTED = "5559998"
-    """An order that holds it is rejected once signed, and hosting fails for all its numbers."""
+    """Its order is rejected once signed: hosting fails for all numbers of the order."""
     LOA_UNSIGNED = "5559999"
-    """An order that holds it is not signed until `sign_loa`."""
+    """Its order is not signed until `sign_loa`."""
 
     def matches(self, phone_number: str) -> bool:
         """Return whether *phone_number* ends in these digits."""

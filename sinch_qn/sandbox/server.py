@@ -13,7 +13,7 @@ from yarl import URL
 
 from sinch_qn.auth import BasicAuth, OAuth2
 from sinch_qn.client import QualifiedNumbersClient
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
 from sinch_qn.sandbox.app import PROJECT_PATH, create_app
@@ -24,19 +24,19 @@ from sinch_qn.sandbox.world import Order
 
 @attrs.define(kw_only=True, eq=False, slots=False)
 class Sandbox(SandboxState):
-    """A fake Sinch on a real socket; every setting of the world is an argument too.
+    """A fake Sinch on a real socket; all settings are keyword arguments.
 
         async with Sandbox(max_attempts=2) as sandbox, sandbox.client() as client:
             sandbox.add(["+12025550134"])
             await client.send_voice_challenge("+12025550134")
             code = sandbox.code_for("+12025550134")
 
-    It may be entered again after its end: with the same world, on the same port.
+    It can be entered again, with the same world and on the same port.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0: any free one; `base_url` says which."""
+    """0: any free port; `base_url` has it."""
     _clients: list[QualifiedNumbersClient] = attrs.field(init=False, factory=list, repr=False)
     _callback_delivery: CallbackDelivery = attrs.field(init=False, repr=False)
     _opened: AsyncExitStack | None = attrs.field(init=False, default=None, repr=False)
@@ -59,9 +59,9 @@ class Sandbox(SandboxState):
     async def reset(self) -> None:
         """Forget numbers, orders, tokens, counts, violations, faults and pending callbacks.
 
-        The port, the settings, the clock and open clients stay. Requests in progress end first,
-        as at the sandbox's end. `world`, `calls`, `done`, `faults`, `violations` and `callbacks`
-        are new objects; the old ones keep their contents.
+        The port, the settings, the clock and open clients stay. In-flight requests end first, as
+        when the sandbox is left. `world`, `calls`, `done`, `faults`, `violations` and `callbacks`
+        are replaced; the old objects keep their contents.
         """
         is_running = self._opened is not None
         await self._stop()
@@ -71,7 +71,7 @@ class Sandbox(SandboxState):
 
     async def _start(self) -> None:
         async with AsyncExitStack() as opened:
-            # A client that has gone does not undo what it asked for: the work goes on.
+            # The work of a request is completed even if its client disconnects.
             runner = web.AppRunner(self._create_app(), access_log=None, shutdown_timeout=0.5)
             await runner.setup()
             opened.push_async_callback(runner.cleanup)
@@ -90,7 +90,7 @@ class Sandbox(SandboxState):
 
     @property
     def mounted(self) -> set[tuple[str, str]]:
-        """The method and path template of every API operation that is served."""
+        """The method and path template of each API operation that is served."""
         return {
             (route.method, route.resource.canonical)
             for route in self._create_app().router.routes()
@@ -99,19 +99,19 @@ class Sandbox(SandboxState):
 
     @property
     def base_url(self) -> str:
-        """Where the API is; known once it runs."""
+        """The API's address; available while the sandbox runs."""
         if not self.port:
-            raise RuntimeError("the sandbox does not run yet: `async with Sandbox() as sandbox:`")
+            raise RuntimeError("the sandbox is not running: `async with Sandbox() as sandbox:`")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return str(URL.build(scheme="http", host=host, port=self.port))
 
     @property
     def token_url(self) -> str:
-        """Where access tokens are."""
+        """The address of the token endpoint."""
         return f"{self.base_url}/oauth2/token"
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that `QualifiedNumbersClient.from_env()` reads, for this sandbox."""
+        """Return the variables of `QualifiedNumbersClient.from_env()` for this sandbox."""
         return {
             "SINCH_PROJECT_ID": self.project_id,
             "SINCH_KEY_ID": self.key_id,
@@ -131,7 +131,7 @@ class Sandbox(SandboxState):
         rate_limit: RateLimit | None = None,
         max_connections: int = 100,
     ) -> QualifiedNumbersClient:
-        """Return a new client of this sandbox; one left open is closed when the sandbox ends."""
+        """Return a new client; if left open, it is closed when the sandbox is left."""
         keys = (self.key_id, self.key_secret)
         client = QualifiedNumbersClient(
             self.project_id,
@@ -146,18 +146,20 @@ class Sandbox(SandboxState):
         self._clients.append(client)
         return client
 
-    def add(self, phone_numbers: Iterable[str], state: State | str = State.ELIGIBLE) -> int:
-        """Put numbers straight into a state, as `World.seed` does, and return how many."""
+    def add(
+        self, phone_numbers: Iterable[str], state: SinchState | str = SinchState.ELIGIBLE
+    ) -> int:
+        """Create numbers in a state, and return how many; see `World.seed`."""
         return self.world.seed(phone_numbers, state)
 
     def code_for(self, phone_number: str) -> str | None:
-        """Return the code that the latest call read out, as `World.code_for` does."""
+        """Return the code of the latest call; see `World.code_for`."""
         return self.world.code_for(phone_number)
 
     def sign_loa(self, order_id: str) -> Order:
-        """Sign the Letter of Authorization of an order that waits for it."""
+        """Sign the Letter of Authorization of an order in WAITING_FOR_LOA_SIGNATURE."""
         return self.world.sign_loa(order_id)
 
     async def callbacks_done(self) -> None:
-        """Wait until every callback that is due by now was delivered, given up or withheld."""
+        """Wait until each callback that is due is delivered, failed or withheld."""
         await self._callback_delivery.join()

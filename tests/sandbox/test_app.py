@@ -18,7 +18,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import MisbehavingNumber, Sandbox
 from tests.sandbox.curl import NUMBER, TOLL_FREE, conforms, order_of, running
 from tests.support.loa import DIRECT, DIRECT_JSON
@@ -30,13 +30,13 @@ async def test_a_number_lives_its_life() -> None:
     """Added, called, verified, text-enabled, deleted: all through the client, no rule broken."""
     async with running() as (sandbox, _), sandbox.client() as client:
         (added,) = await client.add_numbers([NUMBER])
-        assert added.global_process_state == State.ELIGIBLE_CHECK_PENDING
+        assert added.global_process_state == SinchState.ELIGIBLE_CHECK_PENDING
         called = await client.send_voice_challenge(NUMBER)
-        assert called.global_process_state == State.VERIFICATION_PENDING
+        assert called.global_process_state == SinchState.VERIFICATION_PENDING
         code = sandbox.code_for(NUMBER)
         assert code is not None
         verified = await client.verify_voice_challenge(NUMBER, code)
-        assert verified.global_process_state == State.VERIFIED
+        assert verified.global_process_state == SinchState.VERIFIED
         order_id = await client.text_enable_numbers(
             TextEnableNumbersRequest(
                 region_code="US",
@@ -47,7 +47,7 @@ async def test_a_number_lives_its_life() -> None:
         )
         assert order_id in sandbox.world.orders
         number = await client.get_number(NUMBER)
-        assert number.global_process_state == State.HOSTING_DONE
+        assert number.global_process_state == SinchState.HOSTING_DONE
         assert [each.phone_number async for each in client.list_numbers()] == [NUMBER]
         await client.delete_number(NUMBER)
         with pytest.raises(sinch_errors.NotFoundError):
@@ -62,7 +62,7 @@ async def test_a_number_lives_its_life() -> None:
 async def test_toll_free_numbers_are_ordered_apart() -> None:
     """The toll-free operation answers with the order, and signing it completes it."""
     async with running(loa_delay=None) as (sandbox, _), sandbox.client() as client:
-        sandbox.add([TOLL_FREE], State.VERIFIED)
+        sandbox.add([TOLL_FREE], SinchState.VERIFIED)
         order = await client.text_enable_toll_free_numbers(
             TextEnableTollFreeNumbersRequest(
                 region_code="US",
@@ -81,7 +81,7 @@ async def test_toll_free_numbers_are_ordered_apart() -> None:
         assert order.hosting_order_id is not None
         sandbox.sign_loa(order.hosting_order_id)
         number = await client.get_number(TOLL_FREE)
-        assert number.global_process_state == State.HOSTING_DONE
+        assert number.global_process_state == SinchState.HOSTING_DONE
     assert sandbox.violations == []
 
 
@@ -106,7 +106,7 @@ async def test_an_operation_without_a_handler_fails_at_start(
 async def test_every_answer_conforms_to_the_description() -> None:
     """Numbers in every state, listings and orders have the shapes that the API promises."""
     async with running() as (sandbox, curl):
-        for position, state in enumerate(State):
+        for position, state in enumerate(SinchState):
             phone_number = f"+120255501{position:02}"
             sandbox.add([phone_number], state)
             status, number, _ = await curl.send("GET", f"/qualifiedNumbers/{phone_number}")
@@ -114,7 +114,7 @@ async def test_every_answer_conforms_to_the_description() -> None:
             conforms("QualifiedNumber", number)
             _, listing, _ = await curl.send("GET", f"/qualifiedNumbers?states={state.value}")
             conforms("ListQualifiedNumbersResponse", listing)
-        sandbox.add([TOLL_FREE], State.VERIFIED)
+        sandbox.add([TOLL_FREE], SinchState.VERIFIED)
         body = {**order_of(TOLL_FREE), "resellerLoaInfo": {"businessName": "Ours", **DIRECT_JSON}}
         del body["blanketLoaInfo"]
         _, order, _ = await curl.send(
@@ -278,9 +278,9 @@ async def test_a_request_that_breaks_the_rules(
 ) -> None:
     """It is a 400 that names the fields, it is remembered, and it changes nothing."""
     async with running() as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         status, error, _ = await curl.send(
-            method, path.replace("{V}", State.VERIFIED.value), body=body
+            method, path.replace("{V}", SinchState.VERIFIED.value), body=body
         )
         assert (status, error["code"], error["status"]) == (400, "400", "INVALID_ARGUMENT")
         conforms("Error", error)
@@ -291,7 +291,7 @@ async def test_a_request_that_breaks_the_rules(
         assert {each.operation for each in sandbox.violations} < {
             operation.id for operation in OPERATIONS
         }
-        assert sandbox.world.get(NUMBER).state is State.VERIFIED
+        assert sandbox.world.get(NUMBER).state is SinchState.VERIFIED
 
 
 async def test_a_body_that_is_not_json_breaks_the_rules() -> None:
@@ -352,10 +352,10 @@ async def test_only_so_many_violations_are_remembered(monkeypatch: pytest.Monkey
 async def test_a_wrong_code_can_be_either_kind_of_answer() -> None:
     """A wrong code is a 200 or a 400, as set; and that can be set while it runs."""
     async with running() as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFICATION_PENDING)
+        sandbox.add([NUMBER], SinchState.VERIFICATION_PENDING)
         path = f"/qualifiedNumbers/{NUMBER}:verifyVoiceChallenge"
         status, number, _ = await curl.send("POST", path, body={"code": "no"})
-        assert (status, number["globalProcessState"]) == (200, State.VERIFICATION_FAILED)
+        assert (status, number["globalProcessState"]) == (200, SinchState.VERIFICATION_FAILED)
         sandbox.wrong_code = "rejected"
         status, error, _ = await curl.send("POST", path, body={"code": "no"})
         assert (status, error["status"]) == (400, "INVALID_ARGUMENT")
@@ -376,7 +376,7 @@ async def test_refusals_have_the_documented_form() -> None:
                 "status": "NOT_FOUND",
             },
         )
-        sandbox.add([NUMBER], State.HOSTING_DONE)
+        sandbox.add([NUMBER], SinchState.HOSTING_DONE)
         sandbox.add([lost])
         status, error, _ = await curl.send(
             "POST", "/qualifiedNumbers:textEnableNumbers", body=order_of(NUMBER)

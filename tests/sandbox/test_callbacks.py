@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import TextEnableNumbersRequest
 from sinch_qn.sandbox import MisbehavingNumber, Sandbox, World
 from sinch_qn.webhooks import sign
@@ -24,7 +24,7 @@ def test_a_signature_is_hmac_sha1_in_hexadecimal() -> None:
 async def test_callbacks_are_signed_and_sent_when_it_happens() -> None:
     """Moving the clock to an order's end delivers its callback, signed over the raw body."""
     async with Receiver() as receiver, running(hosting_delay=60.0) as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=receiver.url)
         assert (await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body))[0] == 200
         assert receiver.got == []
@@ -46,7 +46,7 @@ async def test_a_real_clock_delivers_callbacks_by_itself() -> None:
     """Nobody needs to ask the sandbox anything for its callbacks to come."""
     failing = f"+1202{MisbehavingNumber.HOSTING_FAILS.value}"
     async with Receiver() as receiver, Sandbox(hosting_delay=0.02) as sandbox:
-        sandbox.add([failing], State.VERIFIED)
+        sandbox.add([failing], SinchState.VERIFIED)
         async with sandbox.client() as client:
             await client.text_enable_numbers(
                 TextEnableNumbersRequest(
@@ -66,7 +66,7 @@ async def test_a_real_clock_delivers_callbacks_by_itself() -> None:
 async def test_a_callback_that_is_not_taken_is_repeated_a_few_times() -> None:
     """Anything but 200 has it sent again, the same bytes; a redirect is not followed."""
     async with Receiver(503, 307) as receiver, running(callback_retry=0.0) as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=receiver.url)
         await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         await sandbox.callbacks_done()
@@ -76,7 +76,7 @@ async def test_a_callback_that_is_not_taken_is_repeated_a_few_times() -> None:
         assert receiver.paths == {"/hook"}
 
         receiver.statuses = [500, 500, 500]
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         await sandbox.callbacks_done()
         assert sandbox.callbacks["failed"] == 1
@@ -86,7 +86,7 @@ async def test_a_callback_that_is_not_taken_is_repeated_a_few_times() -> None:
 async def test_a_callback_to_nobody_fails() -> None:
     """A receiver that is not there is a failure that is counted, not one that stops the rest."""
     async with running(callback_retry=0.0) as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl="http://127.0.0.1:9/")
         await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         await sandbox.callbacks_done()
@@ -99,7 +99,7 @@ async def test_a_callback_to_nobody_fails() -> None:
 async def test_callbacks_stay_on_this_machine(url: str) -> None:
     """Nothing is sent to another host, or looked up, unless that is asked for."""
     async with running() as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=url)
         await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         await sandbox.callbacks_done()
@@ -112,7 +112,7 @@ async def test_callbacks_leave_the_machine_when_told_to() -> None:
         Receiver() as receiver,
         running(callbacks_leave_machine=True) as (sandbox, curl),
     ):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=receiver.url)
         await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         await sandbox.callbacks_done()

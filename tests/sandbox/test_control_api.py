@@ -9,7 +9,7 @@ import attrs
 import pytest
 from aiohttp import web
 
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Sandbox, Violation
 from sinch_qn.sandbox.app import run_control
 from tests.sandbox.curl import NUMBER, TOLL_FREE, order_of, running
@@ -46,7 +46,7 @@ async def test_people_with_curl_can_do_it_all() -> None:
 async def test_orders_and_tokens_can_be_steered_with_curl() -> None:
     """An LOA is signed and tokens are revoked over HTTP as well."""
     async with running(loa_delay=None) as (sandbox, curl):
-        sandbox.add([TOLL_FREE], State.VERIFIED)
+        sandbox.add([TOLL_FREE], SinchState.VERIFIED)
         body = order_of(TOLL_FREE, directLoaInfo=DIRECT_JSON)
         del body["blanketLoaInfo"]
         _, order, _ = await curl.send(

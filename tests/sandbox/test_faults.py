@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sinch_qn import Outcome, RetryPolicy, SinchError, errors
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Answer, Fault, Sandbox
 from sinch_qn.sandbox.faults import FACTORIES
 from tests.sandbox.curl import NUMBER, Curl, running
@@ -275,7 +275,7 @@ async def test_a_gzip_bomb_is_one() -> None:
 async def test_bodies_that_are_odd() -> None:
     """Enums nobody knows, nulls, new fields, no id: the rest of the answer stays as it was."""
     async with running_with() as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         good = (await curl.fetch()).json
         for fault in (Fault.unknown_enums, Fault.nulls, Fault.extra_fields, Fault.without_id):
             sandbox.faults.add(fault(times=1))

@@ -9,7 +9,7 @@ import pytest
 
 from sinch_qn import RetryPolicy
 from sinch_qn import errors as sinch_errors
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Fault, Sandbox
 from tests.sandbox.curl import NUMBER, Receiver, order_of, running
 
@@ -31,7 +31,7 @@ async def test_a_reset_forgets_all_but_port_settings_and_clients() -> None:
         running(hosting_delay=60.0, max_attempts=5) as (sandbox, curl),
         sandbox.client() as client,
     ):
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         await client.get_number(NUMBER)
         await curl.send("GET", "/nothing")
         body = order_of(NUMBER, callbackUrl=receiver.url)
@@ -53,7 +53,7 @@ async def test_a_reset_forgets_all_but_port_settings_and_clients() -> None:
         sandbox.clock.advance(60)
         await sandbox.callbacks_done()
         assert receiver.got == []
-        sandbox.add([NUMBER], State.VERIFIED)
+        sandbox.add([NUMBER], SinchState.VERIFIED)
         await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
         sandbox.clock.advance(60)
         await sandbox.callbacks_done()
@@ -79,8 +79,8 @@ async def test_a_reset_does_not_start_a_sandbox() -> None:
     sandbox = Sandbox()
     sandbox.add([NUMBER])
     await sandbox.reset()
-    assert sandbox.world.count(State.ELIGIBLE) == 0
-    with pytest.raises(RuntimeError, match="does not run yet"):
+    assert sandbox.world.count(SinchState.ELIGIBLE) == 0
+    with pytest.raises(RuntimeError, match="is not running"):
         _ = sandbox.base_url
 
 

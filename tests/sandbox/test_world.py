@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.phone import is_toll_free, region_of
 from sinch_qn.sandbox import Clock, MisbehavingNumber, Refusal, Settings, World
@@ -52,7 +52,7 @@ def order_of(*numbers: str, **more: Any) -> dict[str, Any]:
 def test_what_happens_in_one_leap_happens_at_its_own_times() -> None:
     """A leap over several events leaves each with the time at which it was due."""
     world = make(loa_delay=10.0, hosting_delay=20.0)
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     start = world.clock.now()
     order = world.text_enable(order_of(NUMBER), toll_free=False)
     world.clock.advance(1000)
@@ -110,18 +110,18 @@ def test_the_sandbox_takes_us_and_ca_numbers_only() -> None:
 def test_eligibility_takes_its_time() -> None:
     """A number that was added is being checked until the delay has passed."""
     world = make(eligibility_delay=60.0)
-    assert world.add([NUMBER])[0].state is State.ELIGIBLE_CHECK_PENDING
+    assert world.add([NUMBER])[0].state is SinchState.ELIGIBLE_CHECK_PENDING
     world.clock.advance(59)
-    assert world.get(NUMBER).state is State.ELIGIBLE_CHECK_PENDING
+    assert world.get(NUMBER).state is SinchState.ELIGIBLE_CHECK_PENDING
     world.clock.advance(1)
-    assert world.get(NUMBER).state is State.ELIGIBLE
+    assert world.get(NUMBER).state is SinchState.ELIGIBLE
 
 
 def test_without_a_delay_a_number_is_eligible_at_the_next_look() -> None:
     """Even an instant check is answered as pending first, as the API does."""
     world = make()
-    assert world.add([NUMBER])[0].state is State.ELIGIBLE_CHECK_PENDING
-    assert world.get(NUMBER).state is State.ELIGIBLE
+    assert world.add([NUMBER])[0].state is SinchState.ELIGIBLE_CHECK_PENDING
+    assert world.get(NUMBER).state is SinchState.ELIGIBLE
 
 
 def test_some_numbers_are_never_eligible_and_some_are_slow() -> None:
@@ -133,19 +133,19 @@ def test_some_numbers_are_never_eligible_and_some_are_slow() -> None:
     )
     world.add([never, slow])
     world.clock.advance(9)
-    assert world.get(never).state is State.NOT_ELIGIBLE
-    assert world.get(slow).state is State.ELIGIBLE_CHECK_PENDING
+    assert world.get(never).state is SinchState.NOT_ELIGIBLE
+    assert world.get(slow).state is SinchState.ELIGIBLE_CHECK_PENDING
     world.clock.advance(1)
-    assert world.get(slow).state is State.ELIGIBLE
+    assert world.get(slow).state is SinchState.ELIGIBLE
 
 
 def test_adding_again_changes_nothing() -> None:
     """A number that is there already is returned as it is."""
     world = make()
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     numbers = world.add([NUMBER, NUMBER])
-    assert [number.state for number in numbers] == [State.VERIFIED, State.VERIFIED]
-    assert world.count(State.VERIFIED) == 1
+    assert [number.state for number in numbers] == [SinchState.VERIFIED, SinchState.VERIFIED]
+    assert world.count(SinchState.VERIFIED) == 1
 
 
 def test_a_deleted_number_is_gone_and_its_check_with_it() -> None:
@@ -159,21 +159,23 @@ def test_a_deleted_number_is_gone_and_its_check_with_it() -> None:
     assert refused.value.status == "NOT_FOUND"
     world.add([NUMBER])
     world.clock.advance(5)
-    assert world.get(NUMBER).state is State.ELIGIBLE_CHECK_PENDING
+    assert world.get(NUMBER).state is SinchState.ELIGIBLE_CHECK_PENDING
     world.clock.advance(5)
-    assert world.get(NUMBER).state is State.ELIGIBLE
-    assert world.count(State.ELIGIBLE) == 1
+    assert world.get(NUMBER).state is SinchState.ELIGIBLE
+    assert world.count(SinchState.ELIGIBLE) == 1
 
 
 # Seeding.
 
 
-@pytest.mark.parametrize("state", [State.VERIFIED, "VERIFIED", "GLOBAL_PROCESS_STATE_VERIFIED"])
+@pytest.mark.parametrize(
+    "state", [SinchState.VERIFIED, "VERIFIED", "GLOBAL_PROCESS_STATE_VERIFIED"]
+)
 def test_numbers_can_be_put_into_any_state(state: str) -> None:
     """A state is taken as the enum, its value, or the value without the prefix."""
     world = make()
     assert world.seed([NUMBER], state) == 1
-    assert world.get(NUMBER).state is State.VERIFIED
+    assert world.get(NUMBER).state is SinchState.VERIFIED
     assert world.rings(NUMBER) == 0
 
 
@@ -186,11 +188,11 @@ def test_a_misspelt_state_is_refused() -> None:
 def test_a_number_put_into_verification_has_a_code() -> None:
     """A number seeded as called can be verified, though its phone never rang."""
     world = make()
-    world.seed([NUMBER], State.VERIFICATION_PENDING)
+    world.seed([NUMBER], SinchState.VERIFICATION_PENDING)
     code = world.code_for(NUMBER)
     assert code is not None
     assert world.rings(NUMBER) == 0
-    assert world.verify(NUMBER, code).state is State.VERIFIED
+    assert world.verify(NUMBER, code).state is SinchState.VERIFIED
 
 
 # Calls and codes.
@@ -200,8 +202,8 @@ def test_the_right_code_verifies() -> None:
     """Ring, read, verify: the life of most numbers."""
     world = make()
     code = called(world)
-    assert world.get(NUMBER).state is State.VERIFICATION_PENDING
-    assert world.verify(NUMBER, code).state is State.VERIFIED
+    assert world.get(NUMBER).state is SinchState.VERIFICATION_PENDING
+    assert world.verify(NUMBER, code).state is SinchState.VERIFIED
     assert world.rings(NUMBER) == 1
 
 
@@ -227,7 +229,7 @@ def test_a_new_call_makes_the_old_code_wrong() -> None:
     first = called(world)
     world.ring(NUMBER)
     assert world.code_for(NUMBER) != first
-    assert world.verify(NUMBER, first).state is State.VERIFICATION_FAILED
+    assert world.verify(NUMBER, first).state is SinchState.VERIFICATION_FAILED
     assert world.rings(NUMBER) == 2
 
 
@@ -235,19 +237,19 @@ def test_a_wrong_code_fails_and_the_right_one_still_helps() -> None:
     """A wrong code costs an attempt, not the call."""
     world = make()
     code = called(world)
-    assert world.verify(NUMBER, wrong(code)).state is State.VERIFICATION_FAILED
-    assert world.verify(NUMBER, code).state is State.VERIFIED
+    assert world.verify(NUMBER, wrong(code)).state is SinchState.VERIFICATION_FAILED
+    assert world.verify(NUMBER, code).state is SinchState.VERIFIED
 
 
 def test_attempts_are_counted_over_all_calls() -> None:
     """The last wrong code blocks the number, whichever calls they were for; then nothing helps."""
     world = make(max_attempts=2)
-    assert world.verify(NUMBER, wrong(called(world))).state is State.VERIFICATION_FAILED
+    assert world.verify(NUMBER, wrong(called(world))).state is SinchState.VERIFICATION_FAILED
     world.ring(NUMBER)
     code = world.code_for(NUMBER)
-    assert world.verify(NUMBER, wrong(code)).state is State.VERIFICATION_BLOCKED
+    assert world.verify(NUMBER, wrong(code)).state is SinchState.VERIFICATION_BLOCKED
     assert code is not None
-    assert world.verify(NUMBER, code).state is State.VERIFICATION_BLOCKED
+    assert world.verify(NUMBER, code).state is SinchState.VERIFICATION_BLOCKED
     with pytest.raises(Refusal, match="cannot be called"):
         world.ring(NUMBER)
 
@@ -256,11 +258,11 @@ def test_a_wrong_code_can_be_refused_instead() -> None:
     """With "rejected" a wrong code is an error and the state stays, until it is blocked."""
     world = make(wrong_code="rejected", max_attempts=2)
     code = called(world)
-    for state in State.VERIFICATION_PENDING, State.VERIFICATION_BLOCKED:
+    for state in SinchState.VERIFICATION_PENDING, SinchState.VERIFICATION_BLOCKED:
         with pytest.raises(Refusal) as refused:
             world.verify(NUMBER, wrong(code))
         assert refused.value.status == "INVALID_ARGUMENT"
-        assert refused.value.fields == (("code", "is not the one that was read out"),)
+        assert refused.value.fields == (("code", "is wrong"),)
         assert world.get(NUMBER).state is state
     assert code not in str(refused.value)
 
@@ -270,10 +272,10 @@ def test_a_code_expires() -> None:
     world = make(code_lifetime=60.0)
     code = called(world)
     world.clock.advance(61)
-    assert world.verify(NUMBER, code).state is State.VERIFICATION_FAILED
+    assert world.verify(NUMBER, code).state is SinchState.VERIFICATION_FAILED
     world.ring(NUMBER)
     world.clock.advance(60)
-    assert world.verify(NUMBER, world.code_for(NUMBER) or "").state is State.VERIFIED
+    assert world.verify(NUMBER, world.code_for(NUMBER) or "").state is SinchState.VERIFIED
 
 
 def test_people_take_their_time() -> None:
@@ -289,13 +291,17 @@ def test_people_take_their_time() -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [state for state in State if state not in {State.ELIGIBLE, State.VERIFICATION_FAILED}],
+    [
+        state
+        for state in SinchState
+        if state not in {SinchState.ELIGIBLE, SinchState.VERIFICATION_FAILED}
+    ],
 )
-def test_only_some_numbers_can_be_called(state: State) -> None:
+def test_only_some_numbers_can_be_called(state: SinchState) -> None:
     """A call needs an eligible number that is not yet verified; a refused one rings nothing."""
     world = make()
     world.seed([NUMBER], state)
-    if state is State.VERIFICATION_PENDING:
+    if state is SinchState.VERIFICATION_PENDING:
         assert world.ring(NUMBER).rings == 1
         return
     with pytest.raises(Refusal) as refused:
@@ -304,8 +310,10 @@ def test_only_some_numbers_can_be_called(state: State) -> None:
     assert world.rings(NUMBER) == 0
 
 
-@pytest.mark.parametrize("state", [State.ELIGIBLE, State.VERIFICATION_FAILED, State.VERIFIED])
-def test_a_code_needs_a_call(state: State) -> None:
+@pytest.mark.parametrize(
+    "state", [SinchState.ELIGIBLE, SinchState.VERIFICATION_FAILED, SinchState.VERIFIED]
+)
+def test_a_code_needs_a_call(state: SinchState) -> None:
     """There is nothing to verify where no call is waiting for a code."""
     world = make()
     world.seed([NUMBER], state)
@@ -335,21 +343,21 @@ def test_numbers_that_misbehave_when_called() -> None:
     world.ring(late)
     assert world.code_for(late) is None
     world.ring(late)
-    assert world.verify(late, world.code_for(late) or "").state is State.VERIFIED
+    assert world.verify(late, world.code_for(late) or "").state is SinchState.VERIFIED
 
     world.ring(deaf)
-    assert world.verify(deaf, world.code_for(deaf) or "").state is State.VERIFICATION_FAILED
+    assert world.verify(deaf, world.code_for(deaf) or "").state is SinchState.VERIFICATION_FAILED
     world.ring(deaf)
-    assert world.verify(deaf, world.code_for(deaf) or "").state is State.VERIFICATION_BLOCKED
+    assert world.verify(deaf, world.code_for(deaf) or "").state is SinchState.VERIFICATION_BLOCKED
 
-    assert world.ring(blocked).state is State.VERIFICATION_BLOCKED
+    assert world.ring(blocked).state is SinchState.VERIFICATION_BLOCKED
     assert world.rings(blocked) == 0
 
     with pytest.raises(Refusal) as refused:
         world.ring(lost)
     assert refused.value.status == "INTERNAL"
     assert world.rings(lost) == 1
-    assert world.verify(lost, world.code_for(lost) or "").state is State.VERIFIED
+    assert world.verify(lost, world.code_for(lost) or "").state is SinchState.VERIFIED
 
 
 def test_ordinary_lists_are_spared() -> None:
@@ -367,21 +375,21 @@ def test_pages_hold_each_number_once() -> None:
     """Walking the pages of a state gives each of its numbers once, the oldest first."""
     world = make()
     numbers = [f"+1202555{line:04}" for line in range(7)]
-    world.seed(numbers, State.VERIFIED)
-    world.seed(["+14165550000"], State.VERIFIED)
-    world.seed(["+12025550100"], State.ELIGIBLE)
+    world.seed(numbers, SinchState.VERIFIED)
+    world.seed(["+14165550000"], SinchState.VERIFIED)
+    world.seed(["+12025550100"], SinchState.ELIGIBLE)
     world.delete(numbers[3])
     seen: list[str] = []
     after = None
     for size in (3, 3, 1):
-        page, after = world.page(State.VERIFIED, size=3, after=after)
+        page, after = world.page(SinchState.VERIFIED, size=3, after=after)
         assert len(page) == size
         seen += [number.phone_number for number in page]
     assert after is None
     assert seen == [*numbers[:3], *numbers[4:], "+14165550000"]
-    assert world.count(State.VERIFIED) == 7
-    assert world.count(State.VERIFIED, "CA") == 1
-    page, after = world.page(State.VERIFIED, size=3, region="CA")
+    assert world.count(SinchState.VERIFIED) == 7
+    assert world.count(SinchState.VERIFIED, "CA") == 1
+    page, after = world.page(SinchState.VERIFIED, size=3, region="CA")
     assert [number.phone_number for number in page] == ["+14165550000"]
     assert after is None
 
@@ -390,8 +398,8 @@ def test_a_full_last_page_has_none_after_it() -> None:
     """The last page is known as such, also where it is exactly full."""
     world = make()
     world.seed([f"+1202555{line:04}" for line in range(4)])
-    _, after = world.page(State.ELIGIBLE, size=2)
-    page, after = world.page(State.ELIGIBLE, size=2, after=after)
+    _, after = world.page(SinchState.ELIGIBLE, size=2)
+    page, after = world.page(SinchState.ELIGIBLE, size=2, after=after)
     assert (len(page), after) == (2, None)
 
 
@@ -400,9 +408,9 @@ def test_a_number_that_moves_on_hides_no_other() -> None:
     world = make()
     numbers = [f"+1202555{line:04}" for line in range(6)]
     world.seed(numbers)
-    first, after = world.page(State.ELIGIBLE, size=2)
-    world.seed(numbers[:2], State.VERIFIED)
-    second, _ = world.page(State.ELIGIBLE, size=2, after=after)
+    first, after = world.page(SinchState.ELIGIBLE, size=2)
+    world.seed(numbers[:2], SinchState.VERIFIED)
+    second, _ = world.page(SinchState.ELIGIBLE, size=2, after=after)
     assert [number.phone_number for number in first + second] == numbers[:4]
 
 
@@ -416,7 +424,7 @@ def test_pages_by_update_are_in_the_order_of_change() -> None:
     seen: list[str] = []
     after = None
     for _ in range(2):
-        page, after = world.page(State.ELIGIBLE, size=2, by_update=True, after=after)
+        page, after = world.page(SinchState.ELIGIBLE, size=2, by_update=True, after=after)
         seen += [number.phone_number for number in page]
     assert after is None
     assert seen == [*numbers[1:], numbers[0]]
@@ -428,7 +436,7 @@ def test_pages_by_update_are_in_the_order_of_change() -> None:
 def test_an_order_goes_through_its_states() -> None:
     """SUBMITTED, then waiting for its signature, then in progress, then completed."""
     world = make(loa_delay=10.0, hosting_delay=20.0)
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER), toll_free=False)
     states = [(order.state, order.numbers[0].state)]
     for seconds in 0, 10, 20:
@@ -436,10 +444,10 @@ def test_an_order_goes_through_its_states() -> None:
         number_state = world.get(NUMBER).state
         states.append((order.state, number_state))
     assert states == [
-        (OrderState.SUBMITTED, State.HOSTING_IN_PROGRESS),
-        (OrderState.WAITING_FOR_LOA_SIGNATURE, State.HOSTING_IN_PROGRESS),
-        (OrderState.IN_PROGRESS, State.HOSTING_IN_PROGRESS),
-        (OrderState.COMPLETED, State.HOSTING_DONE),
+        (OrderState.SUBMITTED, SinchState.HOSTING_IN_PROGRESS),
+        (OrderState.WAITING_FOR_LOA_SIGNATURE, SinchState.HOSTING_IN_PROGRESS),
+        (OrderState.IN_PROGRESS, SinchState.HOSTING_IN_PROGRESS),
+        (OrderState.COMPLETED, SinchState.HOSTING_DONE),
     ]
     assert not world.events
 
@@ -447,21 +455,21 @@ def test_an_order_goes_through_its_states() -> None:
 def test_a_blanket_loa_needs_no_signature() -> None:
     """With a blanket LOA hosting begins at once."""
     world = make(loa_delay=None)
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER, blanketLoaInfo={}), toll_free=False)
-    assert world.get(NUMBER).state is State.HOSTING_DONE
+    assert world.get(NUMBER).state is SinchState.HOSTING_DONE
     assert order.state is OrderState.COMPLETED
 
 
 def test_an_order_can_be_signed_by_hand_once() -> None:
     """Without a delay for it an order waits for `sign_loa`, which signs what waits only."""
     world = make(loa_delay=None)
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER), toll_free=False)
     world.clock.advance(1e6)
-    assert world.get(NUMBER).state is State.HOSTING_IN_PROGRESS
+    assert world.get(NUMBER).state is SinchState.HOSTING_IN_PROGRESS
     world.sign_loa(order.id)
-    assert world.get(NUMBER).state is State.HOSTING_DONE
+    assert world.get(NUMBER).state is SinchState.HOSTING_DONE
     with pytest.raises(Refusal, match="COMPLETED"):
         world.sign_loa(order.id)
     with pytest.raises(Refusal, match="could not be found"):
@@ -471,12 +479,12 @@ def test_an_order_can_be_signed_by_hand_once() -> None:
 def test_a_signature_by_hand_comes_before_the_one_that_was_due() -> None:
     """An order that was signed early is not signed again."""
     world = make(loa_delay=10.0, hosting_delay=100.0)
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     start = world.clock.now()
     order = world.text_enable(order_of(NUMBER), toll_free=False)
     world.sign_loa(order.id)
     world.clock.advance(1000)
-    assert world.get(NUMBER).state is State.HOSTING_DONE
+    assert world.get(NUMBER).state is SinchState.HOSTING_DONE
     assert order.updated == start + 100
 
 
@@ -492,31 +500,31 @@ def test_numbers_whose_order_goes_wrong() -> None:
         )
     )
     others = ["+12025550101", "+12025550102", "+12025550103"]
-    world.seed([failing, rejected, unsigned, *others], State.VERIFIED)
+    world.seed([failing, rejected, unsigned, *others], SinchState.VERIFIED)
 
     order = world.text_enable(order_of(failing, others[0]), toll_free=False)
-    assert world.get(failing).state is State.HOSTING_FAILED
-    assert world.get(others[0]).state is State.HOSTING_DONE
+    assert world.get(failing).state is SinchState.HOSTING_FAILED
+    assert world.get(others[0]).state is SinchState.HOSTING_DONE
     assert order.state is OrderState.COMPLETED
 
     order = world.text_enable(order_of(rejected, others[1]), toll_free=False)
-    assert world.get(others[1]).state is State.HOSTING_FAILED
+    assert world.get(others[1]).state is SinchState.HOSTING_FAILED
     assert order.state is OrderState.REJECTED
 
     order = world.text_enable(order_of(unsigned, others[2]), toll_free=False)
     world.clock.advance(1e6)
-    assert world.get(others[2]).state is State.HOSTING_IN_PROGRESS
+    assert world.get(others[2]).state is SinchState.HOSTING_IN_PROGRESS
     world.sign_loa(order.id)
-    assert world.get(others[2]).state is State.HOSTING_DONE
+    assert world.get(others[2]).state is SinchState.HOSTING_DONE
 
 
 def test_an_order_is_for_all_its_numbers_or_none() -> None:
     """One number that cannot be enabled leaves the others as they were, and says why."""
     world = make()
-    world.seed([NUMBER], State.VERIFIED)
-    world.seed(["+12025550101"], State.ELIGIBLE)
-    world.seed(["+12025550102"], State.HOSTING_DONE)
-    world.seed([TOLL_FREE], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
+    world.seed(["+12025550101"], SinchState.ELIGIBLE)
+    world.seed(["+12025550102"], SinchState.HOSTING_DONE)
+    world.seed([TOLL_FREE], SinchState.VERIFIED)
     for other, status in {
         "+12025550100": "NOT_FOUND",
         "+12025550101": "FAILED_PRECONDITION",
@@ -526,33 +534,33 @@ def test_an_order_is_for_all_its_numbers_or_none() -> None:
         with pytest.raises(Refusal) as refused:
             world.text_enable(order_of(NUMBER, other), toll_free=False)
         assert refused.value.status == status
-    assert world.get(NUMBER).state is State.VERIFIED
+    assert world.get(NUMBER).state is SinchState.VERIFIED
     assert not world.orders
 
 
 def test_toll_free_numbers_have_their_own_operation() -> None:
     """Each operation refuses the numbers of the other, by index."""
     world = make()
-    world.seed([NUMBER, TOLL_FREE], State.VERIFIED)
+    world.seed([NUMBER, TOLL_FREE], SinchState.VERIFIED)
     with pytest.raises(Refusal) as refused:
         world.text_enable(order_of(TOLL_FREE, NUMBER), toll_free=True)
     assert refused.value.fields == (("numbers[1]", "is not toll-free"),)
     world.text_enable(order_of(TOLL_FREE), toll_free=True)
-    assert world.get(TOLL_FREE).state is State.HOSTING_DONE
+    assert world.get(TOLL_FREE).state is SinchState.HOSTING_DONE
 
 
 def test_a_number_whose_hosting_failed_can_be_ordered_again() -> None:
     """HOSTING_FAILED is no dead end."""
     world = make()
-    world.seed([NUMBER], State.HOSTING_FAILED)
+    world.seed([NUMBER], SinchState.HOSTING_FAILED)
     world.text_enable(order_of(NUMBER), toll_free=False)
-    assert world.get(NUMBER).state is State.HOSTING_DONE
+    assert world.get(NUMBER).state is SinchState.HOSTING_DONE
 
 
 def test_a_number_that_is_named_twice_is_hosted_once() -> None:
     """An order holds each of its numbers once."""
     world = make()
-    world.seed([NUMBER], State.VERIFIED)
+    world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER, NUMBER), toll_free=False)
     assert [number.phone_number for number in order.numbers] == [NUMBER]
 
@@ -560,14 +568,14 @@ def test_a_number_that_is_named_twice_is_hosted_once() -> None:
 def test_a_number_deleted_from_an_order_stays_deleted() -> None:
     """An order goes on without a number that was deleted, and tells nothing of it."""
     world = make(hosting_delay=10.0)
-    world.seed([NUMBER, "+12025550101"], State.VERIFIED)
+    world.seed([NUMBER, "+12025550101"], SinchState.VERIFIED)
     order = order_of(NUMBER, "+12025550101", callbackUrl="http://127.0.0.1/")
     world.text_enable(order, toll_free=False)
     world.delete(NUMBER)
     world.clock.advance(10)
     world.advance_to_now()
     assert [event.phone_number for event in world.events] == ["+12025550101"]
-    assert sum(world.count(state) for state in State) == 1
+    assert sum(world.count(state) for state in SinchState) == 1
 
 
 def test_each_number_of_an_order_with_a_callback_has_an_event() -> None:
@@ -575,7 +583,7 @@ def test_each_number_of_an_order_with_a_callback_has_an_event() -> None:
     world = make()
     failing = with_digits(MisbehavingNumber.HOSTING_FAILS)
     rejected = with_digits(MisbehavingNumber.LOA_REJECTED)
-    world.seed([NUMBER, failing, rejected], State.VERIFIED)
+    world.seed([NUMBER, failing, rejected], SinchState.VERIFIED)
     url = "http://127.0.0.1/"
     world.text_enable(order_of(NUMBER, failing, callbackUrl=url), toll_free=False)
     world.text_enable(order_of(rejected, callbackUrl=url), toll_free=False)
