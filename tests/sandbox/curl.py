@@ -1,4 +1,4 @@
-"""What the sandbox's tests share: a client that knows nothing of the API, and a receiver."""
+"""Shared by the sandbox's tests: a plain HTTP client and a receiver of callbacks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def conforms(component: str, value: Any) -> None:
 
 @attrs.frozen
 class Received:
-    """A response as a client that knows nothing of the API receives it."""
+    """A response as a plain HTTP client receives it."""
 
     status: int
     headers: Any
@@ -51,7 +51,7 @@ class Received:
 
 
 class Curl:
-    """A client that knows nothing of the API."""
+    """A plain HTTP client, independent of the library's."""
 
     def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
         self._sandbox = sandbox
@@ -71,7 +71,7 @@ class Curl:
         data: bytes | None = None,
         authorization: str | None = None,
     ) -> Received:
-        """Return the response, up to about 1 MB; *path* is below the project, or a full one."""
+        """Return the response, up to about 1 MB; *path* is the part after the project."""
         if not path.startswith(("/_sandbox", "/oauth2")):
             path = f"/v1/projects/{self._sandbox.project_id}{path}"
         async with self._session.request(
@@ -92,7 +92,7 @@ class Curl:
     async def send(
         self, method: str, path: str, body: Any = None, **options: Any
     ) -> tuple[int, Any, Any]:
-        """Return status, JSON and headers of a response; for the rest see `fetch`."""
+        """Return status, JSON and headers of a response; see `fetch`."""
         response = await self.fetch(method, path, body, **options)
         return response.status, response.json if response.body else None, response.headers
 
@@ -117,7 +117,7 @@ async def running(**settings: Any) -> AsyncIterator[tuple[Sandbox, Curl]]:
 
 
 class Receiver:
-    """Takes callbacks, and answers each with the next of *statuses*, then 200."""
+    """Receives callbacks; responds to each with the next of *statuses*, then with 200."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)

@@ -1,4 +1,4 @@
-"""The sandbox on its socket: operations, authentication, validation and refusals."""
+"""The sandbox over HTTP: operations, authentication, validation and error responses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.loa import DIRECT, DIRECT_JSON
 
 
 async def test_a_number_lives_its_life() -> None:
-    """Added, called, verified, text-enabled, deleted: all through the client, no rule broken."""
+    """The client adds, calls, verifies, text-enables and deletes a number without violations."""
     async with running() as (sandbox, _), sandbox.client() as client:
         (added,) = await client.add_numbers([NUMBER])
         assert added.global_process_state == SinchState.ELIGIBLE_CHECK_PENDING
@@ -60,7 +60,7 @@ async def test_a_number_lives_its_life() -> None:
 
 
 async def test_toll_free_numbers_are_ordered_apart() -> None:
-    """The toll-free operation answers with the order, and signing it completes it."""
+    """The toll-free operation returns the order; a signed order completes."""
     async with running(loa_delay=None) as (sandbox, _), sandbox.client() as client:
         sandbox.add([TOLL_FREE], SinchState.VERIFIED)
         order = await client.text_enable_toll_free_numbers(
@@ -86,7 +86,7 @@ async def test_toll_free_numbers_are_ordered_apart() -> None:
 
 
 async def test_every_operation_is_mounted_from_the_table() -> None:
-    """What is served is the operation table, neither more nor less."""
+    """The mounted routes equal the operation table."""
     assert Sandbox().mounted == {
         (operation.method, "/v1/projects/{projectId}" + operation.path) for operation in OPERATIONS
     }
@@ -95,7 +95,7 @@ async def test_every_operation_is_mounted_from_the_table() -> None:
 async def test_an_operation_without_a_handler_fails_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A ninth row in the table is no silent 404."""
+    """An operation that the sandbox lacks fails at start, not with a 404."""
     ninth: Operation[Any] = Operation("ninthOperation", "GET", "/ninth", type(None), Replay.SAFE)
     monkeypatch.setattr("sinch_qn.sandbox.app.OPERATIONS", (*OPERATIONS, ninth))
     with pytest.raises(KeyError, match="ninthOperation"):
@@ -104,7 +104,7 @@ async def test_an_operation_without_a_handler_fails_at_start(
 
 
 async def test_every_answer_conforms_to_the_description() -> None:
-    """Numbers in every state, listings and orders have the shapes that the API promises."""
+    """Numbers in each state, listings and orders match the API description."""
     async with running() as (sandbox, curl):
         for position, state in enumerate(SinchState):
             phone_number = f"+120255501{position:02}"
@@ -130,7 +130,7 @@ async def test_every_answer_conforms_to_the_description() -> None:
     "path", ["/qualifiedNumbers/+12025550134", "/qualifiedNumbers/%2B12025550134"]
 )
 async def test_the_plus_may_be_encoded(path: str) -> None:
-    """A number is found by `+` and by `%2B`, with a verb after it too."""
+    """A number is found by `+` and by `%2B`, also with a verb after it."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER])
         assert (await curl.send("GET", path))[0] == 200
@@ -138,11 +138,11 @@ async def test_the_plus_may_be_encoded(path: str) -> None:
         assert sandbox.world.rings(NUMBER) == 1
 
 
-# Who may ask.
+# Authentication.
 
 
 async def test_a_token_is_good_until_it_expires() -> None:
-    """Tokens live side by side by the sandbox's clock; the 401 after says `expired`."""
+    """Each token expires by itself, on the sandbox's clock; the 401 then says `expired`."""
     async with running(token_lifetime=3600.0) as (sandbox, curl):
         sandbox.add([NUMBER])
         status, first, _ = await curl.token()
@@ -163,7 +163,7 @@ async def test_a_token_is_good_until_it_expires() -> None:
 
 
 async def test_tokens_can_be_revoked() -> None:
-    """A client whose token was revoked gets a new one, and the caller sees nothing of it."""
+    """A client whose token was revoked gets a new one without an error to its caller."""
     async with running() as (sandbox, _), sandbox.client() as client:
         sandbox.add([NUMBER])
         await client.get_number(NUMBER)
@@ -174,7 +174,7 @@ async def test_tokens_can_be_revoked() -> None:
 
 
 async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest tokens make room for new ones."""
+    """Beyond the limit the oldest token is dropped."""
     monkeypatch.setattr("sinch_qn.sandbox.state.MAX_TOKENS", 2)
     async with running() as (sandbox, curl):
         for _ in range(5):
@@ -183,7 +183,7 @@ async def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_wrong_credentials_are_refused() -> None:
-    """A wrong key, no key, another scheme, a made-up token: 401 each, and nothing is done."""
+    """A wrong key, no key, another scheme, a made-up token: each is a 401 without effect."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER])
         assert (await curl.token(key_secret="wrong"))[:2] == (401, {"error": "invalid_client"})
@@ -199,7 +199,7 @@ async def test_wrong_credentials_are_refused() -> None:
 
 
 async def test_basic_works_on_the_api_itself() -> None:
-    """A client with the key alone asks for no token."""
+    """A client with BasicAuth requests no token."""
     async with running() as (sandbox, _), sandbox.client(auth="basic") as client:
         sandbox.add([NUMBER])
         await client.get_number(NUMBER)
@@ -207,7 +207,7 @@ async def test_basic_works_on_the_api_itself() -> None:
 
 
 async def test_another_project_is_not_found() -> None:
-    """Only the sandbox's own project exists."""
+    """Requests for another project are a 404."""
     async with running() as (sandbox, curl), aiohttp.ClientSession() as session:
         url = f"{sandbox.base_url}/v1/projects/other/qualifiedNumbers/%2B12025550134"
         async with session.get(URL(url, encoded=True), headers={"Authorization": curl.key()}) as it:
@@ -216,7 +216,7 @@ async def test_another_project_is_not_found() -> None:
 
 
 async def test_the_environment_makes_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`environment()` is all that `from_env` needs."""
+    """`from_env` needs only the variables of `environment()`."""
     async with running() as (sandbox, _):
         sandbox.add([NUMBER])
         for name, value in sandbox.environment().items():
@@ -225,7 +225,7 @@ async def test_the_environment_makes_a_client(monkeypatch: pytest.MonkeyPatch) -
             assert (await client.get_number(NUMBER)).phone_number == NUMBER
 
 
-# What breaks the API's description.
+# Violations of the API description.
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ async def test_the_environment_makes_a_client(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_request_that_breaks_the_rules(
     method: str, path: str, body: Any, fields: list[str]
 ) -> None:
-    """It is a 400 that names the fields, it is remembered, and it changes nothing."""
+    """It is a 400 that names the fields; it is recorded, and it changes nothing."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER], SinchState.VERIFIED)
         status, error, _ = await curl.send(
@@ -295,7 +295,7 @@ async def test_a_request_that_breaks_the_rules(
 
 
 async def test_a_body_that_is_not_json_breaks_the_rules() -> None:
-    """Bytes that are no JSON are told apart from JSON of the wrong shape."""
+    """A body that is not JSON is a violation of its own."""
     async with running() as (sandbox, curl):
         path = f"/qualifiedNumbers/{NUMBER}:verifyVoiceChallenge"
         assert (await curl.send("POST", path, data=b"code=1234"))[0] == 400
@@ -304,7 +304,7 @@ async def test_a_body_that_is_not_json_breaks_the_rules() -> None:
 
 
 async def test_violations_show_nobody() -> None:
-    """What was wrong is told by field: no person's data is in the answer or remembered."""
+    """Responses and recorded violations name fields and never contain personal data."""
     async with running() as (sandbox, curl):
         wrong = {"address": "221B Baker Street", "authorisedPerson": {"email": ["a@b.c"]}}
         loa = {**DIRECT_JSON, **wrong}
@@ -317,7 +317,7 @@ async def test_violations_show_nobody() -> None:
 
 
 async def test_an_empty_object_is_no_body() -> None:
-    """People with curl may send `{}` where there is nothing to say."""
+    """`{}` is accepted where the body must be empty."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER])
         path = f"/qualifiedNumbers/{NUMBER}:sendVoiceChallenge"
@@ -329,7 +329,7 @@ async def test_an_empty_object_is_no_body() -> None:
     ("method", "path"), [("GET", "/nothing"), ("PUT", "/qualifiedNumbers"), ("POST", "/a:b")]
 )
 async def test_what_is_no_operation_is_a_violation(method: str, path: str) -> None:
-    """An unknown path or method is a 404 in the API's own form, and remembered."""
+    """An unknown path or method is a 404 in the API's format, and is recorded."""
     async with running() as (sandbox, curl):
         status, error, _ = await curl.send(method, path)
         assert (status, error["status"]) == (404, "NOT_FOUND")
@@ -338,7 +338,7 @@ async def test_what_is_no_operation_is_a_violation(method: str, path: str) -> No
 
 
 async def test_only_so_many_violations_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first are kept; a run that goes wrong all along does not fill the memory."""
+    """The first violations are kept, up to the limit: memory stays bounded."""
     monkeypatch.setattr("sinch_qn.sandbox.state.MAX_VIOLATIONS", 2)
     async with running() as (sandbox, curl):
         for index in range(4):
@@ -346,11 +346,11 @@ async def test_only_so_many_violations_are_remembered(monkeypatch: pytest.Monkey
         assert [each.operation[-2:] for each in sandbox.violations] == ["/0", "/1"]
 
 
-# What the world refuses.
+# Error responses.
 
 
 async def test_a_wrong_code_can_be_either_kind_of_answer() -> None:
-    """A wrong code is a 200 or a 400, as set; and that can be set while it runs."""
+    """A wrong code is a 200 or a 400, as set, also while the sandbox runs."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER], SinchState.VERIFICATION_PENDING)
         path = f"/qualifiedNumbers/{NUMBER}:verifyVoiceChallenge"
@@ -360,11 +360,11 @@ async def test_a_wrong_code_can_be_either_kind_of_answer() -> None:
         status, error, _ = await curl.send("POST", path, body={"code": "no"})
         assert (status, error["status"]) == (400, "INVALID_ARGUMENT")
         assert error["details"][0]["fieldViolations"][0]["field"] == "code"
-        assert sandbox.violations == []  # wrong, but not malformed
+        assert sandbox.violations == []  # wrong, but well-formed
 
 
 async def test_refusals_have_the_documented_form() -> None:
-    """404, 409 and 500 carry code, message and status as the reference shows them."""
+    """404, 409 and 500 have code, message and status as in the reference."""
     lost = f"+1202{MisbehavingNumber.LOST_RESPONSE.value}"
     async with running() as (sandbox, curl):
         status, error, _ = await curl.send("GET", f"/qualifiedNumbers/{NUMBER}")

@@ -22,7 +22,7 @@ def test_a_signature_is_hmac_sha1_in_hexadecimal() -> None:
 
 
 async def test_callbacks_are_signed_and_sent_when_it_happens() -> None:
-    """Moving the clock to an order's end delivers its callback, signed over the raw body."""
+    """Advancing the clock to an order's end delivers its callback, signed over the raw body."""
     async with Receiver() as receiver, running(hosting_delay=60.0) as (sandbox, curl):
         sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=receiver.url)
@@ -43,7 +43,7 @@ async def test_callbacks_are_signed_and_sent_when_it_happens() -> None:
 
 
 async def test_a_real_clock_delivers_callbacks_by_itself() -> None:
-    """Nobody needs to ask the sandbox anything for its callbacks to come."""
+    """Callbacks are delivered without any further request to the sandbox."""
     failing = f"+1202{MisbehavingNumber.HOSTING_FAILS.value}"
     async with Receiver() as receiver, Sandbox(hosting_delay=0.02) as sandbox:
         sandbox.add([failing], SinchState.VERIFIED)
@@ -64,7 +64,7 @@ async def test_a_real_clock_delivers_callbacks_by_itself() -> None:
 
 
 async def test_a_callback_that_is_not_taken_is_repeated_a_few_times() -> None:
-    """Anything but 200 has it sent again, the same bytes; a redirect is not followed."""
+    """Unless the response is 200 the same bytes are sent again; redirects are not followed."""
     async with Receiver(503, 307) as receiver, running(callback_retry=0.0) as (sandbox, curl):
         sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=receiver.url)
@@ -84,7 +84,7 @@ async def test_a_callback_that_is_not_taken_is_repeated_a_few_times() -> None:
 
 
 async def test_a_callback_to_nobody_fails() -> None:
-    """A receiver that is not there is a failure that is counted, not one that stops the rest."""
+    """An unreachable receiver is counted as failed and stops no other delivery."""
     async with running(callback_retry=0.0) as (sandbox, curl):
         sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl="http://127.0.0.1:9/")
@@ -97,7 +97,7 @@ async def test_a_callback_to_nobody_fails() -> None:
     "url", ["http://192.0.2.1/", "https://example.com/", "http://[", "nowhere"]
 )
 async def test_callbacks_stay_on_this_machine(url: str) -> None:
-    """Nothing is sent to another host, or looked up, unless that is asked for."""
+    """By default no other host is contacted or resolved."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER], SinchState.VERIFIED)
         body = order_of(NUMBER, callbackUrl=url)
@@ -107,7 +107,7 @@ async def test_callbacks_stay_on_this_machine(url: str) -> None:
 
 
 async def test_callbacks_leave_the_machine_when_told_to() -> None:
-    """With `callbacks_leave_machine` the host does not matter."""
+    """With `callbacks_leave_machine` callbacks go to any host."""
     async with (
         Receiver() as receiver,
         running(callbacks_leave_machine=True) as (sandbox, curl),
@@ -120,7 +120,7 @@ async def test_callbacks_leave_the_machine_when_told_to() -> None:
 
 
 async def test_a_task_that_broke_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A defect in the sandbox's own task is raised when the sandbox ends."""
+    """A defect in the delivery task is raised when the sandbox is left."""
     monkeypatch.setattr(World, "advance_to_now", lambda _: 1 / 0)
     with pytest.raises(ExceptionGroup) as caught:
         async with Sandbox():

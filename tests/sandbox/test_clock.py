@@ -8,7 +8,7 @@ from sinch_qn.sandbox import Clock
 
 
 def test_a_stopped_clock_moves_by_hand_only() -> None:
-    """A stopped clock stands still but for `advance`, which never goes back."""
+    """Only `advance` moves a stopped clock, and never back."""
     clock = Clock.stopped(at=100.0)
     assert (clock.now(), clock.now()) == (100.0, 100.0)
     clock.advance(5)
@@ -18,7 +18,7 @@ def test_a_stopped_clock_moves_by_hand_only() -> None:
 
 
 def test_a_clock_can_run_on_any_source() -> None:
-    """A clock adds what it was moved by to what its source says."""
+    """A clock adds its advances to the time of its source."""
     times = iter([10.0, 20.0])
     clock = Clock(lambda: next(times))
     assert clock.now() == 10.0

@@ -17,7 +17,7 @@ from tests.support.loa import DIRECT_JSON
 
 
 async def test_people_with_curl_can_do_it_all() -> None:
-    """Seed, ring, read the code, verify, look at the counts: no key is needed for its own paths."""
+    """The control API creates numbers, moves time and returns codes and counts, without a key."""
     async with running(answer_delay=20.0) as (sandbox, curl):
         body: dict[str, Any] = {"phoneNumbers": [NUMBER]}
         assert (await curl.send("POST", "/_sandbox/numbers", body=body))[1] == {"added": 1}
@@ -44,7 +44,7 @@ async def test_people_with_curl_can_do_it_all() -> None:
 
 
 async def test_orders_and_tokens_can_be_steered_with_curl() -> None:
-    """An LOA is signed and tokens are revoked over HTTP as well."""
+    """The control API signs an LOA and revokes tokens."""
     async with running(loa_delay=None) as (sandbox, curl):
         sandbox.add([TOLL_FREE], SinchState.VERIFIED)
         body = order_of(TOLL_FREE, directLoaInfo=DIRECT_JSON)
@@ -77,7 +77,7 @@ async def test_orders_and_tokens_can_be_steered_with_curl() -> None:
 async def test_mistakes_with_curl_are_explained(
     method: str, path: str, body: Any, status: int
 ) -> None:
-    """A mistake on the sandbox's own paths is an error with a message, never a 500."""
+    """An invalid control request is an error with a message, never a 500."""
     async with running() as (_, curl):
         answer = await curl.send(method, path, body=body)
         assert answer[0] == status
@@ -85,7 +85,7 @@ async def test_mistakes_with_curl_are_explained(
 
 
 async def test_only_this_machine_steers_the_sandbox() -> None:
-    """The sandbox's own paths are refused to another machine, also when it listens to all."""
+    """The control API rejects other machines, whatever address the sandbox listens on."""
     sandbox = Sandbox()
     for remote in ("192.0.2.1", None):
         request = cast("web.Request", SimpleNamespace(remote=remote))

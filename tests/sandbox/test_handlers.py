@@ -10,7 +10,7 @@ from tests.sandbox.curl import NUMBER, running
 
 
 async def test_a_listing_is_cut_into_pages() -> None:
-    """The server's cap wins over the wish, tokens are opaque, every number comes once."""
+    """Pages are at most as long as the server's limit, and list each number once."""
     numbers = [f"+1202555{line:04}" for line in range(250)]
     async with running(page_size_cap=100) as (sandbox, _), sandbox.client() as client:
         sandbox.add(numbers)
@@ -27,7 +27,7 @@ async def test_a_listing_is_cut_into_pages() -> None:
 
 
 async def test_page_tokens_outlive_the_server() -> None:
-    """A token says where it goes on: a sandbox that was restarted meanwhile knows as well."""
+    """A page token is valid after the sandbox was left and entered again."""
     sandbox = Sandbox(page_size_cap=2)
     sandbox.add([f"+1202555{line:04}" for line in range(3)])
     async with sandbox, sandbox.client() as client:
@@ -40,7 +40,7 @@ async def test_page_tokens_outlive_the_server() -> None:
 
 
 async def test_a_listing_can_be_filtered_and_ordered() -> None:
-    """By region, and by the time of the last change."""
+    """A listing is filtered by region, and ordered by the time of the last change."""
     async with running() as (sandbox, curl):
         sandbox.add([NUMBER, "+14165550134", "+12025550135"])
         sandbox.clock.advance(1)
@@ -66,7 +66,7 @@ async def test_a_listing_can_be_filtered_and_ordered() -> None:
     ],
 )
 async def test_a_listing_that_makes_no_sense_is_refused(query: str, field: str) -> None:
-    """A listing's parameters are refused by name, whatever the token holds."""
+    """An invalid parameter or page token is a 400 that names the parameter."""
     async with running() as (_, curl):
         path = f"/qualifiedNumbers?states={SinchState.ELIGIBLE.value}&{query}"
         status, error, _ = await curl.send("GET", path)
@@ -75,7 +75,7 @@ async def test_a_listing_that_makes_no_sense_is_refused(query: str, field: str) 
 
 
 async def test_a_page_token_is_for_its_own_listing() -> None:
-    """A token of one state's listing is refused by another's."""
+    """A page token of one state's listing is invalid in another's."""
     async with running(page_size_cap=1) as (sandbox, curl):
         sandbox.add([NUMBER, "+12025550135"])
         _, page, _ = await curl.send("GET", f"/qualifiedNumbers?states={SinchState.ELIGIBLE.value}")

@@ -1,4 +1,4 @@
-"""Requests against the API description; over HTTP they are tested in test_app."""
+"""Request validation; test_app.py tests it over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the error says what to install."""
+    """Without the extra the error names what to install."""
     monkeypatch.setitem(sys.modules, "jsonschema_rs", None)
     with pytest.raises(ImportError, match=r"sinch-qn\[sandbox\]"):
         runpy.run_path(str(resources.files("sinch_qn.sandbox").joinpath("request_validation.py")))

@@ -15,7 +15,7 @@ from tests.sandbox.curl import NUMBER, Receiver, order_of, running
 
 
 async def test_clients_left_open_are_closed_with_the_sandbox() -> None:
-    """Nobody is warned of a connection that the sandbox's own client left open."""
+    """The sandbox's clients leave no connection and no task behind."""
     async with Sandbox() as sandbox:
         sandbox.add([NUMBER])
         client = sandbox.client(retry=RetryPolicy(max_attempts=1), timeout=5.0, max_connections=1)
@@ -25,7 +25,7 @@ async def test_clients_left_open_are_closed_with_the_sandbox() -> None:
 
 
 async def test_a_reset_forgets_all_but_port_settings_and_clients() -> None:
-    """After a reset nothing is left of numbers, tokens, counts, violations, faults or callbacks."""
+    """A reset clears numbers, orders, tokens, counts, violations, faults and callbacks."""
     async with (
         Receiver() as receiver,
         running(hosting_delay=60.0, max_attempts=5) as (sandbox, curl),
@@ -61,7 +61,7 @@ async def test_a_reset_forgets_all_but_port_settings_and_clients() -> None:
 
 
 async def test_a_reset_ends_requests_in_progress() -> None:
-    """A request from before a reset changes nothing after it."""
+    """A request from before a reset has no effect after it."""
     async with running() as (sandbox, _), sandbox.client() as client:
         sandbox.add([NUMBER])
         sandbox.faults.add(Fault.slow(30.0))
@@ -75,7 +75,7 @@ async def test_a_reset_ends_requests_in_progress() -> None:
 
 
 async def test_a_reset_does_not_start_a_sandbox() -> None:
-    """A sandbox that does not run is reset all the same, and still does not run."""
+    """A sandbox that is not running can be reset, and is not started."""
     sandbox = Sandbox()
     sandbox.add([NUMBER])
     await sandbox.reset()
@@ -85,13 +85,13 @@ async def test_a_reset_does_not_start_a_sandbox() -> None:
 
 
 async def test_it_has_no_address_before_it_runs() -> None:
-    """Asking for the address too early says what to do."""
+    """The address of a sandbox that is not running is an error that says what to do."""
     with pytest.raises(RuntimeError, match="async with"):
         _ = Sandbox().base_url
 
 
 async def test_a_port_that_is_taken_is_said_at_once() -> None:
-    """A second sandbox on a port fails, and leaves nothing behind."""
+    """A second sandbox on the same port fails."""
     async with Sandbox() as first:
         with pytest.raises(OSError, match="address already in use"):
             async with Sandbox(port=first.port):
@@ -99,13 +99,13 @@ async def test_a_port_that_is_taken_is_said_at_once() -> None:
 
 
 async def test_it_is_reached_on_loopback_wherever_it_listens() -> None:
-    """A sandbox that listens everywhere gives an address that a client can use."""
+    """A sandbox that listens on all addresses has a loopback `base_url`."""
     async with Sandbox(host="0.0.0.0") as sandbox:  # noqa: S104
         assert sandbox.base_url == f"http://127.0.0.1:{sandbox.port}"
 
 
 async def test_latency_is_real_time() -> None:
-    """Every answer takes as long as set."""
+    """Each response takes at least `latency`."""
     async with running(latency=0.05) as (sandbox, curl):
         sandbox.add([NUMBER])
         begun = time.monotonic()
@@ -114,7 +114,7 @@ async def test_latency_is_real_time() -> None:
 
 
 def test_a_misspelt_operation_is_not_counted_as_never() -> None:
-    """Asking for the calls of what is no operation raises, so that no test passes by a typo."""
+    """Counts of an unknown operation are a KeyError, so a typo makes no test pass."""
     calls = Sandbox().calls
     assert calls.total("sendVoiceChallenge") == 0
     with pytest.raises(KeyError):
@@ -124,6 +124,6 @@ def test_a_misspelt_operation_is_not_counted_as_never() -> None:
 
 
 def test_secrets_are_in_no_repr() -> None:
-    """A sandbox that is printed keeps its key and its callback secret."""
+    """A sandbox's repr contains neither its key nor its callback secret."""
     text = repr(Sandbox(key_secret="canary-1", webhook_secret="canary-2"))
     assert "canary" not in text

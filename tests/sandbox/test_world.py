@@ -1,4 +1,4 @@
-"""The sandbox's world: what becomes of numbers and orders as time goes by."""
+"""The sandbox's world: numbers and orders over time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLL_FREE = "+18335550134"
 
 
 def make(**settings: Any) -> World:
-    """Return a world without chance, whose clock is moved by hand."""
+    """Return a world with a fixed random seed and a clock moved by hand."""
     return World(Settings(**settings), clock=Clock.stopped(), random=Random(7))
 
 
@@ -28,7 +28,7 @@ def wrong(code: str | None) -> str:
 
 
 def called(world: World, phone_number: str = NUMBER) -> str:
-    """Return the code of a call to a number that is put there for it."""
+    """Create a number, call it, and return the code."""
     world.seed([phone_number])
     world.ring(phone_number)
     code = world.code_for(phone_number)
@@ -42,7 +42,7 @@ def with_digits(kind: MisbehavingNumber) -> str:
 
 
 def order_of(*numbers: str, **more: Any) -> dict[str, Any]:
-    """Return the body that orders hosting for *numbers*."""
+    """Return the body of a hosting order for *numbers*."""
     return {"regionCode": "US", "numbers": list(numbers), "servicePlanId": "plan", **more}
 
 
@@ -50,7 +50,7 @@ def order_of(*numbers: str, **more: Any) -> dict[str, Any]:
 
 
 def test_what_happens_in_one_leap_happens_at_its_own_times() -> None:
-    """A leap over several events leaves each with the time at which it was due."""
+    """An advance over several changes applies each with its own time."""
     world = make(loa_delay=10.0, hosting_delay=20.0)
     world.seed([NUMBER], SinchState.VERIFIED)
     start = world.clock.now()
@@ -61,7 +61,7 @@ def test_what_happens_in_one_leap_happens_at_its_own_times() -> None:
     assert world.next_due is None
 
 
-# Which numbers there are.
+# Valid numbers.
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_happens_in_one_leap_happens_at_its_own_times() -> None:
         ("+14165550134", "CA"),
         ("+18335550134", "US"),
         ("+18765550134", None),  # Jamaica
-        ("+17875550134", None),  # Puerto Rico has a code of its own
+        ("+17875550134", None),  # Puerto Rico
         ("+33123456789", None),
         ("+1202555013", None),
         ("+120255501345", None),
@@ -80,19 +80,19 @@ def test_what_happens_in_one_leap_happens_at_its_own_times() -> None:
     ],
 )
 def test_the_region_is_in_the_digits(phone_number: str, region: str | None) -> None:
-    """US and CA are told by area code, and nothing else is either."""
+    """The area code decides between US and CA; other numbers have no region."""
     assert region_of(phone_number) == region
 
 
 def test_toll_free_is_in_the_digits() -> None:
-    """Toll-free numbers are those of the toll-free area codes of +1."""
+    """The toll-free area codes of +1 decide."""
     assert is_toll_free(TOLL_FREE)
     assert not is_toll_free(NUMBER)
     assert not is_toll_free("+18")
 
 
 def test_the_sandbox_takes_us_and_ca_numbers_only() -> None:
-    """One number from elsewhere refuses the whole request, by its index."""
+    """One number from elsewhere rejects the whole request, and is named by its index."""
     world = make()
     with pytest.raises(Refusal) as refused:
         world.add([NUMBER, "+33123456789"])
@@ -108,7 +108,7 @@ def test_the_sandbox_takes_us_and_ca_numbers_only() -> None:
 
 
 def test_eligibility_takes_its_time() -> None:
-    """A number that was added is being checked until the delay has passed."""
+    """An added number is ELIGIBLE_CHECK_PENDING until the delay has passed."""
     world = make(eligibility_delay=60.0)
     assert world.add([NUMBER])[0].state is SinchState.ELIGIBLE_CHECK_PENDING
     world.clock.advance(59)
@@ -118,14 +118,14 @@ def test_eligibility_takes_its_time() -> None:
 
 
 def test_without_a_delay_a_number_is_eligible_at_the_next_look() -> None:
-    """Even an instant check is answered as pending first, as the API does."""
+    """Without a delay the first response is still ELIGIBLE_CHECK_PENDING, as in the API."""
     world = make()
     assert world.add([NUMBER])[0].state is SinchState.ELIGIBLE_CHECK_PENDING
     assert world.get(NUMBER).state is SinchState.ELIGIBLE
 
 
 def test_some_numbers_are_never_eligible_and_some_are_slow() -> None:
-    """Their last digits decide it."""
+    """The last digits decide about eligibility and its delay."""
     world = make(eligibility_delay=1.0)
     never, slow = (
         with_digits(MisbehavingNumber.NOT_ELIGIBLE),
@@ -140,7 +140,7 @@ def test_some_numbers_are_never_eligible_and_some_are_slow() -> None:
 
 
 def test_adding_again_changes_nothing() -> None:
-    """A number that is there already is returned as it is."""
+    """Adding an existing number returns it unchanged."""
     world = make()
     world.seed([NUMBER], SinchState.VERIFIED)
     numbers = world.add([NUMBER, NUMBER])
@@ -149,7 +149,7 @@ def test_adding_again_changes_nothing() -> None:
 
 
 def test_a_deleted_number_is_gone_and_its_check_with_it() -> None:
-    """What was under way for a deleted number does not touch the one added after it."""
+    """A pending check of a deleted number does not affect the same number added again."""
     world = make(eligibility_delay=10.0)
     world.add([NUMBER])
     world.clock.advance(5)
@@ -172,7 +172,7 @@ def test_a_deleted_number_is_gone_and_its_check_with_it() -> None:
     "state", [SinchState.VERIFIED, "VERIFIED", "GLOBAL_PROCESS_STATE_VERIFIED"]
 )
 def test_numbers_can_be_put_into_any_state(state: str) -> None:
-    """A state is taken as the enum, its value, or the value without the prefix."""
+    """A state is accepted as the enum, its value, or the value without the prefix."""
     world = make()
     assert world.seed([NUMBER], state) == 1
     assert world.get(NUMBER).state is SinchState.VERIFIED
@@ -180,13 +180,13 @@ def test_numbers_can_be_put_into_any_state(state: str) -> None:
 
 
 def test_a_misspelt_state_is_refused() -> None:
-    """The open enum's tolerance stops where a person types."""
+    """An unknown state is a ValueError, although the enum is open."""
     with pytest.raises(ValueError, match="VERYFIED"):
         make().seed([NUMBER], "VERYFIED")
 
 
 def test_a_number_put_into_verification_has_a_code() -> None:
-    """A number seeded as called can be verified, though its phone never rang."""
+    """A number created in VERIFICATION_PENDING can be verified; its phone never rang."""
     world = make()
     world.seed([NUMBER], SinchState.VERIFICATION_PENDING)
     code = world.code_for(NUMBER)
@@ -199,7 +199,7 @@ def test_a_number_put_into_verification_has_a_code() -> None:
 
 
 def test_the_right_code_verifies() -> None:
-    """Ring, read, verify: the life of most numbers."""
+    """The code of a call verifies the number."""
     world = make()
     code = called(world)
     assert world.get(NUMBER).state is SinchState.VERIFICATION_PENDING
@@ -208,7 +208,7 @@ def test_the_right_code_verifies() -> None:
 
 
 def test_codes_keep_their_leading_zeros() -> None:
-    """Every code has all its digits, and chance decides them."""
+    """Each code has four random digits, leading zeros included."""
     world = make()
     codes = set()
     for _ in range(200):
@@ -219,12 +219,12 @@ def test_codes_keep_their_leading_zeros() -> None:
 
 
 def test_a_seed_makes_a_run_repeatable() -> None:
-    """Two worlds with the same source of chance read out the same codes."""
+    """Two worlds with the same random seed have the same codes."""
     assert called(make()) == called(make())
 
 
 def test_a_new_call_makes_the_old_code_wrong() -> None:
-    """Only the latest call's code is right."""
+    """Only the code of the latest call is valid."""
     world = make()
     first = called(world)
     world.ring(NUMBER)
@@ -234,7 +234,7 @@ def test_a_new_call_makes_the_old_code_wrong() -> None:
 
 
 def test_a_wrong_code_fails_and_the_right_one_still_helps() -> None:
-    """A wrong code costs an attempt, not the call."""
+    """After a wrong code the right one of the same call is still valid."""
     world = make()
     code = called(world)
     assert world.verify(NUMBER, wrong(code)).state is SinchState.VERIFICATION_FAILED
@@ -242,7 +242,7 @@ def test_a_wrong_code_fails_and_the_right_one_still_helps() -> None:
 
 
 def test_attempts_are_counted_over_all_calls() -> None:
-    """The last wrong code blocks the number, whichever calls they were for; then nothing helps."""
+    """Wrong codes count over all calls; the last allowed one blocks the number for good."""
     world = make(max_attempts=2)
     assert world.verify(NUMBER, wrong(called(world))).state is SinchState.VERIFICATION_FAILED
     world.ring(NUMBER)
@@ -255,7 +255,7 @@ def test_attempts_are_counted_over_all_calls() -> None:
 
 
 def test_a_wrong_code_can_be_refused_instead() -> None:
-    """With "rejected" a wrong code is an error and the state stays, until it is blocked."""
+    """With "rejected" a wrong code is an error that changes no state, until it blocks."""
     world = make(wrong_code="rejected", max_attempts=2)
     code = called(world)
     for state in SinchState.VERIFICATION_PENDING, SinchState.VERIFICATION_BLOCKED:
@@ -268,7 +268,7 @@ def test_a_wrong_code_can_be_refused_instead() -> None:
 
 
 def test_a_code_expires() -> None:
-    """A right code is right to the last second of its life, and wrong after."""
+    """A code is valid up to and including its last second, and then wrong."""
     world = make(code_lifetime=60.0)
     code = called(world)
     world.clock.advance(61)
@@ -279,7 +279,7 @@ def test_a_code_expires() -> None:
 
 
 def test_people_take_their_time() -> None:
-    """No code can be read before the call has been answered."""
+    """There is no code before the call is answered."""
     world = make(answer_delay=20.0)
     world.seed([NUMBER])
     assert world.code_for(NUMBER) is None
@@ -298,7 +298,7 @@ def test_people_take_their_time() -> None:
     ],
 )
 def test_only_some_numbers_can_be_called(state: SinchState) -> None:
-    """A call needs an eligible number that is not yet verified; a refused one rings nothing."""
+    """Only an eligible, unverified number can be called; a rejected call rings no phone."""
     world = make()
     world.seed([NUMBER], state)
     if state is SinchState.VERIFICATION_PENDING:
@@ -314,7 +314,7 @@ def test_only_some_numbers_can_be_called(state: SinchState) -> None:
     "state", [SinchState.ELIGIBLE, SinchState.VERIFICATION_FAILED, SinchState.VERIFIED]
 )
 def test_a_code_needs_a_call(state: SinchState) -> None:
-    """There is nothing to verify where no call is waiting for a code."""
+    """Verification needs a call that waits for a code."""
     world = make()
     world.seed([NUMBER], state)
     with pytest.raises(Refusal, match="cannot be verified"):
@@ -322,7 +322,7 @@ def test_a_code_needs_a_call(state: SinchState) -> None:
 
 
 def test_numbers_that_misbehave_when_called() -> None:
-    """Their last digits say whether they answer, mishear, are blocked or lose the answer."""
+    """The last digits decide: not answered, misheard, blocked, or the response is lost."""
     world = make(max_attempts=2)
     silent, late, deaf, blocked, lost = (
         with_digits(kind)
@@ -361,7 +361,7 @@ def test_numbers_that_misbehave_when_called() -> None:
 
 
 def test_ordinary_lists_are_spared() -> None:
-    """No number in the range reserved for fiction misbehaves, nor does a plain series."""
+    """Only 555-9990 to 555-9999 misbehave, not the range reserved for fiction."""
     plain = [f"+1202555{line:04}" for line in range(9990)]
     assert not any(kind.matches(number) for kind in MisbehavingNumber for number in plain)
     assert MisbehavingNumber.NOT_ELIGIBLE.matches("+12025559990")
@@ -372,7 +372,7 @@ def test_ordinary_lists_are_spared() -> None:
 
 
 def test_pages_hold_each_number_once() -> None:
-    """Walking the pages of a state gives each of its numbers once, the oldest first."""
+    """Paging lists each number of a state once, the oldest first."""
     world = make()
     numbers = [f"+1202555{line:04}" for line in range(7)]
     world.seed(numbers, SinchState.VERIFIED)
@@ -395,7 +395,7 @@ def test_pages_hold_each_number_once() -> None:
 
 
 def test_a_full_last_page_has_none_after_it() -> None:
-    """The last page is known as such, also where it is exactly full."""
+    """A full last page has no next page."""
     world = make()
     world.seed([f"+1202555{line:04}" for line in range(4)])
     _, after = world.page(SinchState.ELIGIBLE, size=2)
@@ -404,7 +404,7 @@ def test_a_full_last_page_has_none_after_it() -> None:
 
 
 def test_a_number_that_moves_on_hides_no_other() -> None:
-    """Numbers that leave the state while its pages are walked do not shift the others."""
+    """Numbers that leave the state during paging do not shift the others."""
     world = make()
     numbers = [f"+1202555{line:04}" for line in range(6)]
     world.seed(numbers)
@@ -415,7 +415,7 @@ def test_a_number_that_moves_on_hides_no_other() -> None:
 
 
 def test_pages_by_update_are_in_the_order_of_change() -> None:
-    """By update, what was touched last comes last, page by page."""
+    """Ordered by update, the number changed last comes last, across pages."""
     world = make()
     numbers = [f"+1202555{line:04}" for line in range(4)]
     world.seed(numbers)
@@ -434,7 +434,7 @@ def test_pages_by_update_are_in_the_order_of_change() -> None:
 
 
 def test_an_order_goes_through_its_states() -> None:
-    """SUBMITTED, then waiting for its signature, then in progress, then completed."""
+    """An order is SUBMITTED, WAITING_FOR_LOA_SIGNATURE, IN_PROGRESS, then COMPLETED."""
     world = make(loa_delay=10.0, hosting_delay=20.0)
     world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER), toll_free=False)
@@ -453,7 +453,7 @@ def test_an_order_goes_through_its_states() -> None:
 
 
 def test_a_blanket_loa_needs_no_signature() -> None:
-    """With a blanket LOA hosting begins at once."""
+    """With a blanket LOA hosting starts at once."""
     world = make(loa_delay=None)
     world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER, blanketLoaInfo={}), toll_free=False)
@@ -462,7 +462,7 @@ def test_a_blanket_loa_needs_no_signature() -> None:
 
 
 def test_an_order_can_be_signed_by_hand_once() -> None:
-    """Without a delay for it an order waits for `sign_loa`, which signs what waits only."""
+    """With `loa_delay=None` an order waits for `sign_loa`, which signs it only once."""
     world = make(loa_delay=None)
     world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER), toll_free=False)
@@ -477,7 +477,7 @@ def test_an_order_can_be_signed_by_hand_once() -> None:
 
 
 def test_a_signature_by_hand_comes_before_the_one_that_was_due() -> None:
-    """An order that was signed early is not signed again."""
+    """An order signed by hand is not signed again when its signature is due."""
     world = make(loa_delay=10.0, hosting_delay=100.0)
     world.seed([NUMBER], SinchState.VERIFIED)
     start = world.clock.now()
@@ -489,7 +489,7 @@ def test_a_signature_by_hand_comes_before_the_one_that_was_due() -> None:
 
 
 def test_numbers_whose_order_goes_wrong() -> None:
-    """One number's hosting fails alone; an LOA that is rejected fails them all."""
+    """HOSTING_FAILS fails one number; a rejected LOA fails all numbers of its order."""
     world = make()
     failing, rejected, unsigned = (
         with_digits(kind)
@@ -519,7 +519,7 @@ def test_numbers_whose_order_goes_wrong() -> None:
 
 
 def test_an_order_is_for_all_its_numbers_or_none() -> None:
-    """One number that cannot be enabled leaves the others as they were, and says why."""
+    """If one number cannot be ordered, the order is rejected and the others are unchanged."""
     world = make()
     world.seed([NUMBER], SinchState.VERIFIED)
     world.seed(["+12025550101"], SinchState.ELIGIBLE)
@@ -539,7 +539,7 @@ def test_an_order_is_for_all_its_numbers_or_none() -> None:
 
 
 def test_toll_free_numbers_have_their_own_operation() -> None:
-    """Each operation refuses the numbers of the other, by index."""
+    """Each operation rejects the other's numbers, and names their indexes."""
     world = make()
     world.seed([NUMBER, TOLL_FREE], SinchState.VERIFIED)
     with pytest.raises(Refusal) as refused:
@@ -550,7 +550,7 @@ def test_toll_free_numbers_have_their_own_operation() -> None:
 
 
 def test_a_number_whose_hosting_failed_can_be_ordered_again() -> None:
-    """HOSTING_FAILED is no dead end."""
+    """A number in HOSTING_FAILED can be ordered again."""
     world = make()
     world.seed([NUMBER], SinchState.HOSTING_FAILED)
     world.text_enable(order_of(NUMBER), toll_free=False)
@@ -558,7 +558,7 @@ def test_a_number_whose_hosting_failed_can_be_ordered_again() -> None:
 
 
 def test_a_number_that_is_named_twice_is_hosted_once() -> None:
-    """An order holds each of its numbers once."""
+    """An order has each number once, also if the request repeats it."""
     world = make()
     world.seed([NUMBER], SinchState.VERIFIED)
     order = world.text_enable(order_of(NUMBER, NUMBER), toll_free=False)
@@ -566,7 +566,7 @@ def test_a_number_that_is_named_twice_is_hosted_once() -> None:
 
 
 def test_a_number_deleted_from_an_order_stays_deleted() -> None:
-    """An order goes on without a number that was deleted, and tells nothing of it."""
+    """An order continues without a deleted number, and sends no callback for it."""
     world = make(hosting_delay=10.0)
     world.seed([NUMBER, "+12025550101"], SinchState.VERIFIED)
     order = order_of(NUMBER, "+12025550101", callbackUrl="http://127.0.0.1/")
@@ -579,7 +579,7 @@ def test_a_number_deleted_from_an_order_stays_deleted() -> None:
 
 
 def test_each_number_of_an_order_with_a_callback_has_an_event() -> None:
-    """What happened to each number is told once, under an id of its own."""
+    """Each number has one callback event, with an id of its own."""
     world = make()
     failing = with_digits(MisbehavingNumber.HOSTING_FAILS)
     rejected = with_digits(MisbehavingNumber.LOA_REJECTED)
