@@ -164,22 +164,22 @@ async def _send_faulty(
     body = response.body if isinstance(response.body, bytes) else b""
     answer = fault.transform(Answer.of(body, status=response.status, headers=response.headers))
     if answer is None:
-        _hang_up(request, at_once=True)
+        _disconnect(request, at_once=True)
         return response
     faulty = web.StreamResponse(status=answer.status, headers=answer.headers)
     faulty.content_length = answer.length
     sent = 0
-    with suppress(ConnectionError):  # the client may hang up, which some faults wait for
+    with suppress(ConnectionError):  # the client may disconnect, which some faults wait for
         await faulty.prepare(request)
         for piece in answer.pieces:
             await faulty.write(piece)
             sent += len(piece)
     if answer.length is not None and sent < answer.length:
-        _hang_up(request)
+        _disconnect(request)
     return faulty
 
 
-def _hang_up(request: web.Request, *, at_once: bool = False) -> None:
+def _disconnect(request: web.Request, *, at_once: bool = False) -> None:
     if request.transport is not None:
         request.transport.abort() if at_once else request.transport.close()
 
