@@ -1,10 +1,12 @@
-"""A fake Sinch to test and demo with: the API on a real socket, and no real phones."""
+"""A fake Sinch for tests and demos: the API on a real socket, without real phones."""
 
+from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.faults import Answer, Fault, Faults, Scripted
-from sinch_qn.sandbox.rules import Violation
-from sinch_qn.sandbox.server import Calls, Sandbox
-from sinch_qn.sandbox.troubles import Trouble
-from sinch_qn.sandbox.world import Clock, Number, Order, Refusal, Settings, World
+from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
+from sinch_qn.sandbox.request_validation import Violation
+from sinch_qn.sandbox.server import Sandbox
+from sinch_qn.sandbox.state import Calls
+from sinch_qn.sandbox.world import Number, Order, Refusal, Settings, World
 
 __all__ = [
     "Answer",
@@ -12,13 +14,13 @@ __all__ = [
     "Clock",
     "Fault",
     "Faults",
+    "MisbehavingNumber",
     "Number",
     "Order",
     "Refusal",
     "Sandbox",
     "Scripted",
     "Settings",
-    "Trouble",
     "Violation",
     "World",
 ]

@@ -1,9 +1,9 @@
-"""Faults to order: what goes wrong with a request, how often, and whether the work is done. No I/O.
+"""Faults to inject: which requests fail, how, and whether they have their effect. No I/O.
 
     sandbox.faults.add(Fault.status(503, times=3), operation="getQualifiedNumber")
     sandbox.faults.add(Fault.dropped(when="after"), operation="sendVoiceChallenge")
 
-The second rings the phone and hangs up without an answer.
+The second makes the phone ring and closes the connection without a response.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from attrs import validators
 
 from sinch_qn._operations import OPERATIONS
 
-Work: TypeAlias = Literal["before", "instead", "after"]
-"""When a fault acts: before the work, which is then done and answered as ever; instead of the
-work; or after the work was done, on its answer."""
-OnAnswer: TypeAlias = Literal["instead", "after"]
+When: TypeAlias = Literal["before", "instead", "after"]
+"""When a fault acts: before the work, whose response is then unchanged; instead of the work; or
+after it, on its response."""
+OnResponse: TypeAlias = Literal["instead", "after"]
 
 
 def _check_headers(_: object, __: object, headers: Mapping[str, str]) -> None:
@@ -38,7 +38,7 @@ def _check_headers(_: object, __: object, headers: Mapping[str, str]) -> None:
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """An answer as it is sent; `attrs.evolve` makes another of it."""
+    """A response to send; change one with `attrs.evolve`."""
 
     status: int = attrs.field(
         default=200,
@@ -46,25 +46,24 @@ class Answer:
     )
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_check_headers)
     pieces: Iterable[bytes] = ()
-    """The body, sent one after the other."""
+    """The chunks of the body."""
     length: int | None = None
-    """What `Content-Length` promises; the connection is closed if *pieces* come to less. None: no
-    promise is made."""
+    """The `Content-Length`; if *pieces* are shorter the connection is closed. None: no header."""
 
     @classmethod
     def of(
         cls, body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Return an answer whose length is right."""
+        """Return a response with the right length."""
         return cls(status=status, headers=headers or {}, pieces=[body], length=len(body))
 
 
-Spoil: TypeAlias = Callable[[Answer], Answer | None]
-"""The good answer in (an empty 200 if there was no work); what is sent out, None for nothing."""
+Transform: TypeAlias = Callable[[Answer], Answer | None]
+"""Takes the normal response (an empty 200 without work); returns the one to send, or None."""
 
 
 class Schedule(TypedDict, total=False):
-    """Which of the requests that match a fault are struck by it."""
+    """Which of the matching requests a fault applies to."""
 
     times: int | None
     every: int
@@ -80,27 +79,32 @@ def _same(answer: Answer) -> Answer:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """What goes wrong with a request. Made by one of its class methods, or of a `Spoil`."""
+    """A fault: made by one of the class methods, or from a `Transform`."""
 
     kind: str = "custom"
-    when: Work = attrs.field(
+    when: When = attrs.field(
         default="after", validator=validators.in_(("before", "instead", "after"))
     )
-    spoil: Spoil = attrs.field(default=_same, repr=False)
-    """What becomes of the answer; `before` it is left alone."""
+    transform: Transform = attrs.field(default=_same, repr=False)
+    """Changes the response; not allowed with `before`."""
     delay: float = attrs.field(default=0.0, validator=validators.ge(0.0))
-    """Real seconds, before the work or before the answer."""
+    """Real seconds, before the work or before the response."""
     revokes: bool = False
-    """Whether all access tokens so far are revoked first."""
+    """Whether it first revokes all access tokens."""
     times: int | None = attrs.field(default=None, validator=validators.optional(_positive))
-    """How many requests it strikes; None: all of them, until it is removed."""
+    """How many requests it applies to; None: all, until it is removed."""
     every: int = attrs.field(default=1, validator=_positive)
-    """Strike each k-th request only."""
+    """Apply only to each k-th request."""
     after: int = attrs.field(default=0, validator=[validators.instance_of(int), validators.ge(0)])
-    """Leave this many requests alone first."""
+    """Skip this many requests first."""
 
-    def strikes(self, request: int, hits: int) -> bool:
-        """Say whether the *request*-th one that matches is struck, after *hits* that were."""
+    @transform.validator
+    def _check_transform(self, _: object, transform: Transform) -> None:
+        if self.when == "before" and transform is not _same:
+            raise ValueError("when: a fault of the response is 'instead' or 'after'")
+
+    def applies_to(self, request: int, hits: int) -> bool:
+        """Return whether it applies to the *request*-th matching request, after *hits* of them."""
         due = request - self.after
         return due > 0 and due % self.every == 0 and (self.times is None or hits < self.times)
 
@@ -113,15 +117,15 @@ class Fault:
         *,
         headers: Mapping[str, str] | None = None,
         body: object = None,
-        when: OnAnswer = "instead",
+        when: OnResponse = "instead",
         **schedule: Unpack[Schedule],
     ) -> Fault:
-        """Answer *status*; *body* is sent as it is if it is text or bytes, else as JSON.
+        """Respond with *status*; a *body* of text or bytes is sent unchanged, others as JSON.
 
-        Without a *body* an error status has one as the API writes it.
+        The default body of an error status has the API's format.
         """
         answer = _answer(status, body, headers or {})
-        return cls(kind="status", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="status", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def limited(
@@ -129,14 +133,14 @@ class Fault:
         retry_after: int | None = None,
         *,
         as_date: bool = False,
-        when: OnAnswer = "instead",
+        when: OnResponse = "instead",
         **schedule: Unpack[Schedule],
     ) -> Fault:
-        """Answer 429, with *retry_after* seconds in `Retry-After` if given, or as the date then."""
+        """Respond with 429; `Retry-After` has *retry_after* seconds or, if *as_date*, the date."""
         if not isinstance(retry_after, int | None):
             raise TypeError("retry_after: expected whole seconds")
 
-        def spoil(_: Answer) -> Answer:
+        def transform(_: Answer) -> Answer:
             headers = {}
             if retry_after is not None:
                 then = datetime.now(UTC) + timedelta(seconds=retry_after)
@@ -144,7 +148,7 @@ class Fault:
                 headers["Retry-After"] = text
             return _answer(429, None, headers)
 
-        return cls(kind="limited", when=_on_answer(when), spoil=spoil, **schedule)
+        return cls(kind="limited", when=when, transform=transform, **schedule)
 
     @classmethod
     def redirect(
@@ -152,101 +156,99 @@ class Fault:
         location: str = "https://elsewhere.invalid/",
         *,
         status: int = 302,
-        when: OnAnswer = "instead",
+        when: OnResponse = "instead",
         **schedule: Unpack[Schedule],
     ) -> Fault:
-        """Send the client elsewhere."""
+        """Redirect to *location*."""
         answer = _answer(status, None, {"Location": location})
-        return cls(kind="redirect", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="redirect", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
-    def error_in_200(cls, *, when: OnAnswer = "instead", **schedule: Unpack[Schedule]) -> Fault:
-        """Answer 200 with an error in the body."""
+    def error_in_200(cls, *, when: OnResponse = "instead", **schedule: Unpack[Schedule]) -> Fault:
+        """Respond with 200 and an error in the body."""
         answer = _answer(200, {"error": _error(500)}, {})
-        return cls(kind="error_in_200", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="error_in_200", when=when, transform=lambda _: answer, **schedule)
 
-    # Bodies that cannot be read.
+    # Unreadable bodies.
 
     @classmethod
     def html(
-        cls, status: int = 200, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]
+        cls, status: int = 200, *, when: OnResponse = "after", **schedule: Unpack[Schedule]
     ) -> Fault:
-        """Answer with a web page, as a proxy on the way might."""
+        """Respond with a web page, as a proxy might."""
         answer = _answer(
             status, "<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"}
         )
-        return cls(kind="html", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="html", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
-    def empty(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
-        """Answer 200 with no body."""
-        return cls(kind="empty", when=_on_answer(when), spoil=lambda _: Answer.of(b""), **schedule)
+    def empty(cls, *, when: OnResponse = "after", **schedule: Unpack[Schedule]) -> Fault:
+        """Respond with 200 and an empty body."""
+        return cls(kind="empty", when=when, transform=lambda _: Answer.of(b""), **schedule)
 
     @classmethod
-    def bad_json(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
-        """Answer 200 with something that is almost JSON."""
+    def bad_json(cls, *, when: OnResponse = "after", **schedule: Unpack[Schedule]) -> Fault:
+        """Respond with 200 and invalid JSON."""
         answer = Answer.of(b'{"phoneNumber": "+1202', headers=_JSON)
-        return cls(kind="bad_json", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="bad_json", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
     def truncated(cls, **schedule: Unpack[Schedule]) -> Fault:
-        """Do the work, promise the whole answer, and hang up in the middle of it."""
+        """Do the work; close the connection in the middle of the body."""
 
-        def spoil(answer: Answer) -> Answer:
+        def transform(answer: Answer) -> Answer:
             body = b"".join(answer.pieces)
             return attrs.evolve(answer, pieces=[body[: len(body) // 2]], length=len(body) or 2)
 
-        return cls(kind="truncated", when="after", spoil=spoil, **schedule)
+        return cls(kind="truncated", when="after", transform=transform, **schedule)
 
     @classmethod
-    def endless(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
-        """Answer 200 with a body that goes on until the client hangs up."""
+    def endless(cls, *, when: OnResponse = "after", **schedule: Unpack[Schedule]) -> Fault:
+        """Respond with 200 and a body that ends only when the client disconnects."""
         answer = Answer(headers=_JSON, pieces=repeat(b" " * 65536))
-        return cls(kind="endless", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="endless", when=when, transform=lambda _: answer, **schedule)
 
     @classmethod
-    def gzip_bomb(cls, *, when: OnAnswer = "after", **schedule: Unpack[Schedule]) -> Fault:
-        """Answer 200 with 10 MB of gzip that unpack to 10 GB."""
+    def gzip_bomb(cls, *, when: OnResponse = "after", **schedule: Unpack[Schedule]) -> Fault:
+        """Respond with 200 and 10 MB of gzip that expand to 10 GB."""
         piece = gzip.compress(bytes(1_000_000)) * 10
         answer = Answer(
             headers={**_JSON, "Content-Encoding": "gzip"},
             pieces=[piece] * 1000,
             length=1000 * len(piece),
         )
-        return cls(kind="gzip_bomb", when=_on_answer(when), spoil=lambda _: answer, **schedule)
+        return cls(kind="gzip_bomb", when=when, transform=lambda _: answer, **schedule)
 
-    # Bodies that are odd.
+    # Unexpected bodies.
 
     @classmethod
     def unknown_enums(cls, **schedule: Unpack[Schedule]) -> Fault:
-        """Do the work; answer with states, statuses and types that nobody knows yet."""
-        return cls(
-            kind="unknown_enums", when="after", spoil=_editing(_everywhere(_unknown)), **schedule
-        )
+        """Do the work; respond with unknown states, statuses and types."""
+        transform = _editing(_everywhere(_unknown))
+        return cls(kind="unknown_enums", when="after", transform=transform, **schedule)
 
     @classmethod
     def nulls(cls, **schedule: Unpack[Schedule]) -> Fault:
-        """Do the work; answer with null in every field but the ids."""
-        return cls(kind="nulls", when="after", spoil=_editing(_everywhere(_nulled)), **schedule)
+        """Do the work; respond with null in each field except the ids."""
+        return cls(kind="nulls", when="after", transform=_editing(_everywhere(_nulled)), **schedule)
 
     @classmethod
     def extra_fields(cls, **schedule: Unpack[Schedule]) -> Fault:
-        """Do the work; answer with a field more in every object."""
-        return cls(
-            kind="extra_fields", when="after", spoil=_editing(_everywhere(_extended)), **schedule
-        )
+        """Do the work; respond with an additional field in each object."""
+        transform = _editing(_everywhere(_extended))
+        return cls(kind="extra_fields", when="after", transform=transform, **schedule)
 
     @classmethod
     def without_id(cls, **schedule: Unpack[Schedule]) -> Fault:
-        """Do the work; answer without the number, the numbers, the order's id or the token."""
-        return cls(kind="without_id", when="after", spoil=_editing(_anonymous), **schedule)
+        """Do the work; respond without phone numbers, order id and token."""
+        return cls(kind="without_id", when="after", transform=_editing(_without_ids), **schedule)
 
     # Connections, time and tokens.
 
     @classmethod
-    def dropped(cls, *, when: OnAnswer = "instead", **schedule: Unpack[Schedule]) -> Fault:
-        """Hang up without an answer; `when="after"`: with the work done."""
-        return cls(kind="dropped", when=_on_answer(when), spoil=lambda _: None, **schedule)
+    def dropped(cls, *, when: OnResponse = "instead", **schedule: Unpack[Schedule]) -> Fault:
+        """Close the connection without a response."""
+        return cls(kind="dropped", when=when, transform=lambda _: None, **schedule)
 
     @classmethod
     def slow(
@@ -256,44 +258,44 @@ class Fault:
         when: Literal["before", "after"] = "before",
         **schedule: Unpack[Schedule],
     ) -> Fault:
-        """Take *seconds* longer, before the work or between the work and its answer."""
+        """Wait *seconds* before the work, or between the work and the response."""
         if when not in {"before", "after"}:
-            raise ValueError("when: a slow answer is slow before or after the work")
+            raise ValueError("when: a delay is 'before' or 'after' the work")
         return cls(kind="slow", when=when, delay=seconds, **schedule)
 
     @classmethod
     def revoked(cls, **schedule: Unpack[Schedule]) -> Fault:
-        """Revoke every access token just before the work, which then answers 401 to it."""
+        """Revoke all access tokens just before the work, whose response is then a 401."""
         return cls(kind="revoked", when="before", revokes=True, **schedule)
 
 
-MAKERS: Mapping[str, Callable[..., Fault]] = {
+FACTORIES: Mapping[str, Callable[..., Fault]] = {
     name: getattr(Fault, name)
     for name in (
         "status limited redirect error_in_200 html empty bad_json truncated endless gzip_bomb "
         "unknown_enums nulls extra_fields without_id dropped slow revoked"
     ).split()
 }
-"""The kinds of faults, by the names they have over HTTP too."""
+"""The class methods that make faults, by name; the control API uses the same names."""
 
 
 @attrs.define(kw_only=True, eq=False)
 class Scripted:
-    """A fault in its place, and how it went."""
+    """A fault, the requests it is for, and its counts."""
 
     fault: Fault
     operation: str | None
-    """Its `operationId`, or `"token"`; None: any of the API's operations."""
+    """An `operationId`, or `"token"`; None: all operations of the API."""
     phone_number: str | None
-    """Strike requests about this number only, where the path names it."""
+    """Only requests with this number in the path; None: all."""
     requests: int = 0
-    """How many requests matched."""
+    """Requests that matched."""
     hits: int = 0
-    """How many of those it struck."""
+    """Requests that it was applied to."""
 
 
 class Faults:
-    """The faults that a sandbox has been told to have; the first one that strikes is it."""
+    """The faults of a sandbox; the first one that applies to a request is used."""
 
     def __init__(self, operations: Iterable[str], token: str) -> None:
         self._operations = {*operations, token}
@@ -303,9 +305,9 @@ class Faults:
     def add(
         self, fault: Fault, *, operation: str | None = None, phone_number: str | None = None
     ) -> Scripted:
-        """Let *fault* happen to *operation*, an `operationId` or `"token"`; None: to all but it.
+        """Inject *fault* into *operation*, an `operationId` or `"token"`; None: all but `"token"`.
 
-        With *phone_number*: only to the requests whose path names this number.
+        With *phone_number*: only into requests with this number in the path.
         """
         if operation is not None and operation not in self._operations:
             raise KeyError(operation)
@@ -314,11 +316,11 @@ class Faults:
         return scripted
 
     def remove(self, scripted: Scripted) -> None:
-        """End one fault."""
+        """Remove one fault."""
         self._scripted.remove(scripted)
 
     def clear(self) -> None:
-        """End them all."""
+        """Remove all faults."""
         self._scripted.clear()
 
     def __iter__(self) -> Iterator[Scripted]:
@@ -327,22 +329,22 @@ class Faults:
     def __len__(self) -> int:
         return len(self._scripted)
 
-    def strike(self, operation: str, phone_number: str) -> Fault | None:
-        """Count a request, and return what is to go wrong with it."""
-        struck = None
+    def match(self, operation: str, phone_number: str) -> Fault | None:
+        """Count a request, and return the fault that applies to it."""
+        found = None
         for each in self._scripted:
             if each.operation != operation and (each.operation or operation == self._token):
                 continue
             if each.phone_number not in {None, phone_number}:
                 continue
             each.requests += 1
-            if struck is None and each.fault.strikes(each.requests, each.hits):
+            if found is None and each.fault.applies_to(each.requests, each.hits):
                 each.hits += 1
-                struck = each.fault
-        return struck
+                found = each.fault
+        return found
 
 
-# Answers.
+# Responses.
 
 _JSON = {"Content-Type": "application/json"}
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 409: "ALREADY_EXISTS", 500: "INTERNAL"}
@@ -355,7 +357,7 @@ def _error(status: int) -> dict[str, object]:
     except ValueError:
         phrase = "Unknown"
     name = _STATUS.get(status) or phrase.upper().replace(" ", "_")
-    return {"code": str(status), "message": f"{phrase}, as scripted.", "status": name}
+    return {"code": str(status), "message": f"{phrase}: an injected fault.", "status": name}
 
 
 def _answer(status: int, body: object, headers: Mapping[str, str]) -> Answer:
@@ -370,28 +372,22 @@ def _answer(status: int, body: object, headers: Mapping[str, str]) -> Answer:
     return Answer.of(body, status=status, headers={**kind, **headers})
 
 
-def _on_answer(when: OnAnswer) -> OnAnswer:
-    if when not in {"instead", "after"}:
-        raise ValueError("when: an answer goes wrong instead of the work, or after it")
-    return when
-
-
 Edit: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def _editing(edit: Edit) -> Spoil:
-    def spoil(answer: Answer) -> Answer:
+def _editing(edit: Edit) -> Transform:
+    def transform(answer: Answer) -> Answer:
         body = b"".join(answer.pieces)
         value = orjson.loads(body) if body else None
         if not isinstance(value, dict):
             return attrs.evolve(answer, pieces=[body])
         return Answer.of(orjson.dumps(edit(value)), status=answer.status, headers=answer.headers)
 
-    return spoil
+    return transform
 
 
 def _everywhere(edit: Edit) -> Edit:
-    """Return an edit of an object and of all the objects in it, the inner ones first."""
+    """Return an edit of an object and all objects in it, inner ones first."""
 
     def edit_all(value: Any) -> Any:
         if isinstance(value, list):
@@ -420,5 +416,5 @@ def _extended(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "addedLater": {"deep": [1, None, "x"]}}
 
 
-def _anonymous(item: dict[str, Any]) -> dict[str, Any]:
+def _without_ids(item: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in item.items() if k not in _IDS}

@@ -1,85 +1,53 @@
-"""The sandbox's world: numbers, calls, codes, hosting orders and a clock. No I/O.
+"""The sandbox's world: numbers, phone calls, codes and hosting orders. No I/O.
 
-What takes time is an entry in one heap of what is due, and whoever looks at the world first does
-what has become due: a million numbers wait without a timer among them.
+Delayed changes wait in one heap; each method applies the due ones first. A million numbers need
+no timers.
 """
 
 from __future__ import annotations
 
 import heapq
-import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from sinch_qn.models import CallbackEventType as EventType
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.phone import is_toll_free, region_of
-from sinch_qn.sandbox.troubles import Trouble
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+from sinch_qn.sandbox.clock import Clock
+from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
 
 CODE_DIGITS = 4
-"""The length of the code that a call reads out; the first may be zeros."""
-
-
-class Clock:
-    """Unix seconds that may be moved by hand, on top of *now* or, with `Clock.stopped`, alone."""
-
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        self._ahead = 0.0
-        self._watchers: list[Callable[[], None]] = []
-
-    @classmethod
-    def stopped(cls, at: float = 1_767_225_600.0) -> Clock:
-        """Return a clock that moves by `advance` only; it starts on 2026-01-01 unless told."""
-        return cls(lambda: at)
-
-    def now(self) -> float:
-        """Return the time in Unix seconds."""
-        return self._now() + self._ahead
-
-    def advance(self, seconds: float) -> None:
-        """Move the time on by *seconds*."""
-        if seconds < 0:
-            raise ValueError(f"a clock cannot go back: {seconds}")
-        self._ahead += seconds
-        for watcher in self._watchers:
-            watcher()
-
-    def watch(self, watcher: Callable[[], None]) -> None:
-        """Call *watcher* whenever the time was moved by hand."""
-        self._watchers.append(watcher)
+"""Digits of a code; leading zeros occur."""
 
 
 @attrs.define(kw_only=True, eq=False)
 class Settings:
-    """How the world behaves. May be changed while it runs; times are in seconds."""
+    """Settings of the world, in seconds; they may be changed at any time."""
 
     project_id: str = "5a4db0c5-0000-4000-8000-000000000001"
     page_size_cap: int = 100
-    """The most numbers on a page, and how many there are when no size is asked for."""
+    """Maximum and default number of items on a page."""
     wrong_code: Literal["failed", "rejected"] = "failed"
-    """A wrong code gets 200 and VERIFICATION_FAILED, or 400 and the state stays."""
+    """Response to a wrong code: 200 and VERIFICATION_FAILED, or 400 and an unchanged state."""
     max_attempts: int = 3
-    """A number is blocked by this many wrong or late codes, over all its calls."""
+    """Wrong or late codes, over all calls, that block a number."""
     code_lifetime: float = 600.0
-    """How long a code is right, counted from its call."""
+    """Validity of a code, from its phone call on."""
     eligibility_delay: float = 0.0
-    """How long a number that was added is ELIGIBLE_CHECK_PENDING."""
+    """Time that an added number is ELIGIBLE_CHECK_PENDING."""
     answer_delay: float = 0.0
-    """How long people take from the call until they know the code."""
+    """Time from a phone call until `code_for` returns its code."""
     loa_delay: float | None = 0.0
-    """How long people take to sign a Letter of Authorization; None: until `sign_loa`."""
+    """Time until a Letter of Authorization is signed; None: until `sign_loa`."""
     hosting_delay: float = 0.0
-    """How long an order is IN_PROGRESS."""
+    """Time that an order is IN_PROGRESS."""
 
 
 Status: TypeAlias = Literal[
@@ -87,8 +55,8 @@ Status: TypeAlias = Literal[
 ]
 
 
-class Refusal(Exception):  # noqa: N818 - the world says no; nothing went wrong
-    """What the world answers instead of doing as asked; nothing has changed, unless INTERNAL."""
+class Refusal(Exception):  # noqa: N818 - a response of the API, not a defect
+    """The error response to a request; nothing was changed, unless it is INTERNAL."""
 
     def __init__(
         self, status: Status, message: str, fields: Iterable[tuple[str, str]] = ()
@@ -96,27 +64,27 @@ class Refusal(Exception):  # noqa: N818 - the world says no; nothing went wrong
         super().__init__(message)
         self.status = status
         self.fields = tuple(fields)
-        """The fields that were wrong, each with its description."""
+        """Invalid fields, each with a description."""
 
 
 @attrs.define(eq=False)
 class Number:
-    """A qualified number, with the latest call to it."""
+    """A qualified number, with its latest phone call."""
 
     phone_number: str
     region: str
-    state: State
+    state: SinchState
     created: float
     updated: float
     position: int
-    """Its place in the order of creation; -1 once it is deleted."""
+    """Index by creation; -1 once deleted."""
     rings: int = 0
-    """How often its phone has rung."""
+    """How often the phone rang."""
     wrong_codes: int = 0
     code: str | None = None
-    """What the latest call read out."""
+    """The code of the latest call."""
     called: float = 0.0
-    """When that call was made."""
+    """Time of the latest call."""
 
 
 @attrs.define(eq=False)
@@ -126,7 +94,7 @@ class Order:
     id: str
     toll_free: bool
     request: Mapping[str, Any]
-    """The body that placed it."""
+    """The body of the request."""
     numbers: list[Number]
     state: OrderState
     created: float
@@ -135,7 +103,7 @@ class Order:
 
 @attrs.frozen
 class Event:
-    """What a callback has to tell about one number of an order."""
+    """A callback to send, about one number of an order."""
 
     url: str
     id: str
@@ -147,10 +115,10 @@ class Event:
 
 
 class World:
-    """The numbers of one project and what becomes of them.
+    """The numbers and hosting orders of one project.
 
-    Methods raise `Refusal`. `events` is filled for the orders that named a callback URL, and is
-    to be emptied by whoever delivers them.
+    Methods raise `Refusal`. `events` gets the callbacks of orders with a callback URL; their
+    delivery removes them.
     """
 
     def __init__(
@@ -164,17 +132,17 @@ class World:
         self.clock = clock or Clock()
         self.orders: dict[str, Order] = {}
         self.events: deque[Event] = deque()
-        self._random = random or Random()  # noqa: S311 - codes that guard nothing
+        self._random = random or Random()  # noqa: S311 - test codes
         self._numbers: dict[str, Number] = {}
         self._by_creation: list[Number | None] = []
-        self._counts: Counter[tuple[State, str]] = Counter()
+        self._counts: Counter[tuple[SinchState, str]] = Counter()
         self._due: list[tuple[float, int, Callable[[Any, float], None], object]] = []
         self._scheduled = 0
 
     # Time.
 
-    def settle(self) -> float:
-        """Do all that has become due, each at its own time, and return the time."""
+    def advance_to_now(self) -> float:
+        """Apply all due changes, each with its own time, and return the time."""
         now = self.clock.now()
         while self._due and self._due[0][0] <= now:
             at, _, action, subject = heapq.heappop(self._due)
@@ -183,7 +151,7 @@ class World:
 
     @property
     def next_due(self) -> float | None:
-        """When something happens next by itself, in Unix seconds."""
+        """Time of the next scheduled change, in Unix seconds."""
         return self._due[0][0] if self._due else None
 
     def _schedule(self, at: float, action: Callable[[Any, float], None], subject: object) -> None:
@@ -192,67 +160,69 @@ class World:
 
     # Numbers.
 
-    def seed(self, phone_numbers: Iterable[str], state: State | str = State.ELIGIBLE) -> int:
-        """Put numbers straight into *state* and return how many; VERIFICATION_PENDING has a code.
+    def seed(
+        self, phone_numbers: Iterable[str], state: SinchState | str = SinchState.ELIGIBLE
+    ) -> int:
+        """Create numbers in *state*, or move existing ones there, and return how many.
 
-        A number that is there already is moved. No phone rings. *state* may go without its
-        `GLOBAL_PROCESS_STATE_`.
+        In VERIFICATION_PENDING they have a code. No phone rings. The prefix
+        `GLOBAL_PROCESS_STATE_` of *state* is optional.
         """
-        state = State.__members__.get(state) or State(state)
+        state = SinchState.__members__.get(state) or SinchState(state)
         if not state.is_known:
             raise ValueError(f"no such state: {state}")
-        now = self.settle()
+        now = self.advance_to_now()
         seeded = 0
         for phone_number in phone_numbers:
             number = self._numbers.get(phone_number) or self._create(phone_number, state, now)
             self._move(number, state, now)
-            if state is State.VERIFICATION_PENDING:
+            if state is SinchState.VERIFICATION_PENDING:
                 number.code, number.called = self._new_code(), now
             seeded += 1
         return seeded
 
     def add(self, phone_numbers: Iterable[str]) -> list[Number]:
-        """Add numbers, whose eligibility is then checked; those already there stay as they are."""
-        now = self.settle()
-        wanted = list(phone_numbers)
+        """Add numbers and schedule their eligibility checks; existing numbers stay unchanged."""
+        now = self.advance_to_now()
+        requested = list(phone_numbers)
         if wrong := [
             (f"phoneNumbers[{index}]", "is not a US or CA phone number")
-            for index, phone_number in enumerate(wanted)
+            for index, phone_number in enumerate(requested)
             if region_of(phone_number) is None
         ]:
             raise Refusal("INVALID_ARGUMENT", "The phone numbers are not valid.", wrong)
-        return [self._numbers.get(each) or self._add(each, now) for each in wanted]
+        return [self._numbers.get(each) or self._add(each, now) for each in requested]
 
     def _add(self, phone_number: str, now: float) -> Number:
-        number = self._create(phone_number, State.ELIGIBLE_CHECK_PENDING, now)
+        number = self._create(phone_number, SinchState.ELIGIBLE_CHECK_PENDING, now)
         delay = self.settings.eligibility_delay
-        if Trouble.of(phone_number) is Trouble.SLOW_ELIGIBILITY:
+        if MisbehavingNumber.SLOW_ELIGIBILITY.matches(phone_number):
             delay = max(10 * delay, 5.0)
         self._schedule(now + delay, self._finish_check, number)
         return number
 
     def _finish_check(self, number: Number, at: float) -> None:
-        if number.position >= 0 and number.state is State.ELIGIBLE_CHECK_PENDING:
-            eligible = Trouble.of(number.phone_number) is not Trouble.NOT_ELIGIBLE
-            self._move(number, State.ELIGIBLE if eligible else State.NOT_ELIGIBLE, at)
+        if number.position >= 0 and number.state is SinchState.ELIGIBLE_CHECK_PENDING:
+            eligible = not MisbehavingNumber.NOT_ELIGIBLE.matches(number.phone_number)
+            self._move(number, SinchState.ELIGIBLE if eligible else SinchState.NOT_ELIGIBLE, at)
 
     def get(self, phone_number: str) -> Number:
-        """Return a number as it is now."""
-        self.settle()
+        """Return a number with all due changes applied."""
+        self.advance_to_now()
         number = self._numbers.get(phone_number)
         if number is None:
             raise Refusal("NOT_FOUND", "The imported number could not be found.")
         return number
 
     def delete(self, phone_number: str) -> None:
-        """Forget a number; an order that holds it goes on without it."""
+        """Delete a number; its order continues without it."""
         number = self.get(phone_number)
         del self._numbers[phone_number]
         self._by_creation[number.position] = None
         self._counts[number.state, number.region] -= 1
         number.position = -1
 
-    def _create(self, phone_number: str, state: State, now: float) -> Number:
+    def _create(self, phone_number: str, state: SinchState, now: float) -> Number:
         region = region_of(phone_number)
         if region is None:
             raise ValueError(f"not a US or CA phone number: {phone_number!r}")
@@ -262,28 +232,28 @@ class World:
         self._counts[state, region] += 1
         return number
 
-    def _move(self, number: Number, state: State, at: float) -> None:
+    def _move(self, number: Number, state: SinchState, at: float) -> None:
         self._counts[number.state, number.region] -= 1
         self._counts[state, number.region] += 1
         number.state, number.updated = state, at
 
-    def count(self, state: State, region: str | None = None) -> int:
-        """Return how many numbers are in *state*, in one region if given."""
-        self.settle()
+    def count(self, state: SinchState, region: str | None = None) -> int:
+        """Return how many numbers are in *state*, optionally in one region."""
+        self.advance_to_now()
         return sum(self._counts[state, each] for each in ([region] if region else ["US", "CA"]))
 
     def page(
         self,
-        state: State,
+        state: SinchState,
         *,
         size: int,
         region: str | None = None,
         by_update: bool = False,
         after: tuple[float, int] | None = None,
     ) -> tuple[list[Number], tuple[float, int] | None]:
-        """Return a page of the numbers in *state*, and the *after* of the next if there is one.
+        """Return a page of the numbers in *state*, and the next page's *after* or None.
 
-        The oldest come first. Whoever walks the pages misses no number that stays where it is.
+        The oldest come first. Paging skips no number that stays in *state*.
         """
         wanted = min(size + 1, self.count(state, region))
         start = after[1] + 1 if after and not by_update else 0
@@ -301,59 +271,57 @@ class World:
     # Calls.
 
     def ring(self, phone_number: str) -> Number:
-        """Call a number and read out a new code; the code of the call before is then wrong."""
+        """Call a number with a new code, which invalidates the previous one."""
         number = self.get(phone_number)
         if number.state not in _CALLABLE:
             raise _precondition(number, "be called")
         now = self.clock.now()
-        trouble = Trouble.of(phone_number)
-        if trouble is Trouble.BLOCKED:
-            self._move(number, State.VERIFICATION_BLOCKED, now)
+        if MisbehavingNumber.BLOCKED.matches(phone_number):
+            self._move(number, SinchState.VERIFICATION_BLOCKED, now)
             return number
         number.rings += 1
         number.code, number.called = self._new_code(), now
-        self._move(number, State.VERIFICATION_PENDING, now)
-        if trouble is Trouble.LOST_ANSWER:
+        self._move(number, SinchState.VERIFICATION_PENDING, now)
+        if MisbehavingNumber.LOST_RESPONSE.matches(phone_number):
             raise Refusal("INTERNAL", "Internal server error.")
         return number
 
     def verify(self, phone_number: str, code: str) -> Number:
-        """Check the code of the latest call; `Settings.wrong_code` says what a wrong one gets."""
+        """Check *code*; `Settings.wrong_code` sets the response to a wrong one."""
         number = self.get(phone_number)
-        blocked = number.state is State.VERIFICATION_BLOCKED
+        blocked = number.state is SinchState.VERIFICATION_BLOCKED
         if not blocked and (number.state not in _VERIFIABLE or number.code is None):
             raise _precondition(number, "be verified")
         now = self.clock.now()
         late = now > number.called + self.settings.code_lifetime
         if code == number.code and not late and not blocked:
-            self._move(number, State.VERIFIED, now)
+            self._move(number, SinchState.VERIFIED, now)
             return number
         number.wrong_codes += 1
         if blocked or number.wrong_codes >= self.settings.max_attempts:
-            self._move(number, State.VERIFICATION_BLOCKED, now)
+            self._move(number, SinchState.VERIFICATION_BLOCKED, now)
         elif self.settings.wrong_code == "failed":
-            self._move(number, State.VERIFICATION_FAILED, now)
+            self._move(number, SinchState.VERIFICATION_FAILED, now)
         if self.settings.wrong_code == "rejected":
-            why = "has expired" if late else "is not the one that was read out"
-            raise Refusal("INVALID_ARGUMENT", "The code is not valid.", [("code", why)])
+            problem = "has expired" if late else "is wrong"
+            raise Refusal("INVALID_ARGUMENT", "The code is not valid.", [("code", problem)])
         return number
 
     def rings(self, phone_number: str) -> int:
-        """Return how often a number's phone has rung."""
+        """Return how often a number's phone rang."""
         return self.get(phone_number).rings
 
     def code_for(self, phone_number: str) -> str | None:
-        """Return the code as the people at the phone would read it; None if they know none."""
+        """Return the code that a person heard on the latest call; None if nobody heard one."""
         number = self.get(phone_number)
         if number.code is None or self.clock.now() < number.called + self.settings.answer_delay:
             return None
-        match Trouble.of(phone_number):
-            case Trouble.NOBODY_ANSWERS:
-                return None
-            case Trouble.FIRST_CALL_MISSED if number.rings == 1:
-                return None
-            case Trouble.MISHEARD:
-                return f"{(int(number.code) + 1) % 10**CODE_DIGITS:0{CODE_DIGITS}}"
+        if MisbehavingNumber.NOBODY_ANSWERS.matches(phone_number):
+            return None
+        if MisbehavingNumber.FIRST_CALL_MISSED.matches(phone_number) and number.rings == 1:
+            return None
+        if MisbehavingNumber.MISHEARD.matches(phone_number):
+            return f"{(int(number.code) + 1) % 10**CODE_DIGITS:0{CODE_DIGITS}}"
         return number.code
 
     def _new_code(self) -> str:
@@ -362,37 +330,39 @@ class World:
     # Hosting orders.
 
     def text_enable(self, request: Mapping[str, Any], *, toll_free: bool) -> Order:
-        """Place a hosting order for all the numbers of *request*, or for none of them."""
+        """Place a hosting order for all numbers of *request*, or for none."""
         numbers = [self.get(each) for each in dict.fromkeys(request["numbers"])]
         if misplaced := [
             (f"numbers[{index}]", "is a toll-free number" if not toll_free else "is not toll-free")
             for index, number in enumerate(numbers)
             if is_toll_free(number.phone_number) is not toll_free
         ]:
-            raise Refusal("INVALID_ARGUMENT", "The numbers are of the other kind.", misplaced)
+            raise Refusal("INVALID_ARGUMENT", "Wrong operation for these numbers.", misplaced)
         for number in numbers:
-            if number.state in {State.HOSTING_IN_PROGRESS, State.HOSTING_DONE}:
+            if number.state in {SinchState.HOSTING_IN_PROGRESS, SinchState.HOSTING_DONE}:
                 raise Refusal("ALREADY_EXISTS", "The imported number already exists.")
-            if number.state not in {State.VERIFIED, State.HOSTING_FAILED}:
+            if number.state not in {SinchState.VERIFIED, SinchState.HOSTING_FAILED}:
                 raise _precondition(number, "be text-enabled")
         now = self.clock.now()
         name = "".join(self._random.choices("0123456789abcdefghjkmnpqrstvwxyz", k=26))
         order = Order(name, toll_free, request, numbers, OrderState.SUBMITTED, now, now)
         self.orders[name] = order
         for number in numbers:
-            self._move(number, State.HOSTING_IN_PROGRESS, now)
+            self._move(number, SinchState.HOSTING_IN_PROGRESS, now)
         self._schedule(now, self._ask_for_signature, order)
+        self.clock.notify()
         return order
 
     def sign_loa(self, order_id: str) -> Order:
-        """Sign the Letter of Authorization of an order that waits for it."""
-        now = self.settle()
+        """Sign the Letter of Authorization of an order in WAITING_FOR_LOA_SIGNATURE."""
+        now = self.advance_to_now()
         order = self.orders.get(order_id)
         if order is None:
             raise Refusal("NOT_FOUND", "The hosting order could not be found.")
         if order.state is not OrderState.WAITING_FOR_LOA_SIGNATURE:
             raise Refusal("FAILED_PRECONDITION", f"The hosting order is {order.state}.")
         self._sign(order, now)
+        self.clock.notify()
         return order
 
     def _ask_for_signature(self, order: Order, at: float) -> None:
@@ -401,13 +371,13 @@ class World:
             return
         order.state, order.updated = OrderState.WAITING_FOR_LOA_SIGNATURE, at
         delay = self.settings.loa_delay
-        if delay is not None and not _any(order, Trouble.LOA_UNSIGNED):
+        if delay is not None and not _has(order, MisbehavingNumber.LOA_UNSIGNED):
             self._schedule(at + delay, self._sign, order)
 
     def _sign(self, order: Order, at: float) -> None:
         if order.state is not OrderState.WAITING_FOR_LOA_SIGNATURE:
-            return  # signed by hand meanwhile
-        if _any(order, Trouble.LOA_REJECTED):
+            return  # already signed by hand
+        if _has(order, MisbehavingNumber.LOA_REJECTED):
             order.state, order.updated = OrderState.REJECTED, at
             for number in order.numbers:
                 self._finish(order, number, at, failed=True)
@@ -421,29 +391,31 @@ class World:
     def _complete(self, order: Order, at: float) -> None:
         order.state, order.updated = OrderState.COMPLETED, at
         for number in order.numbers:
-            failed = Trouble.of(number.phone_number) is Trouble.HOSTING_FAILS
+            failed = MisbehavingNumber.HOSTING_FAILS.matches(number.phone_number)
             self._finish(order, number, at, failed=failed)
 
     def _finish(self, order: Order, number: Number, at: float, *, failed: bool) -> None:
         if number.position < 0:
-            return  # deleted meanwhile
-        self._move(number, State.HOSTING_FAILED if failed else State.HOSTING_DONE, at)
+            return  # deleted
+        self._move(number, SinchState.HOSTING_FAILED if failed else SinchState.HOSTING_DONE, at)
         if url := order.request.get("callbackUrl"):
             event_id = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
             kind, code = EventType.OSR_UPDATE, "INVALID_NNID" if failed else None
             if order.state is OrderState.REJECTED:
-                kind, code = EventType.HOSTING_PROCESS, None  # it never came to the OSR
+                kind, code = EventType.HOSTING_PROCESS, None  # rejected before the OSR update
             event = Event(url, event_id, kind, number.phone_number, at, not failed, code)
             self.events.append(event)
 
 
-_CALLABLE = frozenset({State.ELIGIBLE, State.VERIFICATION_PENDING, State.VERIFICATION_FAILED})
-_VERIFIABLE = frozenset({State.VERIFICATION_PENDING, State.VERIFICATION_FAILED})
+_CALLABLE = frozenset(
+    {SinchState.ELIGIBLE, SinchState.VERIFICATION_PENDING, SinchState.VERIFICATION_FAILED}
+)
+_VERIFIABLE = frozenset({SinchState.VERIFICATION_PENDING, SinchState.VERIFICATION_FAILED})
 
 
-def _precondition(number: Number, what: str) -> Refusal:
-    """Refuse what the number's state does not allow."""
-    message = f"{number.phone_number} is {number.state} and cannot {what}."
+def _precondition(number: Number, action: str) -> Refusal:
+    """Return the error for an action that the number's state does not allow."""
+    message = f"{number.phone_number} is {number.state} and cannot {action}."
     return Refusal("FAILED_PRECONDITION", message)
 
 
@@ -451,5 +423,5 @@ def _by_update(number: Number) -> tuple[float, int]:
     return number.updated, number.position
 
 
-def _any(order: Order, trouble: Trouble) -> bool:
-    return any(Trouble.of(number.phone_number) is trouble for number in order.numbers)
+def _has(order: Order, kind: MisbehavingNumber) -> bool:
+    return any(kind.matches(number.phone_number) for number in order.numbers)

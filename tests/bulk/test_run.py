@@ -54,7 +54,7 @@ from sinch_qn.errors import (
     TransportError,
 )
 from sinch_qn.models import GlobalProcessState as G
-from sinch_qn.sandbox import Clock, Sandbox, Trouble
+from sinch_qn.sandbox import Clock, MisbehavingNumber, Sandbox
 from tests.conftest import VirtualClockLoop, virtual_clock
 from tests.support.fake_sinch import Fault, Sinch
 from tests.support.runs import (
@@ -1078,8 +1078,8 @@ async def used_codes(run: VoiceChallengeRun, number: str, used: int) -> bool:
 @pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
 async def test_a_blocked_number_ends(wrong_code: Literal["failed", "rejected"]) -> None:
     """Rule 14: a BLOCKED state ends it, whichever way Sinch says so, though codes are left."""
-    misheard = f"+1202{Trouble.MISHEARD.value}"
-    blocked = f"+1202{Trouble.BLOCKED.value}"
+    misheard = f"+1202{MisbehavingNumber.MISHEARD.value}"
+    blocked = f"+1202{MisbehavingNumber.BLOCKED.value}"
     async with (
         Sandbox(wrong_code=wrong_code, max_attempts=2) as sandbox,
         sandbox.client() as client,
@@ -1551,34 +1551,34 @@ async def test_a_journal_that_fails_under_the_scheduler() -> None:
 
 async def test_numbers_that_misbehave(tmp_path: Path) -> None:
     """P1: on the sandbox every kind of trouble ends in its state, and nobody is rung twice."""
-    trouble = {t: f"+1202{t.value}" for t in Trouble}
+    trouble = {t: f"+1202{t.value}" for t in MisbehavingNumber}
     good = numbers(30)
     everyone = [*trouble.values(), *good]
     clock = Clock()
     async with Sandbox(clock=clock) as sandbox, sandbox.client() as client:
-        sandbox.add([n for n in everyone if n != trouble[Trouble.NOT_ELIGIBLE]])
-        sandbox.add([trouble[Trouble.NOT_ELIGIBLE]], "NOT_ELIGIBLE")
+        sandbox.add([n for n in everyone if n != trouble[MisbehavingNumber.NOT_ELIGIBLE]])
+        sandbox.add([trouble[MisbehavingNumber.NOT_ELIGIBLE]], "NOT_ELIGIBLE")
         run = run_of(client, SqliteJournal(tmp_path / "run.db"), clock=clock.now, max_codes=2)
         async with run, people(run, sandbox.code_for):
             await run.add(everyone)
-            await until_state(run, S.AWAITING_CODE, trouble[Trouble.FIRST_CALL_MISSED])
-            await run.recall(trouble[Trouble.FIRST_CALL_MISSED])
-            await until_state(run, S.VERIFIED, trouble[Trouble.FIRST_CALL_MISSED])
-            await until_state(run, S.VERIFIED, trouble[Trouble.LOST_ANSWER])
-            await until_state(run, S.BLOCKED, trouble[Trouble.BLOCKED])
+            await until_state(run, S.AWAITING_CODE, trouble[MisbehavingNumber.FIRST_CALL_MISSED])
+            await run.recall(trouble[MisbehavingNumber.FIRST_CALL_MISSED])
+            await until_state(run, S.VERIFIED, trouble[MisbehavingNumber.FIRST_CALL_MISSED])
+            await until_state(run, S.VERIFIED, trouble[MisbehavingNumber.LOST_RESPONSE])
+            await until_state(run, S.BLOCKED, trouble[MisbehavingNumber.BLOCKED])
             for number in good:
                 await until_state(run, S.VERIFIED, number)
             clock.advance(601.0)
             report = await run.finish()
         entries = await asyncio.to_thread(list, report.rows())
         rows = {entry.number: entry.state for entry in entries}
-        assert rows[trouble[Trouble.NOT_ELIGIBLE]] is S.FAILED
-        assert rows[trouble[Trouble.NOBODY_ANSWERS]] is S.EXPIRED
-        assert rows[trouble[Trouble.MISHEARD]] is S.EXPIRED
+        assert rows[trouble[MisbehavingNumber.NOT_ELIGIBLE]] is S.FAILED
+        assert rows[trouble[MisbehavingNumber.NOBODY_ANSWERS]] is S.EXPIRED
+        assert rows[trouble[MisbehavingNumber.MISHEARD]] is S.EXPIRED
         rings = {number: sandbox.world.rings(number) for number in everyone}
-        assert rings.pop(trouble[Trouble.FIRST_CALL_MISSED]) == 2
-        assert rings.pop(trouble[Trouble.NOT_ELIGIBLE]) == 0
-        assert rings.pop(trouble[Trouble.BLOCKED]) == 0
+        assert rings.pop(trouble[MisbehavingNumber.FIRST_CALL_MISSED]) == 2
+        assert rings.pop(trouble[MisbehavingNumber.NOT_ELIGIBLE]) == 0
+        assert rings.pop(trouble[MisbehavingNumber.BLOCKED]) == 0
         assert set(rings.values()) == {1}
         assert sandbox.violations == []
 

@@ -16,6 +16,7 @@ import attrs
 import orjson
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from sinch_qn import QualifiedNumbersClient, errors
 from sinch_qn._pipeline import PreparedCall
@@ -34,6 +35,7 @@ from sinch_qn.models import (
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.phone import region_of
 from sinch_qn.sandbox import Clock, Sandbox
+from sinch_qn.sandbox.app import authentication_error
 from tests.conftest import VirtualClockLoop
 from tests.core.test_pipeline import CancelledAt
 from tests.support.loa import DIRECT
@@ -61,12 +63,17 @@ class FaultySandbox(Sandbox):
     arrived: asyncio.Event
     answered: asyncio.Event
 
-    async def _exchange(
-        self, operation_id: str, request: web.Request, work: Callable[[bytes], web.Response]
-    ) -> web.StreamResponse:
+    def _create_app(self) -> web.Application:
+        app = super()._create_app()
+        app.middlewares.append(self._inject)
+        return app
+
+    @web.middleware
+    async def _inject(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        operation_id = request.match_info.route.name or ""
         # What is refused for an expired token goes again with a fresh one, and is no order.
-        if operation_id not in ORDERS or self._denied(request):
-            return await super()._exchange(operation_id, request, work)
+        if operation_id not in ORDERS or authentication_error(self, request):
+            return await handler(request)
         body = await request.read()
         self.arrived.set()
         fault = self.troubles.popleft() if self.troubles else ""
@@ -84,7 +91,7 @@ class FaultySandbox(Sandbox):
         if fault == "lost on the way" and request.transport is not None:
             request.transport.close()
             return web.Response()
-        response = await super()._exchange(operation_id, request, work)
+        response = await handler(request)
         self.answered.set()
         if fault == "lost on the way back" and request.transport is not None:
             request.transport.close()

@@ -649,7 +649,7 @@ async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptur
         await fail(client.verify_voice_challenge(NUMBERS[0], "c0dec0de"))
         await fail(enable(blanket_loa_info=None, direct_loa_info=LOA)(client))
         await fail(client.get_number(NUMBERS[0]))
-        (token, *_) = sandbox._tokens
+        (token, *_) = sandbox.tokens
     shown.append(caplog.text)
     assert "GET /qualifiedNumbers/{phoneNumber} -> 404" in caplog.text
     for text in shown:

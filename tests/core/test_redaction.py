@@ -289,7 +289,7 @@ async def test_a_life_with_everything_logged(
         async for _ in client.list_numbers():
             pass
         await client.delete_number(NUMBER)
-        tokens = list(sandbox._tokens)
+        tokens = list(sandbox.tokens)
     assert "sinch_qn" in {record.name for record in caplog.records}
     text = log()
     assert leaks(text) == []

@@ -48,7 +48,7 @@ async def test_a_blocking_call_that_is_swallowed_is_known() -> None:
     once = RetryPolicy(max_attempts=1)
     with watched() as found:
         async with Sandbox() as sandbox, sandbox.client(retry=once) as client:
-            sandbox.faults.add(Fault(spoil=block))
+            sandbox.faults.add(Fault(transform=block))
             with pytest.raises(ServerError):
                 await client.get_number(NUMBER)
     assert len(found) == 1

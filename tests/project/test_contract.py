@@ -21,7 +21,7 @@ from sinch_qn.auth import TOKEN_URL
 from sinch_qn.client import BASE_URL
 from sinch_qn.models import GlobalProcessState
 from sinch_qn.sandbox import Sandbox
-from sinch_qn.sandbox.answers import HANDLERS
+from sinch_qn.sandbox.handlers import HANDLERS
 
 ROOT = Path(__file__).parents[2]
 SPEC: dict[str, Any] = yaml.safe_load((ROOT / "openapi/qualified-numbers.yaml").read_text())

@@ -1,4 +1,4 @@
-"""The sandbox's faults: which requests they strike, what they send, and what work is done."""
+"""The sandbox's faults: the requests they apply to, the work done and the responses sent."""
 
 from __future__ import annotations
 
@@ -11,90 +11,38 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
-import attrs
 import pytest
-from yarl import URL
 
 from sinch_qn import Outcome, RetryPolicy, SinchError, errors
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Answer, Fault, Sandbox
-from sinch_qn.sandbox.faults import MAKERS
+from sinch_qn.sandbox.faults import FACTORIES
+from tests.sandbox.curl import NUMBER, Curl, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-NUMBER = "+12025550134"
 OTHER = "+12025550135"
 ONCE = RetryPolicy(max_attempts=1)
 SOON = RetryPolicy(base_delay=0.0)
 DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
 
 
-@attrs.frozen
-class Seen:
-    """An answer as a client that knows nothing of the API sees it."""
-
-    status: int
-    headers: Any
-    body: bytes
-    broken: bool = False
-    """The connection ended before the body did."""
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class Curl:
-    """A client that knows nothing of the API."""
-
-    def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
-        self._sandbox = sandbox
-        self._session = session
-
-    async def send(
-        self, method: str = "GET", path: str = f"/qualifiedNumbers/{NUMBER}", body: object = None
-    ) -> Seen:
-        """Return the answer; *path* is below the project, or one of the sandbox's own."""
-        if not path.startswith("/_"):
-            path = f"/v1/projects/{self._sandbox.project_id}{path}"
-        key = aiohttp.encode_basic_auth(self._sandbox.key_id, self._sandbox.key_secret)
-        async with self._session.request(
-            method,
-            URL(self._sandbox.base_url + path, encoded=True),
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": key},
-            allow_redirects=False,
-        ) as answer:
-            read = b""
-            try:
-                while len(read) < 1_000_000 and (piece := await answer.content.readany()):
-                    read += piece
-            except aiohttp.ClientPayloadError:
-                return Seen(answer.status, answer.headers, read, broken=True)
-            return Seen(answer.status, answer.headers, read)
-
-
 @asynccontextmanager
-async def running(*faults: Fault, **settings: Any) -> AsyncIterator[tuple[Sandbox, Curl]]:
-    """Run a sandbox with one number, and with *faults* of any operation."""
-    async with (
-        Sandbox(**settings) as sandbox,
-        aiohttp.ClientSession(auto_decompress=False) as session,
-    ):
-        session._retry_connection = False
+async def running_with(*faults: Fault, **settings: Any) -> AsyncIterator[tuple[Sandbox, Curl]]:
+    """Run a sandbox with one number, and with *faults* for all operations."""
+    async with running(**settings) as (sandbox, curl):
         sandbox.add([NUMBER])
         for fault in faults:
             sandbox.faults.add(fault)
-        yield sandbox, Curl(sandbox, session)
+        yield sandbox, curl
 
 
-# ---- which requests ----------------------------------------------------------------------------
+# ---- schedule ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("schedule", "struck"),
+    ("schedule", "applied"),
     [
         ({}, "########"),
         ({"times": 3}, "###....."),
@@ -104,19 +52,19 @@ async def running(*faults: Fault, **settings: Any) -> AsyncIterator[tuple[Sandbo
     ],
     ids=str,
 )
-async def test_schedules(schedule: Any, struck: str) -> None:
-    """A fault strikes each k-th request, after the first m, so many times."""
-    async with running() as (sandbox, _):
+async def test_schedules(schedule: Any, applied: str) -> None:
+    """A fault skips m requests, then applies to each k-th, up to its limit."""
+    async with running_with() as (sandbox, _):
         scripted = sandbox.faults.add(Fault.empty(**schedule))
-        hits = [sandbox.faults.strike("getQualifiedNumber", "") for _ in struck]
-        assert "".join(".#"[hit is not None] for hit in hits) == struck
-        assert (scripted.requests, scripted.hits) == (len(struck), struck.count("#"))
+        hits = [sandbox.faults.match("getQualifiedNumber", "") for _ in applied]
+        assert "".join(".#"[hit is not None] for hit in hits) == applied
+        assert (scripted.requests, scripted.hits) == (len(applied), applied.count("#"))
 
 
 async def test_a_fault_is_of_its_operation_and_number() -> None:
-    """A fault strikes its operation and its number; without either, all but the token endpoint."""
+    """A fault applies to its operation and number; without either, to all but tokens."""
     faults = Sandbox().faults
-    for place, struck in {
+    for place, expected in {
         (None, None): "gG s",
         ("getQualifiedNumber", None): "gG  ",
         (None, NUMBER): "g  s",
@@ -132,22 +80,22 @@ async def test_a_fault_is_of_its_operation_and_number() -> None:
             ("t", "token", ""),
             ("s", "sendVoiceChallenge", NUMBER),
         ]
-        hit = [name if faults.strike(*request) else " " for name, *request in requests]
-        assert "".join(hit) == struck, place
+        hit = [name if faults.match(*request) else " " for name, *request in requests]
+        assert "".join(hit) == expected, place
 
 
 def test_a_misspelt_operation_is_refused() -> None:
-    """No test passes because its fault was put where nobody ever comes."""
+    """A fault for an unknown operation is a KeyError."""
     with pytest.raises(KeyError, match="getNumber"):
         Sandbox().faults.add(Fault.empty(), operation="getNumber")
 
 
 def test_the_first_fault_that_strikes_is_it() -> None:
-    """Of several faults one acts on a request; the others count it all the same."""
+    """Of several faults the first that applies is used; the others count the request too."""
     faults = Sandbox().faults
     first, second = Fault.status(500, times=1), Fault.status(501, after=1)
     scripted = [faults.add(first), faults.add(second)]
-    assert [faults.strike("getQualifiedNumber", "") for _ in range(3)] == [first, second, second]
+    assert [faults.match("getQualifiedNumber", "") for _ in range(3)] == [first, second, second]
     assert [each.requests for each in faults] == [3, 3]
     faults.remove(scripted[0])
     assert list(faults) == scripted[1:]
@@ -173,12 +121,12 @@ def test_the_first_fault_that_strikes_is_it() -> None:
     ],
 )
 def test_senseless_faults_are_refused(make: Any) -> None:
-    """What can never strike, or could not be sent, is refused when it is made."""
+    """A fault that can never apply, or cannot be sent, is rejected when it is made."""
     with pytest.raises((TypeError, ValueError)):
         make()
 
 
-# ---- the work ----------------------------------------------------------------------------------
+# ---- work ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,8 +143,8 @@ def test_senseless_faults_are_refused(make: Any) -> None:
     ids=lambda value: f"{value.kind}, {value.when}" if isinstance(value, Fault) else "",
 )
 async def test_the_phone_rings_or_not(fault: Fault, rings: int, outcome: Outcome | None) -> None:
-    """`when` says whether the phone rang, whatever the answer; requests and work are told apart."""
-    async with running(fault) as (sandbox, _), sandbox.client(retry=ONCE) as client:
+    """`when` decides whether the phone rings; `calls` counts the request, `done` the work."""
+    async with running_with(fault) as (sandbox, _), sandbox.client(retry=ONCE) as client:
         (result,) = await asyncio.gather(
             client.send_voice_challenge(NUMBER), return_exceptions=True
         )
@@ -207,26 +155,26 @@ async def test_the_phone_rings_or_not(fault: Fault, rings: int, outcome: Outcome
 
 
 async def test_work_that_is_refused_is_not_done() -> None:
-    """`done` counts what the world did: no refusals, and not what broke the rules."""
-    async with running() as (sandbox, curl):
-        await curl.send(path=f"/qualifiedNumbers/{OTHER}")
-        await curl.send(path="/qualifiedNumbers/me")
+    """`done` counts neither rejected nor invalid requests."""
+    async with running_with() as (sandbox, curl):
+        await curl.fetch(path=f"/qualifiedNumbers/{OTHER}")
+        await curl.fetch(path="/qualifiedNumbers/me")
         assert sandbox.calls.total("getQualifiedNumber") == 2
         assert sandbox.done.total("getQualifiedNumber") == 0
 
 
 async def test_a_slow_answer_is_slow_before_or_after_the_work() -> None:
-    """A phone that is slow to ring has not rung yet; one that is slow to answer has."""
+    """At the deadline the phone has rung only if the delay comes after the work."""
     for fault, rings in ((Fault.slow(30.0), 0), (Fault.slow(30.0, when="after"), 1)):
-        async with running(fault) as (sandbox, _), sandbox.client() as client:
+        async with running_with(fault) as (sandbox, _), sandbox.client() as client:
             with pytest.raises(errors.DeadlineExceededError):
                 await client.send_voice_challenge(NUMBER, timeout=0.2)
             assert sandbox.world.rings(NUMBER) == rings
 
 
 async def test_tokens_revoked_in_mid_run_cost_one_request() -> None:
-    """All calls that meet a revoked token go on with one new one."""
-    async with running() as (sandbox, _), sandbox.client() as client:
+    """All calls with a revoked token continue with one new token."""
+    async with running_with() as (sandbox, _), sandbox.client() as client:
         sandbox.faults.add(Fault.revoked(after=50, times=1))
         for _ in range(10):
             await asyncio.gather(*(client.get_number(NUMBER) for _ in range(10)))
@@ -234,8 +182,8 @@ async def test_tokens_revoked_in_mid_run_cost_one_request() -> None:
 
 
 async def test_no_call_is_lost_to_a_token_endpoint_that_recovers() -> None:
-    """However many calls wait for a token, one that is had at the second try serves them all."""
-    async with running() as (sandbox, _), sandbox.client() as client:
+    """All calls that wait for a token share the one that the second attempt returns."""
+    async with running_with() as (sandbox, _), sandbox.client() as client:
         sandbox.faults.add(Fault.status(503, times=1), operation="token")
         await asyncio.gather(*(client.get_number(NUMBER) for _ in range(300)))
         assert sandbox.calls.total("token") == 2
@@ -243,52 +191,52 @@ async def test_no_call_is_lost_to_a_token_endpoint_that_recovers() -> None:
 
 
 async def test_a_sandbox_ends_in_the_middle_of_its_faults() -> None:
-    """A sandbox that is still sending, or waiting to, ends at once."""
+    """A sandbox ends promptly while it sends a response or delays one."""
     started = asyncio.get_running_loop().time()
-    async with running(Fault.endless(times=1), Fault.slow(60.0)) as (sandbox, curl):
-        await curl.send()
+    async with running_with(Fault.endless(times=1), Fault.slow(60.0)) as (sandbox, curl):
+        await curl.fetch()
         async with sandbox.client() as client:
             with pytest.raises(errors.DeadlineExceededError):
                 await client.get_number(NUMBER, timeout=0.1)
     assert asyncio.get_running_loop().time() - started < 10
 
 
-# ---- what is sent ------------------------------------------------------------------------------
+# ---- response ------------------------------------------------------------------------------------
 
 
 async def test_a_status_comes_with_headers_and_body() -> None:
-    """Text goes out as it is, JSON as JSON; without a body an error is as the API writes it."""
-    async with running(
+    """Text is sent unchanged, other bodies as JSON; the default error has the API's format."""
+    async with running_with(
         Fault.status(418, headers={"X-A": "b"}, body="short", times=1),
         Fault.status(418, body={"a": [1]}, times=1),
         Fault.status(503, times=1),
         Fault.status(599, times=1),
         Fault.status(204, times=1),
     ) as (_, curl):
-        seen = await curl.send()
-        assert (seen.status, seen.headers["X-A"], seen.body) == (418, "b", b"short")
-        seen = await curl.send()
-        assert (seen.json, seen.headers["Content-Type"]) == ({"a": [1]}, "application/json")
-        assert (await curl.send()).json["status"] == "UNAVAILABLE"
-        assert (await curl.send()).json["code"] == "599"
-        assert (await curl.send()).body == b""
+        response = await curl.fetch()
+        assert (response.status, response.headers["X-A"], response.body) == (418, "b", b"short")
+        response = await curl.fetch()
+        assert (response.json, response.headers["Content-Type"]) == ({"a": [1]}, "application/json")
+        assert (await curl.fetch()).json["status"] == "UNAVAILABLE"
+        assert (await curl.fetch()).json["code"] == "599"
+        assert (await curl.fetch()).body == b""
 
 
 async def test_limits() -> None:
-    """429 comes with seconds, with a date that its own `Date` measures, or with neither."""
-    async with running(
+    """A 429 has `Retry-After` in seconds, as a date relative to its `Date`, or not at all."""
+    async with running_with(
         Fault.limited(times=1), Fault.limited(7, times=1), Fault.limited(7, as_date=True)
     ) as (_, curl):
-        assert "Retry-After" not in (await curl.send()).headers
-        assert (await curl.send()).headers["Retry-After"] == "7"
-        seen = await curl.send()
-        dates = [parsedate_to_datetime(seen.headers[name]) for name in ("Date", "Retry-After")]
+        assert "Retry-After" not in (await curl.fetch()).headers
+        assert (await curl.fetch()).headers["Retry-After"] == "7"
+        response = await curl.fetch()
+        dates = [parsedate_to_datetime(response.headers[name]) for name in ("Date", "Retry-After")]
         assert 6 <= (dates[1] - dates[0]).total_seconds() <= 8
 
 
 async def test_bodies_that_cannot_be_read() -> None:
-    """HTML, nothing, half of JSON, an error, a redirect: each is what it is called."""
-    async with running(
+    """HTML, empty, truncated, invalid, endless, an error in a 200, a redirect: each as named."""
+    async with running_with(
         Fault.html(502, when="instead", times=1),
         Fault.empty(times=1),
         Fault.bad_json(times=1),
@@ -297,82 +245,82 @@ async def test_bodies_that_cannot_be_read() -> None:
         Fault.truncated(times=1),
         Fault.endless(times=1),
     ) as (sandbox, curl):
-        seen = await curl.send()
-        assert (seen.status, seen.headers["Content-Type"]) == (502, "text/html")
-        seen = await curl.send()
-        assert (seen.status, seen.body) == (200, b"")
+        response = await curl.fetch()
+        assert (response.status, response.headers["Content-Type"]) == (502, "text/html")
+        response = await curl.fetch()
+        assert (response.status, response.body) == (200, b"")
         with pytest.raises(json.JSONDecodeError):
-            assert (await curl.send()).json
-        assert (await curl.send()).json["error"]["status"] == "INTERNAL"
-        seen = await curl.send()
-        assert (seen.status, seen.headers["Location"]) == (307, "https://there.invalid/")
-        seen = await curl.send()
-        assert seen.broken
-        assert 0 < len(seen.body) < int(seen.headers["Content-Length"])
-        assert len((await curl.send()).body) >= 1_000_000
-        assert (await curl.send()).json["phoneNumber"] == NUMBER
+            assert (await curl.fetch()).json
+        assert (await curl.fetch()).json["error"]["status"] == "INTERNAL"
+        response = await curl.fetch()
+        assert (response.status, response.headers["Location"]) == (307, "https://there.invalid/")
+        response = await curl.fetch()
+        assert response.broken
+        assert 0 < len(response.body) < int(response.headers["Content-Length"])
+        assert len((await curl.fetch()).body) >= 1_000_000
+        assert (await curl.fetch()).json["phoneNumber"] == NUMBER
         assert sandbox.done.total("getQualifiedNumber") == 5
 
 
 async def test_a_gzip_bomb_is_one() -> None:
-    """What is sent unpacks to a thousand times its size."""
-    async with running(Fault.gzip_bomb()) as (_, curl):
-        seen = await curl.send()
-        assert seen.headers["Content-Encoding"] == "gzip"
-        unpacked = zlib.decompressobj(wbits=31).decompress(seen.body)
+    """The body expands to a thousand times its size."""
+    async with running_with(Fault.gzip_bomb()) as (_, curl):
+        response = await curl.fetch()
+        assert response.headers["Content-Encoding"] == "gzip"
+        unpacked = zlib.decompressobj(wbits=31).decompress(response.body)
         assert len(unpacked) == 1_000_000
-        assert int(seen.headers["Content-Length"]) < 11_000_000
+        assert int(response.headers["Content-Length"]) < 11_000_000
 
 
 async def test_bodies_that_are_odd() -> None:
-    """Enums nobody knows, nulls, new fields, no id: the rest of the answer stays as it was."""
-    async with running() as (sandbox, curl):
-        sandbox.add([NUMBER], State.VERIFIED)
-        good = (await curl.send()).json
+    """Unknown enums, nulls, new fields, no id: the rest of the response is unchanged."""
+    async with running_with() as (sandbox, curl):
+        sandbox.add([NUMBER], SinchState.VERIFIED)
+        good = (await curl.fetch()).json
         for fault in (Fault.unknown_enums, Fault.nulls, Fault.extra_fields, Fault.without_id):
             sandbox.faults.add(fault(times=1))
-        news = (await curl.send()).json
+        news = (await curl.fetch()).json
         assert news["globalProcessState"] == news["osrEligibility"]["status"] == "NOT_KNOWN_YET"
         assert news["phoneNumber"] == NUMBER
-        assert (await curl.send()).json == {**dict.fromkeys(good), "phoneNumber": NUMBER}
-        more = (await curl.send()).json
+        assert (await curl.fetch()).json == {**dict.fromkeys(good), "phoneNumber": NUMBER}
+        more = (await curl.fetch()).json
         assert more.pop("addedLater") == more["osrEligibility"].pop("addedLater")
         more["ownershipVerification"].pop("addedLater")
         assert more == good
-        assert (await curl.send()).json == {k: v for k, v in good.items() if k != "phoneNumber"}
+        assert (await curl.fetch()).json == {k: v for k, v in good.items() if k != "phoneNumber"}
 
 
 async def test_what_has_no_body_stays_without() -> None:
-    """Faults that change JSON leave an answer without any alone."""
-    async with running(Fault.nulls()) as (_, curl):
-        seen = await curl.send("DELETE")
-        assert (seen.status, seen.body) == (200, b"")
+    """Faults that change JSON leave an empty body unchanged."""
+    async with running_with(Fault.nulls()) as (_, curl):
+        response = await curl.fetch("DELETE")
+        assert (response.status, response.body) == (200, b"")
 
 
 async def test_a_fault_of_your_own() -> None:
-    """A function from the good answer to the one that is sent is a fault."""
+    """A function from the normal response to the one to send is a fault."""
 
     def shout(answer: Answer) -> Answer:
         return Answer.of(b"".join(answer.pieces).upper(), headers=answer.headers)
 
-    async with running(Fault(spoil=shout, times=1)) as (sandbox, curl):
-        assert (await curl.send()).json["PHONENUMBER"] == NUMBER
+    async with running_with(Fault(transform=shout, times=1)) as (sandbox, curl):
+        assert (await curl.fetch()).json["PHONENUMBER"] == NUMBER
         assert [(each.fault.kind, each.hits) for each in sandbox.faults] == [("custom", 1)]
 
 
-# ---- over HTTP ---------------------------------------------------------------------------------
+# ---- over HTTP -----------------------------------------------------------------------------------
 
 
 async def test_faults_over_http() -> None:
-    """Faults are added, listed with their hits, and removed with curl."""
-    async with running() as (sandbox, curl):
+    """The control API adds faults, lists them with their hits, and removes them."""
+    async with running_with() as (sandbox, curl):
         fault = {"fault": "status", "status": 503, "headers": {"Retry-After": "0"}, "times": 2}
         place = {"operation": "getQualifiedNumber", "phoneNumber": NUMBER}
-        added = await curl.send("POST", "/_sandbox/faults", {**fault, **place})
+        added = await curl.fetch("POST", "/_sandbox/faults", {**fault, **place})
         assert added.status == 200
-        await curl.send("POST", "/_sandbox/faults", {"fault": "slow", "seconds": 0})
-        assert [(await curl.send()).status for _ in range(3)] == [503, 503, 200]
-        first, second = (await curl.send("GET", "/_sandbox/faults")).json
+        await curl.fetch("POST", "/_sandbox/faults", {"fault": "slow", "seconds": 0})
+        assert [(await curl.fetch()).status for _ in range(3)] == [503, 503, 200]
+        first, second = (await curl.fetch("GET", "/_sandbox/faults")).json
         assert first == {
             "fault": "status",
             **place,
@@ -384,7 +332,7 @@ async def test_faults_over_http() -> None:
             "hits": 2,
         }
         assert (second["operation"], second["when"], second["hits"]) == (None, "before", 1)
-        assert (await curl.send("DELETE", "/_sandbox/faults")).json == {"removed": 2}
+        assert (await curl.fetch("DELETE", "/_sandbox/faults")).json == {"removed": 2}
         assert len(sandbox.faults) == 0
 
 
@@ -406,17 +354,17 @@ async def test_faults_over_http() -> None:
     ids=str,
 )
 async def test_mistakes_over_http_are_explained(body: object) -> None:
-    """A fault that makes no sense is a 400 that says why, and nothing is scripted."""
-    async with running() as (sandbox, curl):
-        seen = await curl.send("POST", "/_sandbox/faults", body)
-        assert seen.status == 400
-        assert seen.json["message"]
+    """An invalid fault is a 400 with the reason, and is not added."""
+    async with running_with() as (sandbox, curl):
+        response = await curl.fetch("POST", "/_sandbox/faults", body)
+        assert response.status == 400
+        assert response.json["message"]
         assert len(sandbox.faults) == 0
 
 
 def test_every_kind_is_documented_and_had_over_http() -> None:
-    """The kinds in Python, over HTTP and in docs/sandbox.md are the same."""
+    """Python, the control API and docs/sandbox.md have the same kinds of faults."""
     kinds = {name for name, value in vars(Fault).items() if isinstance(value, classmethod)}
-    assert kinds == set(MAKERS)
+    assert kinds == set(FACTORIES)
     documented = re.findall(r"^\| `Fault\.(\w+)\(", DOCS.read_text(), re.MULTILINE)
     assert set(documented) == kinds

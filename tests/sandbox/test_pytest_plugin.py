@@ -1,4 +1,4 @@
-"""The fixtures, as a user's own tests would have them: in a pytest of their own."""
+"""The pytest plugin's fixtures, in a pytest process of their own."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ USER_TESTS = """
 
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
-    """Run pytest on a user's tests, with the plugin loaded once whether it is installed or not."""
+    """Run pytest with the plugin loaded once, whether it is installed or not."""
     plugin = ("-p", "no:sinch_qn", "-p", "sinch_qn.pytest_plugin")
     return pytester.runpytest_subprocess(*plugin, "-W", "error", *options)
 
 
 @pytest.mark.parametrize(("mode", "marker"), [("auto", ""), ("strict", "@pytest.mark.asyncio")])
 def test_the_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str, marker: str) -> None:
-    """A user's test gets a fresh sandbox and a client of it, whatever pytest-asyncio's mode."""
+    """In both modes of pytest-asyncio a test gets a new sandbox and a client of it."""
     pytester.makepyfile(USER_TESTS.format(marker=marker))
     scope = ("-o", "asyncio_default_fixture_loop_scope=function")
     run(pytester, "-o", f"asyncio_mode={mode}", *scope).assert_outcomes(passed=2)
@@ -44,7 +44,7 @@ def test_the_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str, m
 def test_without_pytest_asyncio_other_tests_go_on(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where pytest-asyncio is missing only those who ask for the fixtures notice."""
+    """Without pytest-asyncio only tests that use the fixtures fail."""
     pytester.makepyfile(pytest_asyncio="raise ImportError('not installed')")
     monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
     pytester.makepyfile(
@@ -61,10 +61,10 @@ def test_without_pytest_asyncio_other_tests_go_on(
 
 
 def test_the_plugin_loads_nothing_until_it_is_used() -> None:
-    """Every pytest run imports the plugin: it brings neither the client nor aiohttp with it."""
+    """The plugin, which each pytest run imports, imports neither the client nor aiohttp."""
     program = (
         "import sys, sinch_qn.pytest_plugin\n"
         "heavy = {'aiohttp', 'attrs', 'cattrs', 'jsonschema_rs', 'orjson', 'sinch_qn.client'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - our own program
+    subprocess.run([sys.executable, "-c", program], check=True)  # noqa: S603 - a fixed program

@@ -25,7 +25,7 @@ _MAY_BLOCK: Final = (
     # A terminal is read only when it has something.
     ("sinch_qn/cli/codes.py", "_read"),
     # The sandbox compiles the description of the API once in a process, before it serves.
-    ("sinch_qn/sandbox/rules.py", "read_rules"),
+    ("sinch_qn/sandbox/request_validation.py", "read_validators"),
     # Coverage measures in its own locks.
     ("coverage/collector.py", "lock_data"),
     # Where log lines go is the program's own choice.

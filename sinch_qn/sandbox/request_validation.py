@@ -1,12 +1,13 @@
-"""What the OpenAPI description asks of a request: compiled once, then checked for each one."""
+"""Validation of requests against the OpenAPI description, which is compiled once."""
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import orjson
@@ -16,26 +17,23 @@ try:
 except ImportError as error:
     raise ImportError("the sandbox needs an extra: pip install 'sinch-qn[sandbox]'") from error
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-_REPORTED = 20
-"""How many violations of one request are told; the others are as good as fixed by then."""
+_MAX_REPORTED = 20
+"""Violations in a body that are reported; the rest are not searched for."""
 
 
 @attrs.frozen
 class Violation:
-    """What in a request breaks the API's description."""
+    """One violation of the API description in a request."""
 
     operation: str
-    """The `operationId`; for a path that is none of them, the method and path."""
+    """The `operationId`; for an unknown path, the method and path."""
     field: str
-    """Such as `directLoaInfo.address.city` or `pageSize`; empty for the whole body."""
+    """For example `directLoaInfo.address.city` or `pageSize`; empty for the whole body."""
     description: str
 
 
-class BrokenRulesError(Exception):
-    """A request that breaks the API's description."""
+class ViolationError(Exception):
+    """A request violates the API description."""
 
     def __init__(self, violations: list[Violation]) -> None:
         super().__init__(violations)
@@ -43,8 +41,8 @@ class BrokenRulesError(Exception):
 
 
 @attrs.frozen(kw_only=True)
-class Checked:
-    """A request that keeps the rules, its values in their own types."""
+class ValidRequest:
+    """The values of a valid request; query parameters have their own types."""
 
     phone_number: str = ""
     query: Mapping[str, Any]
@@ -52,46 +50,48 @@ class Checked:
 
 
 @attrs.frozen(kw_only=True)
-class Rules:
-    """The rules of one operation."""
+class RequestValidator:
+    """Validates the requests of one operation."""
 
     operation: str
     path: Mapping[str, jsonschema_rs.Validator]
     query: Mapping[str, jsonschema_rs.Validator]
     integers: frozenset[str]
-    """The query parameters that are whole numbers."""
+    """Query parameters of type integer."""
     required: frozenset[str]
-    """The query parameters that must be there."""
+    """Required query parameters."""
     body: jsonschema_rs.Validator | None
-    """None: there must be no body."""
+    """None: the body must be empty."""
 
-    def check(self, path: Mapping[str, str], query: list[tuple[str, str]], body: bytes) -> Checked:
-        """Return the request's values, or raise `BrokenRulesError` with all that is wrong."""
+    def validate(
+        self, path: Mapping[str, str], query: list[tuple[str, str]], body: bytes
+    ) -> ValidRequest:
+        """Return the request's values, or raise `ViolationError` with all violations."""
         values: dict[str, Any] = {}
         payload = None
-        wrong = list(self._wrong_in_path(path))
-        wrong += self._wrong_in_query(query, values)
+        violations = list(self._violations_in_path(path))
+        violations += self._violations_in_query(query, values)
         if self.body is None:
             if body.strip() not in {b"", b"{}"}:
-                wrong.append(("", "must be empty"))
+                violations.append(("", "must be empty"))
         else:
             try:
                 payload = orjson.loads(body)
             except orjson.JSONDecodeError as error:
-                wrong.append(("", f"is not JSON: {error}"))
+                violations.append(("", f"is not JSON: {error}"))
             else:
-                errors = islice(self.body.iter_errors(payload), _REPORTED)
-                wrong += [(_field(error), error.message) for error in errors]
-        if wrong:
-            raise BrokenRulesError([Violation(self.operation, *each) for each in wrong])
-        return Checked(phone_number=path.get("phoneNumber", ""), query=values, body=payload)
+                errors = islice(self.body.iter_errors(payload), _MAX_REPORTED)
+                violations += [(_field(error), error.message) for error in errors]
+        if violations:
+            raise ViolationError([Violation(self.operation, *each) for each in violations])
+        return ValidRequest(phone_number=path.get("phoneNumber", ""), query=values, body=payload)
 
-    def _wrong_in_path(self, path: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def _violations_in_path(self, path: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for name, validator in self.path.items():
             for error in validator.iter_errors(path[name]):
                 yield name, error.message
 
-    def _wrong_in_query(
+    def _violations_in_query(
         self, query: list[tuple[str, str]], values: dict[str, Any]
     ) -> Iterator[tuple[str, str]]:
         for name, text in query:
@@ -110,23 +110,23 @@ class Rules:
 
 
 @functools.cache
-def read_rules() -> Mapping[str, Rules]:
-    """Return the rules of every operation in the description that this package ships, by id."""
+def read_validators() -> Mapping[str, RequestValidator]:
+    """Return the validator of each operation in the shipped description, by `operationId`."""
     text = resources.files(__package__).joinpath("openapi.json").read_bytes()
     spec = orjson.loads(text)
     return {
-        operation["operationId"]: _rules(spec, operation, item.get("parameters", []))
+        operation["operationId"]: _validator(spec, operation, item.get("parameters", []))
         for item in spec["paths"].values()
         for method, operation in item.items()
         if method != "parameters"
     }
 
 
-def _rules(spec: Any, operation: Any, shared: list[Any]) -> Rules:
+def _validator(spec: Any, operation: Any, shared: list[Any]) -> RequestValidator:
     parameters = [_resolve(spec, each) for each in [*shared, *operation.get("parameters", [])]]
     query = [each for each in parameters if each["in"] == "query"]
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-    return Rules(
+    return RequestValidator(
         operation=operation["operationId"],
         path={
             each["name"]: _compile(spec, each["schema"])
@@ -143,20 +143,20 @@ def _rules(spec: Any, operation: Any, shared: list[Any]) -> Rules:
 
 
 def _resolve(spec: Any, node: Any) -> Any:
-    """Return *node*, or the component that it refers to."""
+    """Return *node*, or the component it refers to."""
     if "$ref" not in node:
         return node
     return functools.reduce(lambda at, key: at[key], node["$ref"].split("/")[1:], spec)
 
 
 def _compile(spec: Any, schema: Any) -> jsonschema_rs.Validator:
-    # Masked, so that a message names the field and never shows a person's data.
+    # Masked: a message names the field and never shows personal data.
     whole = {**schema, "components": spec["components"]}
     return jsonschema_rs.validator_for(whole, validate_formats=True, mask="value")
 
 
 def _field(error: jsonschema_rs.ValidationError) -> str:
-    """Return the path of what is wrong, such as `numbers[3]`."""
+    """Return the path of the invalid value, such as `numbers[3]`."""
     field = "".join(
         f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.instance_path
     )

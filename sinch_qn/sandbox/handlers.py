@@ -1,20 +1,18 @@
-"""The operations as the sandbox answers them: a checked request in, the answer's JSON out."""
+"""Operation handlers: a valid request changes the world and gives the response's JSON."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import orjson
 
-from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.sandbox.rules import BrokenRulesError, Checked, Violation
+from sinch_qn.models import GlobalProcessState as SinchState
+from sinch_qn.sandbox.request_validation import ValidRequest, Violation, ViolationError
 from sinch_qn.sandbox.world import Event, Number, Order, Refusal, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 _HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -30,16 +28,16 @@ _HTTP_STATUS = {
 def error_json(
     status: str, message: str, fields: Iterable[tuple[str, str]] = ()
 ) -> tuple[int, dict[str, Any]]:
-    """Return the HTTP status of an error and its flat form, whose `code` is a string."""
+    """Return the HTTP status and the JSON of an error; its `code` is a string."""
     code = _HTTP_STATUS[status]
     error: dict[str, Any] = {"code": str(code), "message": message, "status": status}
-    if violations := [{"field": field, "description": what} for field, what in fields]:
+    if violations := [{"field": field, "description": text} for field, text in fields]:
         error["details"] = [{"type": "BadRequest", "fieldViolations": violations}]
     return code, error
 
 
 def time_json(seconds: float) -> str:
-    """Return a time in RFC 3339 with `Z`."""
+    """Return *seconds* (Unix time) in RFC 3339 with `Z`."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -49,22 +47,22 @@ _OWNED = {**_ELIGIBLE, "ownershipVerification": {"status": "DONE"}}
 _WRONG = {"ownershipVerification": {"status": "FAILED", "error": "The code was not valid."}}
 _BLOCKED = {"ownershipVerification": {"status": "FAILED", "error": "No attempts are left."}}
 _FAILED = {"hostedNumber": {"status": 2, "error": "The number could not be hosted."}}
-_DETAILS: Mapping[State, Mapping[str, object]] = {
-    State.ELIGIBLE_CHECK_PENDING: {"osrEligibility": {"status": "IN_PROGRESS"}},
-    State.ELIGIBLE: _ELIGIBLE,
-    State.NOT_ELIGIBLE: {"osrEligibility": {"status": "FAILED", "error": "Not eligible."}},
-    State.VERIFICATION_PENDING: _CALLED,
-    State.VERIFICATION_FAILED: {**_ELIGIBLE, **_WRONG},
-    State.VERIFICATION_BLOCKED: {**_ELIGIBLE, **_BLOCKED},
-    State.VERIFIED: _OWNED,
-    State.HOSTING_IN_PROGRESS: _OWNED,
-    State.HOSTING_DONE: {**_OWNED, "hostedNumber": {"status": 1}},
-    State.HOSTING_FAILED: {**_OWNED, **_FAILED},
+_DETAILS: Mapping[SinchState, Mapping[str, object]] = {
+    SinchState.ELIGIBLE_CHECK_PENDING: {"osrEligibility": {"status": "IN_PROGRESS"}},
+    SinchState.ELIGIBLE: _ELIGIBLE,
+    SinchState.NOT_ELIGIBLE: {"osrEligibility": {"status": "FAILED", "error": "Not eligible."}},
+    SinchState.VERIFICATION_PENDING: _CALLED,
+    SinchState.VERIFICATION_FAILED: {**_ELIGIBLE, **_WRONG},
+    SinchState.VERIFICATION_BLOCKED: {**_ELIGIBLE, **_BLOCKED},
+    SinchState.VERIFIED: _OWNED,
+    SinchState.HOSTING_IN_PROGRESS: _OWNED,
+    SinchState.HOSTING_DONE: {**_OWNED, "hostedNumber": {"status": 1}},
+    SinchState.HOSTING_FAILED: {**_OWNED, **_FAILED},
 }
 
 
 def number_json(world: World, number: Number) -> dict[str, object]:
-    """Return a QualifiedNumber; what its state says nothing about is left out."""
+    """Return a QualifiedNumber; only the details that belong to its state are set."""
     return {
         "phoneNumber": number.phone_number,
         "projectId": world.settings.project_id,
@@ -76,7 +74,7 @@ def number_json(world: World, number: Number) -> dict[str, object]:
     }
 
 
-_KEPT = (
+_ECHOED = (
     "displayName",
     "regionCode",
     "servicePlanId",
@@ -97,7 +95,7 @@ def order_json(world: World, order: Order) -> dict[str, object]:
         "hostingOrderId": order.id,
         "state": order.state,
         "type": "TYPE_TEXT_ENABLE",
-        **{name: request[name] for name in _KEPT if name in request},
+        **{name: request[name] for name in _ECHOED if name in request},
         "hostingOrderInfo": {**loa, **kind},
         "createdTime": time_json(order.created),
         "updatedTime": time_json(order.updated),
@@ -105,7 +103,7 @@ def order_json(world: World, order: Order) -> dict[str, object]:
 
 
 def event_json(world: World, event: Event) -> dict[str, object]:
-    """Return the CallbackEvent that tells *event*."""
+    """Return *event* as a CallbackEvent."""
     return {
         "resourceType": "HOSTING_ORDER_NUMBER",
         "eventType": event.type,
@@ -118,16 +116,16 @@ def event_json(world: World, event: Event) -> dict[str, object]:
     }
 
 
-def _list(world: World, asked: Checked) -> object:
-    query = asked.query
+def _list(world: World, request: ValidRequest) -> object:
+    query = request.query
     cap = world.settings.page_size_cap
     size = query.get("pageSize") or cap
     if size < 0:
         raise _invalid("pageSize", "is negative")
     order_by = query.get("orderBy") or "createdTime"
     if order_by not in {"createdTime", "updatedTime"}:
-        raise _invalid("orderBy", "is neither createdTime nor updatedTime")
-    state, region = State(query["states"]), query.get("regionCode")
+        raise _invalid("orderBy", "is not createdTime or updatedTime")
+    state, region = SinchState(query["states"]), query.get("regionCode")
     listing = [state, region, order_by]
     page, after = world.page(
         state,
@@ -148,7 +146,7 @@ def _token(listing_and_place: list[object]) -> str:
 
 
 def _read_token(token: str | None, listing: list[str | None]) -> tuple[float, int] | None:
-    """Return where the page of *token* starts: the token itself knows, nothing is kept here."""
+    """Return where the page of *token* starts; all of that is in the token, so none is kept."""
     if not token:
         return None
     try:
@@ -157,52 +155,55 @@ def _read_token(token: str | None, listing: list[str | None]) -> tuple[float, in
     except (TypeError, ValueError):
         made_for = []
     if made_for != listing:
-        raise _invalid("pageToken", "is not of this listing")
+        raise _invalid("pageToken", "belongs to another listing")
     return place
 
 
-def _invalid(field: str, why: str) -> Refusal:
-    return Refusal("INVALID_ARGUMENT", "The request is not valid.", [(field, why)])
+def _invalid(field: str, problem: str) -> Refusal:
+    return Refusal("INVALID_ARGUMENT", "The request is not valid.", [(field, problem)])
 
 
-def _add(world: World, asked: Checked) -> object:
-    numbers = world.add(asked.body["phoneNumbers"])
+def _add(world: World, request: ValidRequest) -> object:
+    numbers = world.add(request.body["phoneNumbers"])
     return {"qualifiedNumbers": [number_json(world, number) for number in numbers]}
 
 
-def _get(world: World, asked: Checked) -> object:
-    return number_json(world, world.get(asked.phone_number))
+def _get(world: World, request: ValidRequest) -> object:
+    return number_json(world, world.get(request.phone_number))
 
 
-def _delete(world: World, asked: Checked) -> None:
-    world.delete(asked.phone_number)
+def _delete(world: World, request: ValidRequest) -> None:
+    world.delete(request.phone_number)
 
 
-def _text_enable(world: World, asked: Checked, *, toll_free: bool) -> object:
+def _text_enable(world: World, request: ValidRequest, *, toll_free: bool) -> object:
     project_id = world.settings.project_id
-    if asked.body.get("projectId", project_id) != project_id:
+    if request.body.get("projectId", project_id) != project_id:
         operation = "textEnableTollFreeNumbers" if toll_free else "textEnableNumbers"
-        raise BrokenRulesError([Violation(operation, "projectId", "is not the path's")])
-    order = world.text_enable(asked.body, toll_free=toll_free)
+        raise ViolationError([Violation(operation, "projectId", "differs from the path")])
+    order = world.text_enable(request.body, toll_free=toll_free)
     return order_json(world, order) if toll_free else {"hostingOrderId": order.id}
 
 
-def _ring(world: World, asked: Checked) -> object:
-    return number_json(world, world.ring(asked.phone_number))
+def _call(world: World, request: ValidRequest) -> object:
+    return number_json(world, world.ring(request.phone_number))
 
 
-def _verify(world: World, asked: Checked) -> object:
-    return number_json(world, world.verify(asked.phone_number, asked.body["code"]))
+def _verify(world: World, request: ValidRequest) -> object:
+    return number_json(world, world.verify(request.phone_number, request.body["code"]))
 
 
-HANDLERS: Mapping[str, Callable[[World, Checked], object]] = {
+Handler: TypeAlias = Callable[[World, ValidRequest], object]
+"""Changes the world and returns the response's JSON; None is an empty body."""
+
+HANDLERS: Mapping[str, Handler] = {
     "listQualifiedNumbers": _list,
     "getQualifiedNumber": _get,
     "deleteQualifiedNumber": _delete,
     "addQualifiedNumbers": _add,
     "textEnableNumbers": partial(_text_enable, toll_free=False),
     "textEnableTollFreeNumbers": partial(_text_enable, toll_free=True),
-    "sendVoiceChallenge": _ring,
+    "sendVoiceChallenge": _call,
     "verifyVoiceChallenge": _verify,
 }
-"""What does an operation's work, by its id; None is an empty answer."""
+"""The handler of each operation, by `operationId`."""
