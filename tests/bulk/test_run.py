@@ -60,7 +60,7 @@ from sinch_qn.errors import (
 from sinch_qn.models import AddNumbersResponse, QualifiedNumber
 from sinch_qn.models import GlobalProcessState as G
 from sinch_qn.sandbox import Clock, Sandbox, Trouble
-from tests.conftest import VirtualClockLoop, virtual_clock
+from tests.support.virtual_clock import VirtualClockLoop, virtual_clock
 
 S = ChallengeState
 NUMBER = "+12025550134"

@@ -26,7 +26,7 @@ from sinch_qn.errors import (
 )
 from sinch_qn.retry import RetryPolicy
 from sinch_qn.sandbox import Sandbox
-from tests.conftest import virtual_clock
+from tests.support.virtual_clock import virtual_clock
 
 TOKEN_URL = "https://auth.example/token"
 NUMBER = "+12025550134"

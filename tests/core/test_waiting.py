@@ -14,7 +14,7 @@ from sinch_qn.errors import DeadlineExceededError, Outcome, SinchError, Unexpect
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import QualifiedNumber
 from sinch_qn.waiting import REACHABLE, wait_for_state, watch
-from tests.conftest import virtual_clock
+from tests.support.virtual_clock import virtual_clock
 
 NUMBER = "+12025550134"
 
