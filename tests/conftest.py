@@ -1,10 +1,11 @@
-"""What all tests share: a shim, and the detector of blocking calls."""
+"""What all tests share: a shim, the detector of blocking calls, and a sandbox."""
 
 from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
 
+from sinch_qn.sandbox import Sandbox
 from tests.support.blocking import watched
 
 pytest_plugins = ("pytester",)
@@ -36,3 +38,11 @@ def _nothing_blocks() -> Iterator[None]:
     with watched() as found:
         yield
     assert not found, found[0]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """Run a sandbox with the same codes each time; all requests must keep to the description."""
+    async with Sandbox(random=Random(5)) as sandbox:
+        yield sandbox
+    assert sandbox.violations == []

@@ -7,7 +7,7 @@ import base64
 import copy
 import gc
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 import pytest
@@ -458,11 +458,10 @@ def test_a_fetch_of_another_loop_is_not_waited_for() -> None:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Return a sandbox that knows NUMBER."""
-    async with Sandbox() as sandbox:
-        sandbox.add([NUMBER])
-        yield sandbox
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """Have NUMBER in the sandbox."""
+    sandbox.add([NUMBER])
+    return sandbox
 
 
 async def all_of(calls: list[Awaitable[object]]) -> None:
