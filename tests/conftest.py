@@ -32,11 +32,18 @@ if "stream_writer" in inspect.signature(ClientResponse).parameters:
     vars(aioresponses.core)["ClientResponse"] = _MockResponse
 
 
-@pytest.fixture(autouse=True)
-def _nothing_blocks() -> Iterator[None]:
-    """Fail a test in which our code blocks the event loop, even if somebody swallows the error."""
+@pytest.fixture(scope="session")
+def detector() -> Iterator[list[str]]:
+    """Watch for blocking calls, from the first test to the last: to patch costs a millisecond."""
     with watched() as found:
-        yield
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls(detector: list[str]) -> Iterator[list[str]]:
+    """Fail a test in which our code blocks the event loop, even if somebody swallows the error."""
+    yield detector
+    found, detector[:] = detector[:], []
     assert not found, found[0]
 
 
