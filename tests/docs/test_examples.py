@@ -1,17 +1,10 @@
-"""The examples do what they say, against the sandbox on a real socket.
-
-The chat bot polls a Telegram that is a session of its library; the service runs in a real server;
-the script is a process at whose keyboard the test sits.
-"""
+"""The chat bot does what it says: it polls a Telegram that is a session of its library."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
-import os
-import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -21,48 +14,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-import uvicorn
 from aiogram import Bot, Dispatcher
 from aiogram.client.session.base import BaseSession
 from aiogram.exceptions import TelegramForbiddenError
 from aiogram.methods import GetMe, GetUpdates, SendMessage, TelegramMethod
 from aiogram.types import Chat, Message, Update, User
 
-from examples import chat_bot, service
+from examples import chat_bot
 from sinch_qn import OAuth2, QualifiedNumbersClient, errors
 from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.sandbox import Sandbox
+from tests.support.codes import NUMBER, heard, misheard
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-NUMBER, OTHER, JAMAICA = "+12025550134", "+12025550135", "+18765550134"
-NOT_ELIGIBLE, BLOCKED, LOST_ANSWER = "+12025559990", "+12025559995", "+12025559996"
+OTHER, JAMAICA = "+12025550135", "+18765550134"
+BLOCKED, LOST_ANSWER = "+12025559995", "+12025559996"
 DEADLINE = 20.0
 """Seconds; nothing here takes two."""
 
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    """Return where a journal may be."""
-    return tmp_path / "run.db"
-
-
-def heard(sandbox: Sandbox, number: str = NUMBER) -> str:
-    """Return the code that was read out last: the phone has rung."""
-    code = sandbox.code_for(number)
-    assert code is not None
-    return code
-
-
-def misheard(sandbox: Sandbox, number: str = NUMBER) -> str:
-    """Return a code that is not the right one."""
-    return f"{(int(heard(sandbox, number)) + 1) % 10_000:04}"
-
-
-# ---- the chat bot ------------------------------------------------------------------------------
 
 ANN, BOB = 7, 8
 
@@ -438,243 +409,3 @@ async def test_bot_starts_from_its_environment(
     serving.cancel()
     await asyncio.wait([serving])
     assert serving.cancelled()
-
-
-# ---- the service -------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def service_of(
-    sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """Serve the app as uvicorn does, and open a session for it."""
-    for name, value in sandbox.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("JOURNAL", str(journal))
-    server = uvicorn.Server(uvicorn.Config(service.app, log_config=None, access_log=False))
-    # Listens from here on: the first request waits until the service has started.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        serving = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            timeout = aiohttp.ClientTimeout(total=DEADLINE)
-            async with aiohttp.ClientSession(url, timeout=timeout) as session:
-                yield session
-        finally:
-            server.should_exit = True
-            await serving
-
-
-async def ask(
-    session: aiohttp.ClientSession, method: str, path: str, body: object = None
-) -> tuple[int, Any]:
-    """Return the status and the JSON of an answer."""
-    async with session.request(method, path, json=body) as answer:
-        return answer.status, await answer.json()
-
-
-async def until(state: str, session: aiohttp.ClientSession, number: str = NUMBER) -> Any:
-    """Ask for a number, as a client would, until it is in *state*."""
-    async with asyncio.timeout(DEADLINE):
-        while True:
-            status, standing = await ask(session, "GET", f"/numbers/{number}")
-            if (status, standing.get("state")) == (200, state):
-                return standing
-            await asyncio.sleep(0.02)
-
-
-async def test_service_verifies_a_number(
-    sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A number is added, rung once, and verified by its code: four requests of HTTP."""
-    sandbox.add([NUMBER])
-    new = {"number": NUMBER, "ref": "ticket 7"}
-    async with service_of(sandbox, journal, monkeypatch) as session:
-        status, standing = await ask(session, "POST", "/numbers", new)
-        assert (status, standing["ref"], standing["settled"]) == (202, "ticket 7", False)
-        assert (await ask(session, "POST", "/numbers", new))[0] == 202, "twice is once"
-        await until("awaiting_code", session)
-        code = {"code": heard(sandbox)}
-        assert (await ask(session, "POST", f"/numbers/{NUMBER}/code", code))[0] == 202
-        standing = await until("verified", session)
-        assert standing == {**new, "state": "verified", "settled": True, "calls": 1, "note": None}
-        status, health = await ask(session, "GET", "/health")
-        assert (status, health["verified"]) == (200, 1)
-    assert sandbox.world.rings(NUMBER) == 1
-
-
-async def test_service_recalls_and_survives_its_restart(
-    sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A recall rings once more; a code that comes after a restart verifies."""
-    sandbox.add([NUMBER])
-    async with service_of(sandbox, journal, monkeypatch) as session:
-        await ask(session, "POST", "/numbers", {"number": NUMBER})
-        await until("awaiting_code", session)
-        status, standing = await ask(session, "POST", f"/numbers/{NUMBER}/recall")
-        assert (status, standing["calls"]) == (202, 1)
-        assert (await until("awaiting_code", session))["calls"] == 2
-        wrong = {"code": misheard(sandbox)}
-        assert (await ask(session, "POST", f"/numbers/{NUMBER}/code", wrong))[0] == 202
-    async with service_of(sandbox, journal, monkeypatch) as session:
-        code = {"code": heard(sandbox)}
-        assert (await ask(session, "POST", f"/numbers/{NUMBER}/code", code))[0] == 202
-        await until("verified", session)
-    assert sandbox.world.rings(NUMBER) == 2
-
-
-async def test_service_says_what_is_wrong_with_a_request(
-    sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the caller can mend is 404, 409 or 422, says why, and repeats no code."""
-    sandbox.add([NUMBER], "VERIFIED")
-    async with service_of(sandbox, journal, monkeypatch) as session:
-        post = partial(ask, session, "POST")
-        assert (await ask(session, "GET", f"/numbers/{NUMBER}"))[0] == 404
-        assert (await post(f"/numbers/{NUMBER}/code", {"code": "0417"}))[0] == 404
-        assert (await post(f"/numbers/{NUMBER}/recall"))[0] == 404
-        assert (await ask(session, "GET", "/numbers/hello"))[0] == 422
-        status, problem = await post("/numbers", {"number": JAMAICA})
-        assert (status, problem["detail"][:22]) == (422, "only US and CA numbers")
-        assert (await post("/numbers", {"number": "2025550134"}))[0] == 422
-        assert (await post("/numbers", {"number": NUMBER, "ref": "mine"}))[0] == 202
-        assert (await post("/numbers", {"number": NUMBER, "ref": "yours"}))[0] == 409
-        await until("skipped", session)
-        for code in ("0417", "04 17", 417, None):
-            status, problem = await post(f"/numbers/{NUMBER}/code", {"code": code})
-            assert status == 422
-            assert "17" not in problem["detail"]
-        status, problem = await post(f"/numbers/{NUMBER}/recall")
-        assert (status, "cannot be recalled" in problem["detail"]) == (422, True)
-    assert sandbox.calls.total("sendVoiceChallenge") == 0
-
-
-class FullDisk(SqliteJournal):
-    """A journal that can no longer be written."""
-
-    async def add(self, entries: Any) -> int:  # noqa: ARG002 - of the journal's shape
-        raise errors.JournalError("database or disk is full")
-
-
-async def test_service_is_out_of_order_without_its_journal(
-    sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What only the operator can mend is 503, on /health too, and tells callers nothing else."""
-    monkeypatch.setattr(service, "SqliteJournal", FullDisk)
-    async with service_of(sandbox, journal, monkeypatch) as session:
-        out_of_order = (503, {"detail": "out of order"})
-        assert await ask(session, "POST", "/numbers", {"number": NUMBER}) == out_of_order
-        assert await ask(session, "GET", "/health") == out_of_order
-
-
-# ---- the script --------------------------------------------------------------------------------
-
-PROMPT = b"give up: "
-
-
-class Terminal:
-    """A script, and who sits at its keyboard."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self.process, self._keyboard, self._screen = process, process.stdin, process.stdout
-
-    async def prompt(self) -> str:
-        """Return what is on the screen once a code is asked for."""
-        return (await self._screen.readuntil(PROMPT)).decode()
-
-    def type(self, text: str) -> None:
-        """Type a line."""
-        self._keyboard.write(f"{text}\n".encode())
-
-    async def end(self) -> tuple[int, str]:
-        """Return the exit code, and what was on the screen since."""
-        self._keyboard.close()
-        screen = await self._screen.read()
-        return await self.process.wait(), screen.decode()
-
-
-@asynccontextmanager
-async def script(sandbox: Sandbox, *arguments: str) -> AsyncIterator[Terminal]:
-    """Start the script, for at most as long as the deadline."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", str(EXAMPLES / "one_number.py"), *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **sandbox.environment()},
-    )
-    try:
-        async with asyncio.timeout(DEADLINE):
-            yield Terminal(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def test_script_adds_rings_and_verifies(sandbox: Sandbox) -> None:
-    """A number that Sinch does not know is added, rung once, and verified by the code typed."""
-    async with script(sandbox, NUMBER) as terminal:
-        assert f"{NUMBER} is being called." in await terminal.prompt()
-        terminal.type(misheard(sandbox))
-        assert "did not verify" in await terminal.prompt()
-        terminal.type(heard(sandbox))
-        assert await terminal.end() == (0, f"{NUMBER} is verified.\n")
-    assert sandbox.calls.total("addQualifiedNumbers") == 1
-    assert sandbox.world.rings(NUMBER) == 1
-
-
-async def test_script_never_repeats_a_call_whose_answer_was_lost(sandbox: Sandbox) -> None:
-    """UNKNOWN is for a person to settle: the code verifies, and the phone rang once."""
-    sandbox.add([LOST_ANSWER])
-    async with script(sandbox, LOST_ANSWER) as terminal:
-        assert "may be ringing, and is not called again" in await terminal.prompt()
-        terminal.type(heard(sandbox, LOST_ANSWER))
-        assert (await terminal.end())[0] == 0
-    assert sandbox.calls.count("sendVoiceChallenge", LOST_ANSWER) == 1
-
-
-@pytest.mark.parametrize(
-    ("number", "state", "status", "said"),
-    [
-        (NUMBER, "VERIFIED", 0, "is verified"),
-        (NUMBER, "HOSTING_DONE", 0, "is verified"),
-        (BLOCKED, "ELIGIBLE", 1, "is blocked"),
-        (NUMBER, "VERIFICATION_BLOCKED", 1, "UnexpectedStateError"),
-        (NOT_ELIGIBLE, "NOT_ELIGIBLE", 1, "UnexpectedStateError"),
-        ("2025550134", None, 1, "InvalidRequestError"),
-    ],
-)
-async def test_script_says_why_it_does_not_ring(
-    sandbox: Sandbox, number: str, state: str | None, status: int, said: str
-) -> None:
-    """Nothing to do is success; what cannot be done is a reason and status 1."""
-    if state:
-        sandbox.add([number], state)
-    async with script(sandbox, number) as terminal:
-        code, screen = await terminal.end()
-    assert (code, said in screen, "Traceback" in screen) == (status, True, False)
-
-
-@pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
-async def test_script_stops_at_a_blocked_number(sandbox: Sandbox, wrong_code: Any) -> None:
-    """The last wrong code ends it, however Sinch says that it was wrong; and so does no code."""
-    sandbox.wrong_code, sandbox.max_attempts = wrong_code, 1
-    sandbox.add([NUMBER, OTHER])
-    async with script(sandbox, NUMBER) as terminal:
-        await terminal.prompt()
-        terminal.type(misheard(sandbox))
-        code, screen = await terminal.end()
-        assert (code, "is blocked" in screen) == (1, True)
-    async with script(sandbox, OTHER) as terminal:
-        await terminal.prompt()
-        assert await terminal.end() == (1, "")
-
-
-async def test_script_tells_how_it_is_used(sandbox: Sandbox) -> None:
-    """Without a number it says what it needs."""
-    async with script(sandbox) as terminal:
-        code, screen = await terminal.end()
-    assert (code, "one_number.py +12025550134" in screen) == (1, True)
