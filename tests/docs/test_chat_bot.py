@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiogram import Bot, Dispatcher
-from aiogram.client.session.base import BaseSession
-from aiogram.exceptions import TelegramForbiddenError
-from aiogram.methods import GetMe, GetUpdates, SendMessage, TelegramMethod
-from aiogram.types import Chat, Message, Update, User
 
-from examples import chat_bot
 from sinch_qn import OAuth2, QualifiedNumbersClient, errors
 from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.journal import Identity
@@ -29,108 +20,26 @@ from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.sandbox import Sandbox
 from tests.support.codes import NUMBER, heard, misheard
 
+if TYPE_CHECKING:
+    from tests.support.telegram import Telegram
+
 OTHER, JAMAICA = "+12025550135", "+18765550134"
 BLOCKED, LOST_ANSWER = "+12025559995", "+12025559996"
+ANN, BOB = 7, 8
 DEADLINE = 20.0
 """Seconds; nothing here takes two."""
-
-
-ANN, BOB = 7, 8
-
-
-class Telegram(BaseSession):
-    """Telegram, as far as the bot sees it: chats write to it, and hear from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[int, str]] = []
-        self.gone: set[int] = set()
-        """Chats that blocked the bot."""
-        self._ids = itertools.count(1)
-        self._written: asyncio.Queue[Update] = asyncio.Queue()
-        self._news = asyncio.Condition()
-        self._read: Counter[int] = Counter()
-
-    def write(self, chat: int, text: str) -> None:
-        """Type *text* in *chat*."""
-        update = Update(update_id=next(self._ids), message=self._message(chat, text))
-        self._written.put_nowait(update)
-
-    async def hear(self, chat: int, text: str) -> str:
-        """Return the next message to *chat* that has *text* in it."""
-
-        def found() -> bool:
-            start = self._read[chat]
-            for at, (to, said) in enumerate(self.told[start:], start=start):
-                if to == chat and text in said:
-                    self._read[chat] = at + 1
-                    return True
-            return False
-
-        try:
-            async with asyncio.timeout(DEADLINE), self._news:
-                await self._news.wait_for(found)
-        except TimeoutError:
-            pytest.fail(f"chat {chat} never heard {text!r}, but {self.told}")
-        return self.told[self._read[chat] - 1][1]
-
-    def _message(self, chat: int, text: str) -> Message:
-        return Message(
-            message_id=next(self._ids),
-            date=datetime.now(UTC),
-            chat=Chat(id=chat, type="private"),
-            text=text,
-        )
-
-    async def make_request(
-        self,
-        bot: Bot,  # noqa: ARG002 - there is one
-        method: TelegramMethod[Any],
-        timeout: int | None = None,  # noqa: ARG002 - the test has a deadline of its own
-    ) -> Any:
-        """Answer as Telegram would."""
-        match method:
-            case GetMe():
-                return User(id=42, is_bot=True, first_name="Bot")
-            case GetUpdates():
-                return [await self._written.get()]
-            case SendMessage(chat_id=int(chat), text=text):
-                if chat in self.gone:
-                    raise TelegramForbiddenError(method=method, message="blocked by the user")
-                async with self._news:
-                    self.told.append((chat, text))
-                    self._news.notify_all()
-                return self._message(chat, text)
-        raise AssertionError(method)
-
-    async def close(self) -> None:
-        """Have nothing to close."""
-
-    def stream_content(self, *_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
-        """Have no files."""
-        raise NotImplementedError
 
 
 @asynccontextmanager
 async def bot_of(sandbox: Sandbox, journal: Path) -> AsyncIterator[Telegram]:
     """Run the bot as a new process would: nothing is shared but the journal's file."""
-    telegram = Telegram()
-    bot = Bot("42:TOKEN", session=telegram)
-    polling: asyncio.Future[Dispatcher] = asyncio.get_running_loop().create_future()
+    from tests.support import telegram  # noqa: PLC0415 - takes seconds to load
 
-    async def poll(dispatcher: Dispatcher) -> None:
-        polling.set_result(dispatcher)
-        await dispatcher.start_polling(bot, handle_signals=False)
-
-    async with sandbox.client() as client, asyncio.timeout(2 * DEADLINE):
-        serving = asyncio.create_task(chat_bot.serve(bot, client, SqliteJournal(journal), poll))
-        try:
-            yield telegram
-            await (await polling).stop_polling()
-            await serving
-        finally:
-            serving.cancel()
-            await asyncio.wait([serving])
+    async with (
+        sandbox.client() as client,
+        telegram.serving(client, SqliteJournal(journal)) as chats,
+    ):
+        yield chats
 
 
 @pytest.mark.parametrize("written", [NUMBER, "+1 (202) 555-0134"])
@@ -376,6 +285,11 @@ async def test_bot_tells_the_others_when_a_chat_is_gone(sandbox: Sandbox, journa
 
 async def test_bot_ends_when_its_run_cannot_go_on(sandbox: Sandbox, journal: Path) -> None:
     """Refused credentials end the bot, rather than leave one that answers and never rings."""
+    from aiogram import Bot  # noqa: PLC0415 - takes seconds to load
+
+    from examples import chat_bot  # noqa: PLC0415 - imports it
+    from tests.support.telegram import Telegram  # noqa: PLC0415 - imports it
+
     keys = OAuth2(sandbox.key_id, "no-longer-good", token_url=sandbox.token_url)
     bot = Bot("42:TOKEN", session=Telegram())
     async with (
@@ -396,6 +310,11 @@ async def test_bot_starts_from_its_environment(
     sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`python chat_bot.py` needs a token and the SINCH_* variables, and nothing else."""
+    from aiogram import Bot  # noqa: PLC0415 - takes seconds to load
+
+    from examples import chat_bot  # noqa: PLC0415 - imports it
+    from tests.support.telegram import Telegram  # noqa: PLC0415 - imports it
+
     telegram = Telegram()
     sandbox.add([NUMBER])
     monkeypatch.setattr(chat_bot, "Bot", partial(Bot, session=telegram))
