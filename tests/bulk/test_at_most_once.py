@@ -20,10 +20,10 @@ from sinch_qn.bulk.unsafe_writes import CodeVerification, NumberAddition, TextEn
 from sinch_qn.errors import ConnectError, TransportError
 from sinch_qn.models import BlanketLoaInfo, TextEnableNumbersRequest
 from sinch_qn.models import GlobalProcessState as SinchState
-from tests.conftest import run_virtually
-from tests.core.test_pipeline import CancelledAt
+from tests.support.cancellation import CancelledAt
 from tests.support.fake_sinch import Sinch
 from tests.support.runs import NUMBER
+from tests.support.virtual_clock import run_virtually
 
 S = ChallengeState
 

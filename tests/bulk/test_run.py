@@ -55,7 +55,6 @@ from sinch_qn.errors import (
 )
 from sinch_qn.models import GlobalProcessState as G
 from sinch_qn.sandbox import Clock, MisbehavingNumber, Sandbox
-from tests.conftest import VirtualClockLoop, virtual_clock
 from tests.support.fake_sinch import Fault, Sinch
 from tests.support.runs import (
     EPOCH,
@@ -71,6 +70,7 @@ from tests.support.runs import (
     until,
     until_state,
 )
+from tests.support.virtual_clock import VirtualClockLoop, virtual_clock
 
 S = ChallengeState
 

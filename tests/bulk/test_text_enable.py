@@ -36,9 +36,9 @@ from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.phone import region_of
 from sinch_qn.sandbox import Clock, Sandbox
 from sinch_qn.sandbox.app import authentication_error
-from tests.conftest import VirtualClockLoop
-from tests.core.test_pipeline import CancelledAt
+from tests.support.cancellation import CancelledAt
 from tests.support.loa import DIRECT
+from tests.support.virtual_clock import VirtualClockLoop
 
 REQUEST = TextEnableNumbersRequest(
     region_code="US", numbers=[], service_plan_id="plan", blanket_loa_info=BlanketLoaInfo()

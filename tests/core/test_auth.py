@@ -7,7 +7,7 @@ import base64
 import copy
 import gc
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import orjson
 import pytest
@@ -26,7 +26,7 @@ from sinch_qn.errors import (
 )
 from sinch_qn.retry import RetryPolicy
 from sinch_qn.sandbox import Sandbox
-from tests.conftest import virtual_clock
+from tests.support.virtual_clock import virtual_clock
 
 TOKEN_URL = "https://auth.example/token"
 NUMBER = "+12025550134"
@@ -458,11 +458,10 @@ def test_a_fetch_of_another_loop_is_not_waited_for() -> None:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Return a sandbox that knows NUMBER."""
-    async with Sandbox() as sandbox:
-        sandbox.add([NUMBER])
-        yield sandbox
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """Have NUMBER in the sandbox."""
+    sandbox.add([NUMBER])
+    return sandbox
 
 
 async def all_of(calls: list[Awaitable[object]]) -> None:

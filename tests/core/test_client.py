@@ -457,10 +457,10 @@ def test_from_the_real_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    """Return a sandbox with small pages."""
-    async with Sandbox(page_size_cap=3) as sandbox:
-        yield sandbox
+def sandbox(sandbox: Sandbox) -> Sandbox:
+    """Have small pages."""
+    sandbox.page_size_cap = 3
+    return sandbox
 
 
 NUMBERS = [f"+1202555{i:04}" for i in range(100, 110)]

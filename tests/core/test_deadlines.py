@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sinch_qn._deadlines import Deadlines
-from tests.conftest import VirtualClockLoop, virtual_clock
+from tests.support.virtual_clock import VirtualClockLoop, virtual_clock
 
 
 def now() -> float:

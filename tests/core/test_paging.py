@@ -12,8 +12,8 @@ import pytest
 from sinch_qn._paging import Page, pages
 from sinch_qn.errors import InvalidResponseError, Outcome, PaginationError, ServerError
 from sinch_qn.models import GlobalProcessState as State
-from tests.conftest import virtual_clock
-from tests.core.test_pipeline import CancelledAt
+from tests.support.cancellation import cancelled_at
+from tests.support.virtual_clock import virtual_clock
 
 Json = dict[str, Any]
 
@@ -227,14 +227,10 @@ async def test_cancelled_anywhere(prefetch: bool, use: float) -> None:  # noqa: 
                 got.append(each)
                 await asyncio.sleep(use)
 
-    async def run(listing: Listing, got: list[Page], k: int) -> None:
-        await CancelledAt(read(listing, got), k)
-
     cancelled = 0
     for k in range(1, 100):
         listing, got = Slow(THREE, delay=5.0), list[Page]()
-        task = asyncio.create_task(run(listing, got, k))
-        await asyncio.wait([task])
+        task = await cancelled_at(read(listing, got), k)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert listing.on_their_way == 0
         if not task.cancelled():

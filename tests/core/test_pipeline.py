@@ -6,8 +6,7 @@ import asyncio
 import copy
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -49,7 +48,8 @@ from sinch_qn.errors import (
 )
 from sinch_qn.models import AddNumbersRequest, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT, Failure, RetryPolicy, RetryQuota, RetryRule
-from tests.conftest import virtual_clock
+from tests.support.cancellation import cancelled_at
+from tests.support.virtual_clock import virtual_clock
 
 ROOT = "https://api.example/v1/projects/p"
 TOKEN_URL = "https://auth.example/token"
@@ -878,34 +878,6 @@ async def test_close_reaches_every_part() -> None:
     assert auth.closed
 
 
-class CancelledAt:
-    """A coroutine whose task is cancelled at its k-th suspension."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], k: int) -> None:
-        self.coroutine = coroutine
-        self.k = k
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        suspensions = 0
-        step = partial(self.coroutine.send, None)
-        while True:
-            try:
-                future = step()
-            except StopIteration as stop:
-                return stop.value
-            suspensions += 1
-            if suspensions == self.k:
-                task = asyncio.current_task()
-                assert task is not None
-                task.cancel()
-            try:
-                yield future
-            except BaseException as error:  # noqa: BLE001 - passed on
-                step = partial(self.coroutine.throw, error)
-            else:
-                step = partial(self.coroutine.send, None)
-
-
 @virtual_clock
 async def test_cancelled_anywhere() -> None:
     """Cancelled at any await, a call ends with CancelledError and leaves no task behind."""
@@ -914,17 +886,13 @@ async def test_cancelled_anywhere() -> None:
         await asyncio.sleep(1.0)
         return OK
 
-    async def run(to: Pipeline, k: int) -> Any:
-        return await CancelledAt(call(to, GET_NUMBER), k)
-
     cancelled = 0
     for k in range(1, 100):
         api = Api(
             tokens=[answer(503), token("a"), token("b")], calls=[answer(401), answer(503), slow]
         )
         to = pipeline(api, auth=oauth2(), retry=lambda _: 1.5, rate_limit=RateLimit(1.0))
-        task = asyncio.create_task(run(to, k))
-        await asyncio.wait([task])
+        task = await cancelled_at(call(to, GET_NUMBER), k)
         cancelled += task.cancelled()
         if not task.cancelled():
             assert task.result() == QualifiedNumber(phone_number=NUMBER)

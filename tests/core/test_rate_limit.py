@@ -10,7 +10,7 @@ import pytest
 
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.rate_limit import RateLimit
-from tests.conftest import virtual_clock
+from tests.support.virtual_clock import virtual_clock
 
 
 async def times(limit: RateLimit, requests: int) -> list[float]:

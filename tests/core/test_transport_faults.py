@@ -39,8 +39,8 @@ needs_proc = pytest.mark.skipif(not STATUS.exists(), reason="memory is measured 
 
 
 @pytest.fixture(autouse=True)
-def watchful() -> Iterator[None]:
-    """Let nothing in sinch_qn block the event loop."""
+def here() -> Iterator[None]:
+    """Trust our own authority."""
     with on_this_machine():
         yield
 

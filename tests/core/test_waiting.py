@@ -17,7 +17,7 @@ from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import QualifiedNumber
 from sinch_qn.retry import RetryRule
 from sinch_qn.waiting import backoff, until_reachable, wait_for_state, watch
-from tests.conftest import virtual_clock
+from tests.support.virtual_clock import virtual_clock
 
 NUMBER = "+12025550134"
 

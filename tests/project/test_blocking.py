@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,28 +18,33 @@ from sinch_qn.errors import ServerError
 from sinch_qn.retry import Failure
 from sinch_qn.sandbox import Fault, Sandbox
 from sinch_qn.sandbox.faults import Answer
-from tests.support.blocking import watched
 
 NUMBER = "+12025550134"
 
 
-async def test_a_blocking_call_raises_where_it_is_made() -> None:
+@pytest.fixture
+def found(blocking_calls: list[str]) -> Iterator[list[str]]:
+    """Return what the detector of every test has found; here it does not fail the test."""
+    yield blocking_calls
+    blocking_calls.clear()
+
+
+async def test_a_blocking_call_raises_where_it_is_made(found: list[str]) -> None:
     """What blocks the event loop below our code is caught, with what led to it."""
 
     def block(failure: Failure) -> float:
         time.sleep(0)
         return failure.remaining
 
-    with watched() as found:
-        async with Sandbox() as sandbox, sandbox.client(retry=block) as client:
-            sandbox.faults.add(Fault.status(503))
-            with pytest.raises(BlockingError, match=r"time\.sleep"):
-                await client.get_number(NUMBER)
+    async with Sandbox() as sandbox, sandbox.client(retry=block) as client:
+        sandbox.faults.add(Fault.status(503))
+        with pytest.raises(BlockingError, match=r"time\.sleep"):
+            await client.get_number(NUMBER)
     assert len(found) == 1
     assert "in block" in found[0]
 
 
-async def test_a_blocking_call_that_is_swallowed_is_known() -> None:
+async def test_a_blocking_call_that_is_swallowed_is_known(found: list[str]) -> None:
     """An error that a server or a worker made something else of is found all the same."""
 
     def block(answer: Answer) -> Answer:
@@ -46,24 +52,37 @@ async def test_a_blocking_call_that_is_swallowed_is_known() -> None:
         return answer
 
     once = RetryPolicy(max_attempts=1)
-    with watched() as found:
-        async with Sandbox() as sandbox, sandbox.client(retry=once) as client:
-            sandbox.faults.add(Fault(transform=block))
-            with pytest.raises(ServerError):
-                await client.get_number(NUMBER)
+    async with Sandbox() as sandbox, sandbox.client(retry=once) as client:
+        sandbox.faults.add(Fault(transform=block))
+        with pytest.raises(ServerError):
+            await client.get_number(NUMBER)
     assert len(found) == 1
 
 
-async def test_files_and_databases_are_watched(tmp_path: Path) -> None:
+async def test_files_and_databases_are_watched(tmp_path: Path, found: list[str]) -> None:
     """Reading a journal's rows in the event loop is caught, and so is a database of an example."""
     journal = SqliteJournal(tmp_path / "run.db")
     await journal.open(Identity("project", "url"), running=True)
     await journal.close()
     inbox = await asyncio.to_thread(Inbox, str(tmp_path / "callbacks.db"))
-    with watched() as found:
-        with pytest.raises(BlockingError, match="sqlite3"):
-            next(journal.rows())
-        with pytest.raises(BlockingError, match="sqlite3"):
-            inbox.waiting()
+    with pytest.raises(BlockingError, match="sqlite3"):
+        next(journal.rows())
+    with pytest.raises(BlockingError, match="sqlite3"):
+        inbox.waiting()
     assert len(found) == 2
     await asyncio.to_thread(inbox.close)
+
+
+def test_a_test_in_which_something_blocked_fails(pytester: pytest.Pytester) -> None:
+    """What was found fails the test that it happened in, and no other."""
+    pytester.makeconftest("from tests.conftest import blocking_calls, detector")
+    pytester.makepyfile(
+        """
+        def test_swallowed(blocking_calls): blocking_calls.append("in swallowed")
+        def test_next(): pass
+        """
+    )
+    plugins = ("-p", "no:asyncio", "-p", "no:cacheprovider")
+    result = pytester.runpytest_inprocess(*plugins)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*AssertionError: in swallowed*", "ERROR *::test_swallowed*"])

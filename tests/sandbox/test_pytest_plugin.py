@@ -1,4 +1,4 @@
-"""The pytest plugin's fixtures, in a pytest process of their own."""
+"""The fixtures, as a user's own tests would have them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USER_TESTS = """
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
     """Run pytest with the plugin loaded once, whether it is installed or not."""
     plugin = ("-p", "no:sinch_qn", "-p", "sinch_qn.pytest_plugin")
-    return pytester.runpytest_subprocess(*plugin, "-W", "error", *options)
+    return pytester.runpytest_inprocess(*plugin, "-W", "error", *options)
 
 
 @pytest.mark.parametrize(("mode", "marker"), [("auto", ""), ("strict", "@pytest.mark.asyncio")])
@@ -46,7 +46,9 @@ def test_without_pytest_asyncio_other_tests_go_on(
 ) -> None:
     """Without pytest-asyncio only tests that use the fixtures fail."""
     pytester.makepyfile(pytest_asyncio="raise ImportError('not installed')")
-    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=":")
+    pytester.syspathinsert()
+    for module in ("pytest_asyncio", "sinch_qn.pytest_plugin"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     pytester.makepyfile(
         """
         def test_plain(): pass
