@@ -150,7 +150,7 @@ def _str_enum_reader(enum: type[OpenStrEnum]) -> Callable[[Any, object], OpenStr
             return None
         member = enum(value)  # known after all, but for its case?
         if not member.is_known:
-            drift.saw("value", enum.__name__, value)
+            drift.record("value", enum.__name__, value)
         return member
 
     return read
@@ -173,7 +173,7 @@ def _int_enum_reader(enum: type[OpenIntEnum]) -> Callable[[Any, object], OpenInt
         except ValueError:
             member = None
         if member is None or not member.is_known:
-            drift.saw("value", enum.__name__, value)
+            drift.record("value", enum.__name__, value)
         return member
 
     return read
@@ -249,7 +249,7 @@ def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
             if type(value) is not dict:
                 raise TypeError("expected an object")
             if not has_only_known(value):
-                _tell_of_unknown_fields(model, value.keys() - known)
+                _record_unknown_fields(model, value.keys() - known)
             return read(value, kind)
 
         def read_special_model(value: Any, kind: Any) -> Any:
@@ -266,9 +266,9 @@ def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
     return factory
 
 
-def _tell_of_unknown_fields(model: type, names: Collection[str]) -> None:
+def _record_unknown_fields(model: type, names: Collection[str]) -> None:
     for name in islice(names, _UNKNOWN_FIELDS):
-        drift.saw("field", model.__name__, name)
+        drift.record("field", model.__name__, name)
 
 
 def _model_writer(converter: Converter) -> Callable[[type], Callable[..., Any]]:

@@ -20,7 +20,7 @@ class Deadlines:
         self._running: dict[float, dict[Deadline, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self, seconds: float) -> Deadline:
+    def timeout(self, seconds: float) -> Deadline:
         """Return a context that ends in a TimeoutError once *seconds* are over."""
         return Deadline(self, seconds)
 
@@ -37,9 +37,9 @@ class Deadlines:
 
     def stop(self, deadline: Deadline) -> None:
         """Watch *deadline* no more. The timer stays; it finds out for itself."""
-        alike = self._running.get(deadline.seconds, {})
-        alike.pop(deadline, None)
-        if not alike:
+        same_length = self._running.get(deadline.seconds, {})
+        same_length.pop(deadline, None)
+        if not same_length:
             self._running.pop(deadline.seconds, None)
 
     def _disarm(self) -> None:
@@ -49,9 +49,9 @@ class Deadlines:
 
     def _arm(self, when: float) -> None:
         self._disarm()
-        self._timer = asyncio.get_running_loop().call_at(when, self._cut_off, when)
+        self._timer = asyncio.get_running_loop().call_at(when, self._expire_due, when)
 
-    def _cut_off(self, armed_for: float) -> None:
+    def _expire_due(self, armed_for: float) -> None:
         """Cut off who is over their deadline; wait for the next one."""
         self._timer = None
         # An event loop's timers may come a little early.
@@ -59,14 +59,14 @@ class Deadlines:
         now = max(loop.time(), armed_for)
         over = [
             deadline
-            for alike in self._running.values()
-            for deadline in takewhile(lambda each: each.when <= now, alike)
+            for same_length in self._running.values()
+            for deadline in takewhile(lambda each: each.when <= now, same_length)
         ]
         for deadline in over:
             self.stop(deadline)
-            loop.call_soon(deadline.cut_off)  # by itself: what goes wrong there is its own
+            loop.call_soon(deadline.expire)  # by itself: what goes wrong there is its own
         if self._running:
-            self._arm(min(next(iter(alike)).when for alike in self._running.values()))
+            self._arm(min(next(iter(same_length)).when for same_length in self._running.values()))
 
 
 class Deadline:
@@ -109,7 +109,7 @@ class Deadline:
         ):
             raise TimeoutError from error
 
-    def cut_off(self) -> None:
+    def expire(self) -> None:
         """Have the task leave the context."""
         self._over = True
         if self._task is not None:

@@ -46,7 +46,7 @@ class Response:
 def read_model(operation: Operation[T], response: Response) -> T:
     """Return the answer to *operation* as its model; raises as `read_json` and `decode` do."""
     body = read_json(operation, response)
-    return cast("T", None) if body is None else decode(body, operation.answer)
+    return cast("T", None) if body is None else decode(body, operation.response_model)
 
 
 def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] | None:
@@ -62,18 +62,18 @@ def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] |
             f"HTTP {response.status} is not followed: no redirect is part of this API",
             status_code=response.status,
         )
-    expects_body = operation.answer is not type(None)
+    expects_body = operation.response_model is not type(None)
     if not expects_body and not response.body.strip():
         return None
     problem = None
     body = _parse(response.body)
     if not isinstance(body, dict):
         problem = f"expected a JSON object, not {kind_of(body)}"
-    elif operation.required not in body and _is_error(body):
+    elif operation.required_field not in body and _is_error(body):
         message = (_error_body(body) or {}).get("message")
         problem = f"an error in a {response.status}: {_text(message)}"
-    elif operation.required is not None and body.get(operation.required) in (None, ""):
-        problem = f"the answer lacks its {operation.required}"
+    elif operation.required_field is not None and body.get(operation.required_field) in (None, ""):
+        problem = f"the answer lacks its {operation.required_field}"
     if problem is not None:
         raise InvalidResponseError(problem, status_code=response.status)
     return body if expects_body else None

@@ -40,17 +40,17 @@ async def pages(
     Raises `PaginationError` when a token comes back, and whatever *fetch* raises.
     """
     seen: set[str | None] = set()
-    ahead: asyncio.Future[dict[str, Any] | None] | None = None
+    prefetched: asyncio.Future[dict[str, Any] | None] | None = None
     try:
         while True:
-            body = await (ahead or fetch(page_token)) or {}
+            body = await (prefetched or fetch(page_token)) or {}
             head = decode({**body, "qualifiedNumbers": None}, ListQualifiedNumbersResponse)
             seen.add(page_token)
             page_token = head.next_page_token or None
             repeats = page_token is not None and page_token in seen
             go_on = page_token is not None and not repeats
             # Before this page's items are made: that time is what prefetch can hide.
-            ahead = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
+            prefetched = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
             yield Page(
                 items=await _read_items(body.pop("qualifiedNumbers", None)),
                 next_page_token=page_token,
@@ -64,9 +64,9 @@ async def pages(
             if page_token is None:
                 return
     finally:
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
+        if prefetched is not None:
+            prefetched.cancel()
+            await asyncio.gather(prefetched, return_exceptions=True)
 
 
 async def _read_items(raw: object) -> list[QualifiedNumber]:

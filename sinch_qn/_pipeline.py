@@ -15,7 +15,7 @@ from sinch_qn._checks import check_above_zero
 from sinch_qn._codec import encode
 from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._http import Request, Response, read_json, read_model
-from sinch_qn._operations import Operation, Replay
+from sinch_qn._operations import Operation
 from sinch_qn._redaction import redact, sensitive_values
 from sinch_qn._transport import Progress, Transport
 from sinch_qn.auth import FAILURE_TTL, Auth
@@ -30,7 +30,7 @@ from sinch_qn.errors import (
     TokenError,
 )
 from sinch_qn.phone import check_e164
-from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_repeatable
+from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_retryable
 
 if TYPE_CHECKING:
     from sinch_qn.rate_limit import RateLimit
@@ -122,7 +122,7 @@ class Pipeline:
         request = self._request(operation, phone_number=phone_number, body=body)
         call = CallState() if prepared is None else self._claim(prepared)
         call.body = body
-        return self._within(timeout, operation, request, call, retry, read_model)
+        return self._run(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
         """Acquire a rate-limit slot and a token in advance for one call.
@@ -134,10 +134,10 @@ class Pipeline:
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         call = PreparedCall(owner=self)
         try:
-            with self._deadlines.within(seconds):
-                call.authorization = await self._permit(call)
+            with self._deadlines.timeout(seconds):
+                call.authorization = await self._acquire(call)
         except TimeoutError as error:
-            raise _too_late(call, seconds) from error
+            raise _deadline_error(call, seconds) from error
         return call
 
     def call_raw(
@@ -150,7 +150,7 @@ class Pipeline:
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
         """Carry out *operation* and return its answer's JSON object, to be read in pieces."""
         request = self._request(operation, query=query)
-        return self._within(timeout, operation, request, CallState(), retry, read_json)
+        return self._run(timeout, operation, request, CallState(), retry, read_json)
 
     async def close(self) -> None:
         """Give back the sockets and tasks that were opened here."""
@@ -201,10 +201,10 @@ class Pipeline:
             self._root + path + ("?" + urlencode(query) if query else ""),
             {} if body is None else {"Content-Type": "application/json"},
             None if body is None else orjson.dumps(encode(body)),
-            fresh_connection=operation.replay is Replay.NEVER,
+            fresh_connection=not operation.idempotent,
         )
 
-    async def _within(
+    async def _run(
         self,
         timeout: float | None,
         operation: Operation[Any],
@@ -216,12 +216,12 @@ class Pipeline:
         self._check_loop()
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         try:
-            with self._deadlines.within(seconds) as deadline:
+            with self._deadlines.timeout(seconds) as deadline:
                 return await self._attempts(
                     operation, request, call, retry or self._retry, deadline, read
                 )
         except TimeoutError as error:
-            raise _too_late(call, seconds) from error
+            raise _deadline_error(call, seconds) from error
         except SinchError as error:
             if operation.method == "DELETE" and call.may_have_succeeded:
                 error.outcome = Outcome.UNKNOWN  # the last attempt does not speak for all
@@ -242,7 +242,7 @@ class Pipeline:
             authorization = ""
             try:
                 authorization, call.authorization = call.authorization, ""
-                authorization = authorization or await self._permit(call)
+                authorization = authorization or await self._acquire(call)
                 request.headers["Authorization"] = authorization
                 sent_at = time()
                 response = await self._transport.send(request, call)
@@ -254,23 +254,23 @@ class Pipeline:
             except SinchError as error:
                 failure = error
             else:
-                self._quota.give_back(call.retries)
+                self._quota.refund(call.retries)
                 return answer
-            if isinstance(failure, NotFoundError) and _was_deleted_before(operation, call):
+            if isinstance(failure, NotFoundError) and _is_repeated_delete(operation, call):
                 return cast("R", None)
             redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
             failure.attempts = call.attempts
             call.connection_acquired = False
             call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN
             try:
-                if not self._renewed_token(
+                if not self._try_fresh_token(
                     failure, authorization, call
                 ) and not await self._wait_to_retry(operation, failure, call, retry, deadline):
                     raise failure
             finally:
                 del failure  # its traceback holds this frame: do not leave a cycle behind
 
-    async def _permit(self, call: CallState) -> str:
+    async def _acquire(self, call: CallState) -> str:
         """Wait for the rate limit's turn; return the Authorization header's value."""
         if self._rate_limit is not None:
             call.stage = "the rate limit"
@@ -278,7 +278,7 @@ class Pipeline:
         call.stage = "an access token"
         return await self._auth.authorize(self._transport.send)
 
-    def _renewed_token(self, failure: SinchError, authorization: str, call: CallState) -> bool:
+    def _try_fresh_token(self, failure: SinchError, authorization: str, call: CallState) -> bool:
         """Say whether a refused token makes way for a fresh one: once, policy or not."""
         if (
             call.token_renewed
@@ -286,7 +286,7 @@ class Pipeline:
             or failure.outcome is not Outcome.REJECTED
         ):
             return False
-        call.token_renewed = self._auth.renew(authorization)
+        call.token_renewed = self._auth.invalidate(authorization)
         return call.token_renewed
 
     async def _wait_to_retry(
@@ -298,7 +298,7 @@ class Pipeline:
         deadline: Deadline,
     ) -> bool:
         """Wait until the next attempt's time; return False if there is to be none."""
-        if not is_repeatable(operation, failure):
+        if not is_retryable(operation, failure):
             return False
         remaining = deadline.when - asyncio.get_running_loop().time()
         attempt = call.attempts - call.token_renewed
@@ -319,12 +319,12 @@ class Pipeline:
         return True
 
 
-def _was_deleted_before(operation: Operation[Any], call: CallState) -> bool:
+def _is_repeated_delete(operation: Operation[Any], call: CallState) -> bool:
     """Say whether a 404 means that an earlier attempt, whose answer was lost, did the work."""
     return operation.method == "DELETE" and call.may_have_succeeded
 
 
-def _too_late(call: CallState, seconds: float) -> SinchError:
+def _deadline_error(call: CallState, seconds: float) -> SinchError:
     message = f"not done within {seconds:g} s: the time ran out waiting for {call.stage}"
     if call.may_have_been_sent:
         return DeadlineExceededError(message, outcome=Outcome.UNKNOWN, attempts=call.attempts)

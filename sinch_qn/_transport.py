@@ -64,7 +64,7 @@ class _Connector(aiohttp.TCPConnector):
         progress.stage = "the answer"
         return connection
 
-    def drop(self) -> None:
+    def close_nowait(self) -> None:
         """Close at once; close() is a coroutine, and who was forgotten can wait for nothing."""
         self._close()
 
@@ -85,13 +85,13 @@ class Transport:
         max_body: int = MAX_BODY,
         created_at: str = "",
     ) -> None:
-        self._brought = session
+        self._external_session = session
         self._max_body = max_body
         self._created_at = created_at
         # A brought session has a cap of its own; ours is told apart from a slow server.
         self._slots = asyncio.Semaphore(sys.maxsize if session else max_connections)
-        self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._keepalive_session: aiohttp.ClientSession | None = None
+        self._single_use_session: aiohttp.ClientSession | None = None
         self._closed = False
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
@@ -104,10 +104,10 @@ class Transport:
         progress.stage = "a free connection"
         await self._slots.acquire()
         try:
-            session = self._session(fresh=request.fresh_connection)
+            session = self._session(single_use=request.fresh_connection)
             progress.stage = "a connection"
             # Without our connector there is no telling: be on the safe side.
-            progress.connection_acquired = self._brought is not None
+            progress.connection_acquired = self._external_session is not None
             _progress.set(progress)
             return await self._exchange(session, request)
         except aiohttp.ClientResponseError as error:
@@ -129,7 +129,9 @@ class Transport:
             del failure  # its traceback holds this frame: do not leave a cycle behind
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> Response:
-        headers = request.headers if self._brought is None else {**_HEADERS, **request.headers}
+        headers = (
+            request.headers if self._external_session is None else {**_HEADERS, **request.headers}
+        )
         answer = await session.request(
             request.method,
             yarl.URL(request.url, encoded=True),
@@ -167,35 +169,37 @@ class Transport:
             f"body of more than {self._max_body} bytes refused", status_code=answer.status
         )
 
-    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
+    def _session(self, *, single_use: bool) -> aiohttp.ClientSession:
         if self._closed:  # perhaps while this request waited for its slot
             raise RuntimeError("this client is closed")
-        if self._brought is not None:
-            if self._brought.closed:
+        if self._external_session is not None:
+            if self._external_session.closed:
                 raise RuntimeError("the aiohttp session that was handed in is closed")
-            return self._brought
-        if fresh:
-            if self._fresh is None:
-                self._fresh = _open_session(_Connector(limit=0, force_close=True))
-            return self._fresh
-        if self._kept is None:
-            self._kept = _open_session(_Connector(limit=0))
-        return self._kept
+            return self._external_session
+        if single_use:
+            if self._single_use_session is None:
+                self._single_use_session = _open_session(_Connector(limit=0, force_close=True))
+            return self._single_use_session
+        if self._keepalive_session is None:
+            self._keepalive_session = _open_session(_Connector(limit=0))
+        return self._keepalive_session
 
     async def close(self) -> None:
         """Close the sessions that were opened here; one that was handed in stays open."""
         self._closed = True
-        for session in (self._kept, self._fresh):
-            if session is not None:
-                await session.close()
-        self._kept = self._fresh = None
+        for session in self._own_sessions():
+            await session.close()
+        self._keepalive_session = self._single_use_session = None
+
+    def _own_sessions(self) -> list[aiohttp.ClientSession]:
+        return [s for s in (self._keepalive_session, self._single_use_session) if s is not None]
 
     def __del__(self) -> None:
         # aiohttp would warn too, but could not say whose session it was.
-        left = [session for session in (self._kept, self._fresh) if session is not None]
+        left = self._own_sessions()
         for session in left:
             if isinstance(session.connector, _Connector):
-                session.connector.drop()
+                session.connector.close_nowait()
             session.detach()
         if left:
             warnings.warn(

@@ -35,7 +35,7 @@ FAILURE_TTL = 1.0
 _DEFAULT_LIFETIME = 300.0
 """Seconds that a token is trusted for when its answer names no `expires_in`."""
 
-_REFUSED = frozenset({400, 401, 403})
+_BAD_CREDENTIALS = frozenset({400, 401, 403})
 """What the token endpoint answers to bad credentials: the same again would not help."""
 
 _BEARER = re.compile(r"[!-~]{1,16384}", re.ASCII)
@@ -50,7 +50,7 @@ class Auth(Protocol):
         """Return the header's value, asking for a token over *send* if none is at hand."""
         ...
 
-    def renew(self, authorization: str) -> bool:
+    def invalidate(self, authorization: str) -> bool:
         """Forget *authorization*, which was answered 401; say whether a fresh one may do better."""
         ...
 
@@ -82,7 +82,7 @@ class BasicAuth:
         """Return the header's value, which never changes."""
         return _basic(self.key_id, self.key_secret)
 
-    def renew(self, authorization: str) -> bool:  # noqa: ARG002 - as OAuth2's
+    def invalidate(self, authorization: str) -> bool:  # noqa: ARG002 - as OAuth2's
         """Say that asking again is of no use."""
         return False
 
@@ -101,7 +101,7 @@ class Token:
     """From here it is not used any more: the real end less a margin of min(60 s, 10 %)."""
 
     @classmethod
-    def lasting(cls, value: str, lifetime: float, *, since: float) -> Token:
+    def from_lifetime(cls, value: str, lifetime: float, *, since: float) -> Token:
         """Make a token that the server lets live for *lifetime* seconds, counted from *since*."""
         margin = min(60.0, lifetime * 0.1)
         return cls(value, since + lifetime - 2 * margin, since + lifetime - margin)
@@ -125,7 +125,7 @@ class TokenCache:
         self._failed_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
 
-    def fresh(self) -> str | None:
+    def cached(self) -> str | None:
         """Return the token if nothing has to be done about it yet."""
         token = self._token
         return token.value if token is not None and self._monotonic() < token.refresh_at else None
@@ -139,10 +139,10 @@ class TokenCache:
             now = self._monotonic()
             token = self._token
             if token is not None and now < token.expires_at:
-                if now >= token.refresh_at and not self._failed_lately(now):
+                if now >= token.refresh_at and not self._in_failure_ttl(now):
                     self._start(fetch)
                 return token.value
-            if self._failure is not None and self._failed_lately(now):
+            if self._failure is not None and self._in_failure_ttl(now):
                 raise copy.copy(self._failure)
             task = self._start(fetch)
             await asyncio.wait([task])
@@ -164,7 +164,7 @@ class TokenCache:
             task.cancel()
             await asyncio.wait([task])
 
-    def _failed_lately(self, now: float) -> bool:
+    def _in_failure_ttl(self, now: float) -> bool:
         return now < self._failed_at + self._failure_ttl
 
     def _start(self, fetch: Callable[[], Awaitable[Token]]) -> asyncio.Task[None]:
@@ -209,12 +209,12 @@ class OAuth2:
 
         Raises `TokenError` if none could be had, `AuthenticationError` if the key was refused.
         """
-        token = self._cache.fresh()
+        token = self._cache.cached()
         if token is None:
             token = await self._cache.get(lambda: self._request_token(send))
         return "Bearer " + token
 
-    def renew(self, authorization: str) -> bool:
+    def invalidate(self, authorization: str) -> bool:
         """Forget the token in *authorization* if it is still the cached one."""
         self._cache.invalidate(authorization.removeprefix("Bearer "))
         return True
@@ -246,7 +246,7 @@ class OAuth2:
 
 def _read_token(response: Response, since: float) -> Token:
     """Read a token endpoint's answer (RFC 6749, 5.1 and 5.2); its body is never quoted."""
-    if response.status in _REFUSED:
+    if response.status in _BAD_CREDENTIALS:
         raise AuthenticationError(
             "the token endpoint refused the credentials: check the key id and its secret",
             status_code=response.status,
@@ -263,4 +263,4 @@ def _read_token(response: Response, since: float) -> Token:
         value, lifetime = None, 0.0
     if not isinstance(value, str) or not _BEARER.fullmatch(value) or not 0 < lifetime < 1e9:
         raise TokenError("the token endpoint's answer cannot be read")
-    return Token.lasting(value, lifetime, since=since)
+    return Token.from_lifetime(value, lifetime, since=since)

@@ -22,8 +22,8 @@ import attrs
 
 _log = logging.getLogger("sinch_qn")
 
-_MOST = 100
-"""How many different ones are told apart; the rest are counted as `OTHERS`."""
+_MAX_DISTINCT = 100
+"""How many different ones are told apart; the rest are counted as `OVERFLOW`."""
 
 # Names, and the numbers of an enum. Anything else could be a person's data or forge a log line.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}|-?[0-9]{1,3}", re.ASCII)
@@ -40,7 +40,7 @@ class Drift:
     """The value, or the field's name on the wire; `?` if it does not look like one."""
 
 
-OTHERS = Drift("value", "?", "?")
+OVERFLOW = Drift("value", "?", "?")
 """Stands for all that came after the first hundred different ones."""
 
 _counts: Counter[Drift] = Counter()
@@ -63,14 +63,14 @@ def watch(watcher: Callable[[Drift], object]) -> Callable[[], None]:
     return lambda: _watchers.remove(watcher) if watcher in _watchers else None
 
 
-def saw(kind: Literal["value", "field"], where: str, name: object) -> None:
+def record(kind: Literal["value", "field"], where: str, name: object) -> None:
     """Count what was not known; the first time, log it and tell the watchers."""
     text = str(name) if isinstance(name, int) else name
     shown = text if isinstance(text, str) and _NAME.fullmatch(text) else "?"
     drift = Drift(kind, where, shown)
     with _lock:
-        if drift not in _counts and len(_counts) >= _MOST:
-            drift = OTHERS
+        if drift not in _counts and len(_counts) >= _MAX_DISTINCT:
+            drift = OVERFLOW
         _counts[drift] += 1
         if _counts[drift] > 1:
             return

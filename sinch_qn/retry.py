@@ -1,6 +1,6 @@
 """When a failed request is sent again. Whether it may be is not a policy's to decide.
 
-A call that could ring a phone twice is never repeated, whatever policy is set: `is_repeatable`
+A call that could ring a phone twice is never repeated, whatever policy is set: `is_retryable`
 holds that line, and only failures that pass it are shown to the policy.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from sinch_qn._operations import Operation, Replay
+from sinch_qn._operations import Operation
 from sinch_qn.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -40,14 +40,14 @@ RetryRule = Callable[[Failure], float | None]
 """A failure in; the seconds to wait before the next attempt out, or None to give up."""
 
 
-def is_repeatable(operation: Operation[Any], error: SinchError) -> bool:
+def is_retryable(operation: Operation[Any], error: SinchError) -> bool:
     """Say whether *operation* may be sent again after *error* without doing it twice."""
     if isinstance(error, InvalidRequestError | AuthenticationError):
         return False  # the same again would fail the same
     if error.outcome is Outcome.NOT_SENT or isinstance(error, RateLimitError):
         return True
     return (
-        operation.replay is Replay.SAFE
+        operation.idempotent
         and error.outcome is Outcome.UNKNOWN
         and not isinstance(error, InvalidResponseError)
     )
@@ -114,6 +114,6 @@ class RetryQuota:
         self._left -= self.cost
         return True
 
-    def give_back(self, retries: int) -> None:
+    def refund(self, retries: int) -> None:
         """Return what a call spent that has now succeeded."""
         self._left = min(self.capacity, self._left + (self.cost * retries or 1.0))

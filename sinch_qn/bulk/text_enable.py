@@ -407,7 +407,7 @@ class TextEnableRun:
             numbers,
             states,
             timeout=timeout,
-            steps=True,
+            every_change=True,
             max_delay=_LONGEST_PAUSE,
             jitter=self._jitter,
             sleep=self._sleep,

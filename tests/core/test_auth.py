@@ -80,7 +80,7 @@ async def test_basic() -> None:
     endpoint = Endpoint()
     header = await auth.authorize(endpoint.send)
     assert header == "Basic " + base64.b64encode(b"key:s3:cret").decode()
-    assert not auth.renew(header)
+    assert not auth.invalidate(header)
     await auth.close()
     assert endpoint.requests == []
 
@@ -226,7 +226,7 @@ async def test_lifetimes(expires_in: object, lasts: float) -> None:
 )
 def test_margins(lifetime: float, refresh_at: float, expires_at: float) -> None:
     """A token is given up min(60 s, 10 %) before its end, and refreshed twice that before."""
-    token = Token.lasting("t", lifetime, since=7.0)
+    token = Token.from_lifetime("t", lifetime, since=7.0)
     assert token.refresh_at == 7.0 + refresh_at
     assert token.expires_at == 7.0 + expires_at
 
@@ -326,7 +326,7 @@ async def test_refused_once_replaced_once() -> None:
 
     async def refused(after: float) -> str:
         await asyncio.sleep(after)
-        assert auth.renew(old)
+        assert auth.invalidate(old)
         return await auth.authorize(endpoint.send)
 
     # some learn of it before the new token is there, some meanwhile, some long after
@@ -386,7 +386,7 @@ async def test_an_error_of_the_fetchs_own_is_raised() -> None:
         raise RuntimeError("this client is closed")
 
     async def good() -> Token:
-        return Token.lasting("t", 1e6, since=0.0)
+        return Token.from_lifetime("t", 1e6, since=0.0)
 
     with pytest.raises(RuntimeError, match="closed"):
         await cache.get(broken)

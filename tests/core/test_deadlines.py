@@ -25,7 +25,7 @@ def timers() -> list[Any]:
 async def hold(deadlines: Deadlines, seconds: float, work: float) -> float | None:
     """Work under a deadline; return when it was cut off."""
     try:
-        with deadlines.within(seconds) as deadline:
+        with deadlines.timeout(seconds) as deadline:
             assert deadline.when == now() + seconds
             await asyncio.sleep(work)
     except TimeoutError:
@@ -106,7 +106,7 @@ async def test_one_bad_future_takes_no_deadline_from_the_others() -> None:
             raise ZeroDivisionError(msg)
 
     async def hang() -> None:
-        with deadlines.within(1.0):
+        with deadlines.timeout(1.0):
             await bad
 
     deadlines, bad = Deadlines(), BadFuture()
@@ -137,7 +137,7 @@ async def test_they_nest() -> None:
     deadlines = Deadlines()
 
     async def outer() -> None:
-        with deadlines.within(10.0):
+        with deadlines.timeout(10.0):
             assert await hold(deadlines, 3.0, 1000.0) == 3.0
             await asyncio.sleep(1000.0)
 
@@ -156,9 +156,9 @@ async def test_a_timer_that_comes_early() -> None:
     deadlines = Deadlines()
     task = asyncio.create_task(hold(deadlines, 3600.0, 7200.0))
     await asyncio.sleep(0)
-    (alike,) = deadlines._running.values()
-    (deadline,) = alike
-    deadlines._cut_off(deadline.when)
+    (same_length,) = deadlines._running.values()
+    (deadline,) = same_length
+    deadlines._expire_due(deadline.when)
     assert await task is not None
     assert deadlines._timer is None
     assert loop.time() < deadline.when
@@ -169,7 +169,7 @@ def test_only_tasks_have_deadlines() -> None:
     loop = VirtualClockLoop()
 
     def enter() -> None:
-        with pytest.raises(RuntimeError, match="task"), Deadlines().within(1.0):
+        with pytest.raises(RuntimeError, match="task"), Deadlines().timeout(1.0):
             raise AssertionError("entered")
         loop.stop()
 
@@ -183,7 +183,7 @@ async def test_what_a_cut_off_call_says_goes_first() -> None:
     """An error that the call itself ends with when it is cut off is not hidden by the timeout."""
 
     async def ends_badly() -> None:
-        with Deadlines().within(1.0):
+        with Deadlines().timeout(1.0):
             try:
                 await asyncio.sleep(1000.0)
             except asyncio.CancelledError:

@@ -28,7 +28,6 @@ from sinch_qn._operations import (
     TEXT_ENABLE_TOLL_FREE_NUMBERS,
     VERIFY_VOICE_CHALLENGE,
     Operation,
-    Replay,
 )
 from sinch_qn._pipeline import Pipeline
 from sinch_qn._transport import Progress, Transport
@@ -64,8 +63,8 @@ BODIES: dict[str, Any] = {
     SEND_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
     VERIFY_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
 }
-SAFE = [operation for operation in OPERATIONS if operation.replay is Replay.SAFE]
-NEVER = [operation for operation in OPERATIONS if operation.replay is Replay.NEVER]
+SAFE = [operation for operation in OPERATIONS if operation.idempotent]
+NEVER = [operation for operation in OPERATIONS if not operation.idempotent]
 
 
 def answer(status: int = 200, body: object = None, **headers: str) -> Response:
@@ -125,7 +124,7 @@ class Tokens:
         await asyncio.sleep(self.delay)
         return f"Bearer {self.number}"
 
-    def renew(self, authorization: str) -> bool:
+    def invalidate(self, authorization: str) -> bool:
         """Move on to the next, by value."""
         if authorization == f"Bearer {self.number}":
             self.number += 1
@@ -241,7 +240,7 @@ async def test_replay_rules(operation: Operation[Any], kind: str) -> None:
     fault = FAULTS[kind]
     transport = ScriptedTransport(fault.step)
     error = await failing(pipeline(transport), operation)
-    tries = fault.safe_tries if operation.replay is Replay.SAFE else fault.never_tries
+    tries = fault.safe_tries if operation.idempotent else fault.never_tries
     assert type(error) is fault.error
     assert error.outcome is fault.outcome
     assert len(transport.sent) == tries
@@ -826,7 +825,7 @@ async def test_what_cannot_be_repeated_goes_out_on_a_fresh_connection(
     """A connection that may be stale is never used for what must not be lost."""
     transport = ScriptedTransport(success(operation))
     await call(pipeline(transport), operation)
-    assert transport.sent[0].fresh_connection is (operation.replay is Replay.NEVER)
+    assert transport.sent[0].fresh_connection is (not operation.idempotent)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 
 from sinch_qn import errors
-from sinch_qn._operations import OPERATIONS, Operation, Replay
+from sinch_qn._operations import OPERATIONS, Operation
 from sinch_qn.errors import Outcome, SinchError
-from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, honour_retry_after, is_repeatable
+from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, honour_retry_after, is_retryable
 
 OPERATION = OPERATIONS[0]
 
@@ -40,7 +40,7 @@ ERRORS: dict[str, tuple[SinchError, bool, bool]] = {
 def test_repeatable(operation: Operation[object], kind: str) -> None:
     """What may be repeated follows from the operation's rule and the failure's outcome alone."""
     error, safe, never = ERRORS[kind]
-    assert is_repeatable(operation, error) is (safe if operation.replay is Replay.SAFE else never)
+    assert is_retryable(operation, error) is (safe if operation.idempotent else never)
 
 
 def failure(attempt: int = 1, retry_after: float | None = None) -> Failure:
@@ -97,10 +97,10 @@ def test_quota() -> None:
     assert quota.spend()
     assert not quota.spend()
     for _ in range(4):
-        quota.give_back(0)
+        quota.refund(0)
     assert not quota.spend()
-    quota.give_back(0)
+    quota.refund(0)
     assert quota.spend()
-    quota.give_back(2)
-    quota.give_back(2)
+    quota.refund(2)
+    quota.refund(2)
     assert [quota.spend() for _ in range(3)] == [True, True, False]

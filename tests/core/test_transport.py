@@ -574,7 +574,7 @@ async def test_own_sessions_are_closed() -> None:
         await client.get_number(NUMBER)
         await client.send_voice_challenge(NUMBER)
         wire = client._pipeline._transport
-        sessions = [wire._kept, wire._fresh]
+        sessions = [wire._keepalive_session, wire._single_use_session]
         await client.close()
         await client.close()
         assert all(session is not None and session.closed for session in sessions)

@@ -240,7 +240,7 @@ class Project:
         numbers: Iterable[str] | Mapping[str, State | None],
         *states: State,
         timeout: float = 3600.0,
-        steps: bool = False,
+        every_change: bool = False,
     ) -> AsyncGenerator[list[QualifiedNumber], None]:
         """Watch *numbers*."""
         return watch(
@@ -249,7 +249,7 @@ class Project:
             numbers,
             states or HOSTED,
             timeout=timeout,
-            steps=steps,
+            every_change=every_change,
             jitter=lambda: 1.0,
         )
 
@@ -352,7 +352,7 @@ async def test_steps_come_once_each() -> None:
 
     project.get_number = moving  # type: ignore[method-assign]
     seen = {NUMBER: State.VERIFIED}
-    looks = [told(look)[NUMBER] async for look in project.watch(seen, steps=True)]
+    looks = [told(look)[NUMBER] async for look in project.watch(seen, every_change=True)]
     assert looks == [
         State.HOSTING_IN_PROGRESS,
         State("GLOBAL_PROCESS_STATE_IN_ORBIT"),

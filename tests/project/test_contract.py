@@ -39,7 +39,7 @@ class Described:
     id: str
     method: str
     path: str
-    replay: str
+    idempotent: bool
     answer: str | None
     """The component that a 200's body is; None if it is empty."""
 
@@ -51,7 +51,7 @@ def described() -> list[Described]:
             operation["operationId"],
             method.upper(),
             path,
-            operation["x-replay"],
+            operation["x-idempotent"],
             answer_of(operation),
         )
         for path, item in SPEC["paths"].items()
@@ -83,14 +83,14 @@ def facade_methods() -> dict[str, Callable[..., Any]]:
 
 
 def test_operation_table_is_the_spec() -> None:
-    """Each row has the spec's method, path, replay rule and answer; neither has one more."""
+    """Each row has the spec's method, path, idempotence and response; neither has one more."""
     table = [
         Described(
             row.id,
             row.method,
             PROJECT_PATH + row.path,
-            row.replay.value,
-            None if row.answer is type(None) else row.answer.__name__,
+            row.idempotent,
+            None if row.response_model is type(None) else row.response_model.__name__,
         )
         for row in OPERATIONS
     ]
@@ -101,8 +101,10 @@ def test_operation_table_is_the_spec() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_required_field_is_one_of_the_answer(operation: Operation[Any]) -> None:
     """The field without which a 200 is no answer is a field of that answer."""
-    if operation.required is not None:
-        assert operation.required in {f.metadata["wire"] for f in attrs.fields(operation.answer)}
+    if operation.required_field is not None:
+        assert operation.required_field in {
+            f.metadata["wire"] for f in attrs.fields(operation.response_model)
+        }
 
 
 def test_sandbox_serves_the_operation_table() -> None:

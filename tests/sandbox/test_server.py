@@ -23,7 +23,7 @@ from yarl import URL
 
 from sinch_qn import QualifiedNumbersClient, RetryPolicy
 from sinch_qn import errors as sinch_errors
-from sinch_qn._operations import OPERATIONS, Operation, Replay
+from sinch_qn._operations import OPERATIONS, Operation
 from sinch_qn.models import (
     BlanketLoaInfo,
     HostingOrderState,
@@ -177,7 +177,9 @@ async def test_an_operation_without_a_handler_fails_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A ninth row in the table is no silent 404."""
-    ninth: Operation[Any] = Operation("ninthOperation", "GET", "/ninth", type(None), Replay.SAFE)
+    ninth: Operation[Any] = Operation(
+        "ninthOperation", "GET", "/ninth", type(None), idempotent=True
+    )
     monkeypatch.setattr(server, "OPERATIONS", (*OPERATIONS, ninth))
     with pytest.raises(KeyError, match="ninthOperation"):
         async with Sandbox():
