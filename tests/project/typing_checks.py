@@ -8,6 +8,7 @@ from typing import assert_type
 
 import aiohttp
 
+import sinch_qn
 from sinch_qn import (
     Address,
     AuthorizedPerson,
@@ -33,6 +34,11 @@ from sinch_qn import (
     errors,
     models,
 )
+
+
+def misspelt_names() -> None:
+    """Use a name that the package does not have: an error."""
+    _ = sinch_qn.QualifiedNumberClient  # type: ignore[attr-defined]
 
 
 def clients(session: aiohttp.ClientSession) -> None:
