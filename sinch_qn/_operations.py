@@ -1,4 +1,4 @@
-"""The API's operations, a row each: method, path, answer, and whether it may be repeated.
+"""The API's operations, one row each: method, path, response and idempotence.
 
 The pipeline sends from this table and the sandbox mounts it; the contract test holds it equal to
 the OpenAPI spec and to the facade.
@@ -23,13 +23,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen
 class Operation(Generic[T_co]):
-    """One row: everything that tells this operation from the others."""
+    """One row: all differences between this operation and the others."""
 
     id: str
     """The `operationId` in the spec."""
     method: str
     path: str
-    """Below `/v1/projects/{projectId}`; may name `{phoneNumber}`."""
+    """Below `/v1/projects/{projectId}`; may contain `{phoneNumber}`."""
     response_model: type[T_co]
     """The model of a 200's body; NoneType where it is empty."""
     idempotent: bool = attrs.field(kw_only=True)

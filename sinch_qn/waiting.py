@@ -1,7 +1,7 @@
-"""Polling with backoff and jitter: for the state of numbers, and for the end of an outage.
+"""Polling with backoff and jitter: for the states of numbers, and for the end of an outage.
 
 There is no event for qualification, so it must be polled: one number by `wait_for_state`, many by
-`watch`. These functions take the client's methods as callables and know nothing else of it.
+`watch`. These functions need only the client's methods that they get as callables.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from sinch_qn.models import GlobalProcessState, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT
 
 _TRANSIENT = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
-"""Errors that a wait of hours outlives."""
+"""Errors that do not end a wait."""
 
 _FATAL = (AuthenticationError, PermissionDeniedError, NotFoundError)
-"""Errors of credentials or project, which are no outage."""
+"""Errors of the credentials or the project; an outage has others."""
 
 _LISTED_PER_GET = 100
-"""Listed numbers that cost about as much as one GET: a page of them is one request."""
+"""Listed numbers that cost about as much as one GET, as a page of them is one request."""
 
 _GETS = 20
-"""Numbers that are looked up at once."""
+"""Concurrent GETs."""
 
 
 def backoff(
@@ -108,13 +108,13 @@ async def wait_for_state(
     jitter: Callable[[], float] = random.random,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> QualifiedNumber:
-    """Poll *phone_number* until it is in one of *states*; waits grow, with jitter, to *max_delay*.
+    """Poll *phone_number* until it is in one of *states*; delays grow to *max_delay*.
 
     Raises `UnexpectedStateError` once none of *states* can be reached any more, and
-    `DeadlineExceededError`, chained to the last failed poll if there was one, after *timeout*
-    seconds. Passing faults do not end the wait; a 404 and refused credentials do.
+    `DeadlineExceededError`, chained to the last poll if that failed, after *timeout* seconds.
+    Transient errors do not end the wait; a 404 and refused credentials do.
     """
-    seen = "nothing yet"
+    last_state = "nothing yet"
     last_error: SinchError | None = None
     delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
     try:
@@ -135,11 +135,11 @@ async def wait_for_state(
                             f"it can no longer become {_any_of(states)}",
                             number=number,
                         )
-                    seen = str(state)
+                    last_state = str(state)
                 await sleep(next(delays))
     except TimeoutError:
         raise DeadlineExceededError(
-            f"not {_any_of(states)} within {timeout:g} s; last seen: {seen}",
+            f"not {_any_of(states)} within {timeout:g} s; last seen: {last_state}",
             outcome=Outcome.NOT_SENT,
         ) from last_error
 
@@ -168,8 +168,8 @@ async def watch(
     other change of its state. *phone_numbers* may map each to its last known state. A number that
     Sinch no longer knows is yielded without a state. Memory holds the numbers still watched.
 
-    Raises `DeadlineExceededError`, chained to the last failed poll if there was one, after
-    *timeout* seconds. Transient errors do not end the watch; refused credentials do.
+    Raises `DeadlineExceededError`, chained to the last poll if that failed, after *timeout*
+    seconds. Transient errors do not end the watch; refused credentials do.
     """
     known = phone_numbers if isinstance(phone_numbers, Mapping) else dict.fromkeys(phone_numbers)
     watched = dict(known)
@@ -177,9 +177,9 @@ async def watch(
     deadline = asyncio.get_running_loop().time() + timeout
     last_error: SinchError | None = None
     delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
-    late, delay = False, 0.0
+    expired, delay = False, 0.0
     while watched:
-        if late:
+        if expired:
             raise DeadlineExceededError(
                 f"{len(watched)} of {len(known)} numbers are not {_any_of(wanted)} "
                 f"within {timeout:g} s",
@@ -195,7 +195,7 @@ async def watch(
         except _TRANSIENT as error:
             last_error = error
         except TimeoutError:
-            late = True
+            expired = True
         if arrived := _arrived(watched, seen, wanted, every_change=every_change):
             yield arrived
         delay = next(delays)
@@ -207,7 +207,7 @@ async def _poll(
     watched: Mapping[str, GlobalProcessState | None],
     seen: dict[str, QualifiedNumber | None],
 ) -> None:
-    """Fill *seen*; None stands for a number that Sinch does not know."""
+    """Poll once and fill *seen*; None stands for a number that Sinch does not know."""
     states = _possible_states(set(watched.values()))
     budget = _LISTED_PER_GET * len(watched)
     if len(watched) > len(states):
@@ -238,7 +238,7 @@ def _arrived(
     *,
     every_change: bool,
 ) -> list[QualifiedNumber]:
-    """Return which of *seen* are to be yielded, and stop watching those that go no further."""
+    """Return the numbers of *seen* to yield; stop watching those that have arrived."""
     arrived = []
     for phone_number, number in seen.items():
         if number is None:
@@ -247,20 +247,20 @@ def _arrived(
             continue
         before, state = watched[phone_number], number.global_process_state
         if state is None:
-            continue  # it says nothing
+            continue  # a response without a state
         watched[phone_number] = state
-        over = state in wanted or not _can_reach(state, wanted)
-        if over:
+        final = state in wanted or not _can_reach(state, wanted)
+        if final:
             del watched[phone_number]
-        if over or (every_change and state != before):
+        if final or (every_change and state != before):
             arrived.append(number)
     return arrived
 
 
 def _possible_states(states: Collection[GlobalProcessState | None]) -> list[GlobalProcessState]:
-    """Return where numbers that were last in *states* can be now, in the order of their life."""
+    """Return the states in which numbers last seen in *states* can be, in order."""
     if not set(states) <= set(REACHABLE):
-        return list(IN_ORDER)  # nobody knows where one goes from a new state, or from none
+        return list(IN_ORDER)  # the successors of an unknown state, or of none, are not known
     return [
         state
         for state in IN_ORDER
@@ -269,7 +269,7 @@ def _possible_states(states: Collection[GlobalProcessState | None]) -> list[Glob
 
 
 def _can_reach(state: GlobalProcessState, wanted: frozenset[GlobalProcessState]) -> bool:
-    """Say whether a number in *state* can still come to be *wanted*; a new state: who knows."""
+    """Whether a number in *state* can still reach a *wanted* one; True for an unknown state."""
     return state not in REACHABLE or not wanted.isdisjoint(REACHABLE[state])
 
 

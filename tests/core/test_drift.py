@@ -139,7 +139,7 @@ def test_a_broken_watcher_costs_no_answer(caplog: pytest.LogCaptureFixture) -> N
     number = decode({"globalProcessState": STATE}, QualifiedNumber)
     assert str(number.global_process_state) == STATE
     assert len(told) == 1
-    assert "a watcher of drift failed" in caplog.text
+    assert "a drift watcher failed" in caplog.text
 
 
 def test_watching_can_end() -> None:

@@ -184,7 +184,7 @@ async def failing(to: Pipeline, operation: Operation[Any], **options: Any) -> Si
 async def hang(progress: Progress) -> Response:
     """Take the request and never answer."""
     progress.connection_acquired = True
-    progress.stage = "the answer"
+    progress.stage = "the response"
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     return await future
 
@@ -475,7 +475,7 @@ async def test_deadline_while_waiting_for_the_answer() -> None:
     assert type(error) is DeadlineExceededError
     assert error.outcome is Outcome.UNKNOWN
     assert error.attempts == 1
-    assert "the answer" in str(error)
+    assert "the response" in str(error)
     assert loop.time() == 3.0
 
 
@@ -942,7 +942,7 @@ async def test_the_log_names_operations_only(caplog: pytest.LogCaptureFixture) -
     await call(to, GET_NUMBER)
     assert [record.getMessage() for record in caplog.records if record.name == "sinch_qn"] == [
         "GET /qualifiedNumbers/{phoneNumber} -> 503 in 0 ms",
-        "getQualifiedNumber failed (ServerError): again in 2.0 s",
+        "getQualifiedNumber failed (ServerError): retry in 2.0 s",
         "GET /qualifiedNumbers/{phoneNumber} -> 200 in 0 ms",
     ]
 

@@ -314,7 +314,7 @@ async def test_a_slow_answer() -> None:
         error = await failing(client.send_voice_challenge(NUMBER, timeout=0.3))
         assert type(error) is DeadlineExceededError
         assert error.outcome is Outcome.UNKNOWN
-        assert "waiting for the answer" in str(error)
+        assert "waiting for the response" in str(error)
         assert len(server.heads) == 1
 
 
@@ -563,7 +563,7 @@ async def test_a_brought_session_that_is_closed() -> None:
     session = aiohttp.ClientSession()
     await session.close()
     client = make_client("http://127.0.0.1:9", session=session)
-    with pytest.raises(RuntimeError, match="handed in is closed"):
+    with pytest.raises(RuntimeError, match="external aiohttp session is closed"):
         await client.get_number(NUMBER)
 
 
@@ -673,7 +673,7 @@ async def test_progress() -> None:
         tasks.append(asyncio.create_task(wire.send(get(server.url), second)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (first.connection_acquired, first.stage) == (True, "the answer")
+        assert (first.connection_acquired, first.stage) == (True, "the response")
         assert (second.connection_acquired, second.stage) == (False, "a free connection")
         for task in tasks:
             task.cancel()

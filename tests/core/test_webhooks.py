@@ -135,7 +135,7 @@ def test_the_raw_body_is_needed() -> None:
     """Text or a parsed body cannot be checked, which is said rather than guessed."""
     bodies: list[Any] = [BODY.decode(), EVENT, None]
     for body in bodies:
-        with pytest.raises(InvalidRequestError, match="body: the raw bytes are needed"):
+        with pytest.raises(InvalidRequestError, match="body: expected the raw bytes"):
             parse(body, {}, SECRET)
 
 
