@@ -35,7 +35,7 @@ class Operation(Generic[T_co]):
     idempotent: bool = attrs.field(kw_only=True)
     """Is a retry safe when the outcome is unknown?
 
-    No: it calls a phone, consumes a code, sends email or places an order.
+    False: it calls a phone, consumes a code, sends email or places an order.
     """
     required_field: str | None = attrs.field(default=None, kw_only=True)
     """The response field (wire name) without which a 200 is an error."""

@@ -43,7 +43,7 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 class Progress:
     """How far a request has got; read when the deadline expires."""
 
-    stage: str = "its turn"
+    stage: str = "the start"
     """What the request waits for."""
     connection_acquired: bool = False
     """Once True, the request may have been sent."""

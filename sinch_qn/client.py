@@ -1,4 +1,8 @@
-"""`QualifiedNumbersClient`: one method per operation, without logic of its own."""
+"""`QualifiedNumbersClient`: one method per operation, without logic of its own.
+
+The `(operationId)` at the end of a method's description names its operation in the Qualified
+Numbers API reference, as `openapi/qualified-numbers.yaml` describes it.
+"""
 
 from __future__ import annotations
 
@@ -52,10 +56,8 @@ class QualifiedNumbersClient:
     Every method takes *timeout*, the seconds that the whole call may last (token, rate limit,
     attempts and waits included; a listing: each page), and *retry*, a `RetryPolicy` or a function
     of your own. Every failure is a `SinchError`; its `outcome` says whether the call can have had
-    its effect. Non-idempotent requests (a call, an order) are retried only if they had no effect.
-
-    The `(operationId)` at the end of a method's description names its operation in the Qualified
-    Numbers API reference, as `openapi/qualified-numbers.yaml` describes it.
+    its effect. Non-idempotent requests (a call, an order) are retried only if they had no effect:
+    never once they may have been sent. Their methods also take *prepared*, from `prepare`.
 
     A client is bound to the event loop of its first call. Close it, or use `async with`.
     """
@@ -81,19 +83,12 @@ class QualifiedNumbersClient:
         No response is read beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
-        project_id = _checks.check_project_id(project_id)
-        if isinstance(auth, OAuth2):
-            _checks.check_url(auth.token_url, "token_url", allow_http=allow_http)
-        elif isinstance(auth, str | bytes) or not hasattr(auth, "authorize"):
-            raise InvalidRequestError(
-                f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}"
-            )
-        base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
-        self.project_id = project_id
-        self.base_url = base_url
+        self.project_id = _checks.check_project_id(project_id)
+        _check_auth(auth, allow_http=allow_http)
+        self.base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
         self.max_connections = None if session is not None else max_connections
         self._pipeline = Pipeline(
-            root=f"{base_url}/v1/projects/{project_id}",
+            root=f"{self.base_url}/v1/projects/{project_id}",
             auth=auth,
             transport=Transport(
                 session=session,
@@ -119,15 +114,8 @@ class QualifiedNumbersClient:
         missing = [name for name in required if not environ.get(name)]
         if missing:
             raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
-        project_id, key_id, key_secret = (environ[name] for name in required)
-        kind = environ.get("SINCH_AUTH") or "oauth2"
-        if kind not in ("oauth2", "basic"):
-            raise InvalidRequestError(f"SINCH_AUTH: {kind[:32]!r} is not oauth2 or basic")
-        auth: Auth = BasicAuth(key_id, key_secret)
-        if kind == "oauth2":
-            token_url = environ.get("SINCH_TOKEN_URL") or TOKEN_URL
-            auth = OAuth2(key_id, key_secret, token_url=token_url)
-        return cls(project_id, auth, base_url=environ.get("SINCH_BASE_URL") or BASE_URL)
+        base_url = environ.get("SINCH_BASE_URL") or BASE_URL
+        return cls(environ["SINCH_PROJECT_ID"], _auth_from_env(environ), base_url=base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -145,9 +133,8 @@ class QualifiedNumbersClient:
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
         """Acquire a rate-limit slot and an access token in advance, for one call of this client.
 
-        Passed as `prepared=` to one call, it leaves no wait between your write-ahead intent and
-        the request. Its `may_have_been_sent` is valid after an error or a cancellation, too. Used
-        twice, or by another client, it is an `InvalidRequestError`. Raises `TokenError`,
+        With `prepared=` nothing waits between your write-ahead intent and the request. Using it
+        twice, or with another client, is an `InvalidRequestError`. Raises `TokenError`,
         `AuthenticationError` and `DeadlineExceededError`, all NOT_SENT.
         """
         return await self._pipeline.prepare(timeout=timeout)
@@ -200,15 +187,10 @@ class QualifiedNumbersClient:
         *page_token*. An empty page with a token is not the end. Raises `PaginationError` if a
         token repeats. (listQualifiedNumbers)
         """
+        options = {"region_code": region_code, "page_size": page_size, "order_by": order_by}
 
         async def fetch(token: str | None) -> dict[str, Any] | None:
-            query = _checks.list_query(
-                state,
-                region_code=region_code,
-                page_size=page_size,
-                order_by=order_by,
-                page_token=token,
-            )
+            query = _checks.list_query(state, **options, page_token=token)
             return await self._pipeline.call_raw(
                 LIST_NUMBERS, query=query, timeout=timeout, retry=retry
             )
@@ -249,16 +231,13 @@ class QualifiedNumbersClient:
 
         Email invoices that show your ownership to orders@sinch.com (1 to 3 working days), or send
         a voice challenge. The API documents no maximum; Sinch's dashboard takes 500 numbers at a
-        time. Not idempotent: never retried once the request may have been sent. Raises
-        `InvalidRequestError`, `NotFoundError` (the project). (addQualifiedNumbers)
+        time. Not idempotent. Raises `InvalidRequestError`, `NotFoundError` (the project).
+        (addQualifiedNumbers)
         """
         numbers = _checks.check_phone_numbers(phone_numbers, "phone_numbers")
+        body = AddNumbersRequest(phone_numbers=numbers)
         response = await self._pipeline.call(
-            ADD_NUMBERS,
-            body=AddNumbersRequest(phone_numbers=numbers),
-            timeout=timeout,
-            retry=retry,
-            prepared=prepared,
+            ADD_NUMBERS, body=body, timeout=timeout, retry=retry, prepared=prepared
         )
         return response.qualified_numbers or []
 
@@ -273,8 +252,8 @@ class QualifiedNumbersClient:
         """Order SMS for 1 to 500 verified numbers; return the hosting order's id.
 
         Sinch emails the Letter of Authorization to the address in *request* for signing. Not
-        idempotent: never retried once the request may have been sent, because a second order
-        sends a second letter. Raises `InvalidRequestError`, `NotFoundError`. (textEnableNumbers)
+        idempotent: a second order sends a second letter. Raises `InvalidRequestError`,
+        `NotFoundError`. (textEnableNumbers)
         """
         body = _checks.check_text_enable(request, self.project_id)
         response = await self._pipeline.call(
@@ -292,13 +271,11 @@ class QualifiedNumbersClient:
     ) -> HostingOrder:
         """Order SMS for toll-free numbers; return the hosting order.
 
-        Not idempotent: never retried once the request may have been sent. Raises
-        `BadRequestError`, `ConflictError`. (textEnableTollFreeNumbers)
+        Not idempotent. Raises `BadRequestError`, `ConflictError`. (textEnableTollFreeNumbers)
         """
-        body = _checks.check_text_enable_toll_free(request)
         return await self._pipeline.call(
             TEXT_ENABLE_TOLL_FREE_NUMBERS,
-            body=body,
+            body=_checks.check_text_enable_toll_free(request),
             timeout=timeout,
             retry=retry,
             prepared=prepared,
@@ -337,9 +314,8 @@ class QualifiedNumbersClient:
         """Submit the code that the call read out; return the number with its new state.
 
         The response to a wrong code may be a number in VERIFICATION_FAILED or _BLOCKED, or an
-        error: the reference does not say. Not idempotent: never retried once the request may have
-        been sent, because attempts are limited. Raises `InvalidRequestError`, `NotFoundError`.
-        (verifyVoiceChallenge)
+        error: the reference does not say. Not idempotent: attempts are limited. Raises
+        `InvalidRequestError`, `NotFoundError`. (verifyVoiceChallenge)
         """
         return await self._pipeline.call(
             VERIFY_VOICE_CHALLENGE,
@@ -369,6 +345,23 @@ class QualifiedNumbersClient:
             _checks.check_states(states),
             timeout=_checks.check_above_zero(timeout, "timeout"),
         )
+
+
+def _check_auth(auth: object, *, allow_http: bool) -> None:
+    if isinstance(auth, OAuth2):
+        _checks.check_url(auth.token_url, "token_url", allow_http=allow_http)
+    elif isinstance(auth, str | bytes) or not hasattr(auth, "authorize"):
+        raise InvalidRequestError(f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}")
+
+
+def _auth_from_env(environ: Mapping[str, str]) -> Auth:
+    key = environ["SINCH_KEY_ID"], environ["SINCH_KEY_SECRET"]
+    kind = environ.get("SINCH_AUTH") or "oauth2"
+    if kind == "oauth2":
+        return OAuth2(*key, token_url=environ.get("SINCH_TOKEN_URL") or TOKEN_URL)
+    if kind == "basic":
+        return BasicAuth(*key)
+    raise InvalidRequestError(f"SINCH_AUTH: {kind[:32]!r} is not oauth2 or basic")
 
 
 def _caller() -> str:

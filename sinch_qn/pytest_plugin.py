@@ -1,7 +1,7 @@
 """Fixtures for your own tests: `sinch_sandbox`, and `sinch_client` for it.
 
 pytest loads this wherever sinch_qn is installed, so nothing else of the package is imported until
-a test asks for a fixture. They need pytest-asyncio, in either mode, and the extra `[sandbox]`.
+a test uses a fixture. They need pytest-asyncio, in either mode, and the extra `[sandbox]`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 try:
     from pytest_asyncio import fixture
-except ImportError:  # the fixtures then fail, when asked for, with pytest's own explanation
+except ImportError:  # the fixtures then fail with pytest's own explanation
     fixture = pytest.fixture  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @fixture
 async def sinch_sandbox() -> AsyncIterator[Sandbox]:
-    """Run a sandbox for one test, all settings as they come."""
-    from sinch_qn.sandbox import Sandbox  # noqa: PLC0415 - only when a test asks for it
+    """Run a sandbox with default settings for one test."""
+    from sinch_qn.sandbox import Sandbox  # noqa: PLC0415 - only if a test uses it
 
     async with Sandbox() as sandbox:
         yield sandbox
@@ -33,6 +33,6 @@ async def sinch_sandbox() -> AsyncIterator[Sandbox]:
 
 @fixture
 async def sinch_client(sinch_sandbox: Sandbox) -> AsyncIterator[QualifiedNumbersClient]:
-    """Give one test a client of its sandbox."""
+    """Return a client of the test's sandbox."""
     async with sinch_sandbox.client() as client:
         yield client

@@ -71,7 +71,7 @@ async def until_reachable(
     on_failure: Callable[[SinchError], object] = lambda _: None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> bool:
-    """List one number until that succeeds, with *delays* in between; False if *stop* came first.
+    """List one number until that succeeds, with *delays* in between; False if *stop* was set.
 
     *on_failure* is called with the error of each failed probe. Raises `AuthenticationError`,
     `PermissionDeniedError` and `NotFoundError` (the project).
