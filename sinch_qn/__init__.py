@@ -3,7 +3,7 @@
 async with QualifiedNumbersClient(project_id, OAuth2(key_id, key_secret)) as client:
     await client.send_voice_challenge("+12025550134")
 
-Names are loaded when they are first used: importing the package costs next to nothing.
+Names are loaded when they are first used, so that importing the package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -11,113 +11,83 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sinch_qn._version import __version__
+from sinch_qn._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from sinch_qn import errors, models
-    from sinch_qn._paging import Page
-    from sinch_qn._pipeline import PreparedCall
-    from sinch_qn.auth import BasicAuth, OAuth2
-    from sinch_qn.client import QualifiedNumbersClient
-    from sinch_qn.errors import Outcome, SinchError
-    from sinch_qn.models import (
-        Address,
-        AuthorizedPerson,
-        BlanketLoaInfo,
-        DirectLoaInfo,
-        GlobalProcessState,
-        HostedNumberDetails,
-        HostingOrder,
-        HostingOrderState,
-        HostingOrderType,
-        HostingStatus,
-        OperationStatus,
-        OsrEligibilityDetails,
-        OwnershipVerificationDetails,
-        QualifiedNumber,
-        ResellerLoaInfo,
-        TextEnableNumbersRequest,
-        TextEnableTollFreeNumbersRequest,
-    )
-    from sinch_qn.rate_limit import RateLimit
-    from sinch_qn.retry import Failure, RetryPolicy
+    from sinch_qn import errors as errors
+    from sinch_qn import models as models
+    from sinch_qn._paging import Page as Page
+    from sinch_qn._pipeline import PreparedCall as PreparedCall
+    from sinch_qn.auth import BasicAuth as BasicAuth
+    from sinch_qn.auth import OAuth2 as OAuth2
+    from sinch_qn.client import QualifiedNumbersClient as QualifiedNumbersClient
+    from sinch_qn.errors import Outcome as Outcome
+    from sinch_qn.errors import SinchError as SinchError
+    from sinch_qn.models import Address as Address
+    from sinch_qn.models import AuthorizedPerson as AuthorizedPerson
+    from sinch_qn.models import BlanketLoaInfo as BlanketLoaInfo
+    from sinch_qn.models import DirectLoaInfo as DirectLoaInfo
+    from sinch_qn.models import GlobalProcessState as GlobalProcessState
+    from sinch_qn.models import HostedNumberDetails as HostedNumberDetails
+    from sinch_qn.models import HostingOrder as HostingOrder
+    from sinch_qn.models import HostingOrderState as HostingOrderState
+    from sinch_qn.models import HostingOrderType as HostingOrderType
+    from sinch_qn.models import HostingStatus as HostingStatus
+    from sinch_qn.models import OperationStatus as OperationStatus
+    from sinch_qn.models import OsrEligibilityDetails as OsrEligibilityDetails
+    from sinch_qn.models import OwnershipVerificationDetails as OwnershipVerificationDetails
+    from sinch_qn.models import QualifiedNumber as QualifiedNumber
+    from sinch_qn.models import ResellerLoaInfo as ResellerLoaInfo
+    from sinch_qn.models import TextEnableNumbersRequest as TextEnableNumbersRequest
+    from sinch_qn.models import TextEnableTollFreeNumbersRequest as TextEnableTollFreeNumbersRequest
+    from sinch_qn.rate_limit import RateLimit as RateLimit
+    from sinch_qn.retry import Failure as Failure
+    from sinch_qn.retry import RetryPolicy as RetryPolicy
 
-_MODULE_OF = {
-    "BasicAuth": "auth",
-    "Failure": "retry",
-    "OAuth2": "auth",
-    "Outcome": "errors",
-    "Page": "_paging",
-    "PreparedCall": "_pipeline",
-    "QualifiedNumbersClient": "client",
-    "RateLimit": "rate_limit",
-    "RetryPolicy": "retry",
-    "SinchError": "errors",
-    "Address": "models",
-    "AuthorizedPerson": "models",
-    "BlanketLoaInfo": "models",
-    "DirectLoaInfo": "models",
-    "GlobalProcessState": "models",
-    "HostedNumberDetails": "models",
-    "HostingOrder": "models",
-    "HostingOrderState": "models",
-    "HostingOrderType": "models",
-    "HostingStatus": "models",
-    "OperationStatus": "models",
-    "OsrEligibilityDetails": "models",
-    "OwnershipVerificationDetails": "models",
-    "QualifiedNumber": "models",
-    "ResellerLoaInfo": "models",
-    "TextEnableNumbersRequest": "models",
-    "TextEnableTollFreeNumbersRequest": "models",
+_NAMES = {
+    "_paging": ("Page",),
+    "_pipeline": ("PreparedCall",),
+    "auth": ("BasicAuth", "OAuth2"),
+    "client": ("QualifiedNumbersClient",),
+    "errors": ("Outcome", "SinchError"),
+    "models": (
+        "Address",
+        "AuthorizedPerson",
+        "BlanketLoaInfo",
+        "DirectLoaInfo",
+        "GlobalProcessState",
+        "HostedNumberDetails",
+        "HostingOrder",
+        "HostingOrderState",
+        "HostingOrderType",
+        "HostingStatus",
+        "OperationStatus",
+        "OsrEligibilityDetails",
+        "OwnershipVerificationDetails",
+        "QualifiedNumber",
+        "ResellerLoaInfo",
+        "TextEnableNumbersRequest",
+        "TextEnableTollFreeNumbersRequest",
+    ),
+    "rate_limit": ("RateLimit",),
+    "retry": ("Failure", "RetryPolicy"),
 }
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = ("errors", "models")
 
-__all__ = [
-    "Address",
-    "AuthorizedPerson",
-    "BasicAuth",
-    "BlanketLoaInfo",
-    "DirectLoaInfo",
-    "Failure",
-    "GlobalProcessState",
-    "HostedNumberDetails",
-    "HostingOrder",
-    "HostingOrderState",
-    "HostingOrderType",
-    "HostingStatus",
-    "OAuth2",
-    "OperationStatus",
-    "OsrEligibilityDetails",
-    "Outcome",
-    "OwnershipVerificationDetails",
-    "Page",
-    "PreparedCall",
-    "QualifiedNumber",
-    "QualifiedNumbersClient",
-    "RateLimit",
-    "ResellerLoaInfo",
-    "RetryPolicy",
-    "SinchError",
-    "TextEnableNumbersRequest",
-    "TextEnableTollFreeNumbersRequest",
-    "__version__",
-    "errors",
-    "models",
-]
+if not TYPE_CHECKING:  # for type checkers a misspelt name is an error
+    __all__ = tuple(sorted([*_MODULE_OF, *_MODULES, "__version__"]))
 
+    def __getattr__(name: str) -> Any:
+        """Load the module that *name* lives in (PEP 562)."""
+        if name in _MODULE_OF:
+            value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        elif name in _MODULES:
+            value = import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
-def __getattr__(name: str) -> Any:
-    """Load the module that *name* lives in (PEP 562)."""
-    if name in _MODULE_OF:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    elif name in _MODULES:
-        value = import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        return list(__all__)

@@ -1,8 +1,8 @@
-"""What a caller may pass: everything else is refused here, before anything is sent.
+"""Argument validation: invalid input is rejected before anything is sent.
 
-Each check names the argument and, unless it is a secret, the value that was wrong. The limits are
-the API reference's; where it is silent, only what could reach another path, host or header is
-refused.
+Each check names the argument and, unless it is a secret, the invalid value. The limits are those
+of the API reference; where it has none, only values that could reach another path, host or header
+are rejected.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sinch_qn.models import (
 from sinch_qn.phone import check_e164
 
 MAX_NUMBERS = 500
-"""Numbers in one `textEnableNumbers` request; the reference limits no other."""
+"""Numbers in one `textEnableNumbers` request; the reference limits no other request."""
 
 _MAX_TEXT = 4096
-"""Characters in one text field: no documented limit, but no name or address is longer."""
+"""Characters in one text field: no documented limit; no name or address is longer."""
 
 _MAX_PAGE_SIZE = 2**31 - 1
-"""A 32-bit integer, as in all of this family of APIs; the server may well allow less."""
+"""A 32-bit integer, as in all APIs of this family; the server may allow less."""
 
 _MAX_NUMBER = 10**9
 """Seconds: 30 years, beyond which an event loop's clock breaks."""
@@ -57,7 +57,7 @@ def check_project_id(value: object) -> str:
 
 
 def check_secret(value: object, field: str, *, forbidden: str = "") -> None:
-    """Refuse what cannot be a credential, without repeating it."""
+    """Reject a value that cannot be a credential, without repeating it."""
     if (
         not isinstance(value, str)
         or not _SECRET.fullmatch(value)
@@ -73,16 +73,16 @@ def check_secret(value: object, field: str, *, forbidden: str = "") -> None:
 def check_url(value: object, field: str, *, allow_http: bool = False) -> str:
     """Return the base address *value* without a trailing slash.
 
-    `http://` would show credentials and codes to everyone on the way: it is refused except on
-    loopback, or with *allow_http*.
+    `http://` sends credentials and codes in the clear: it is rejected except on loopback, or with
+    *allow_http*.
     """
     if not isinstance(value, str):
-        raise InvalidRequestError(f"{field}: an address is a string, not {type(value).__name__}")
+        raise InvalidRequestError(f"{field}: expected a string, not {type(value).__name__}")
     parts = _split(value)
     if parts is None:
         raise InvalidRequestError(f"{field}: {_shown_url(value)} is not an https:// address")
-    if parts.username is not None or "?" in value or "#" in value:  # an empty one, too
-        raise InvalidRequestError(f"{field}: no user, query or fragment may be in the address")
+    if parts.username is not None or "?" in value or "#" in value:  # even if empty
+        raise InvalidRequestError(f"{field}: an address must not have a user, query or fragment")
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise InvalidRequestError(
             f"{field}: {_shown(value)} is not encrypted: use https://, or allow_http=True"
@@ -121,7 +121,7 @@ def check_whole(value: object, field: str, *, maximum: int = _MAX_NUMBER) -> int
 
 
 def check_code(value: object) -> str:
-    """Return *value* if it can be a code; it is text, so that leading zeros are kept."""
+    """Return *value* if it can be a code; it is a string to keep leading zeros."""
     if not isinstance(value, str):
         raise InvalidRequestError(
             f"code: a code is a string such as '0123', not {type(value).__name__}"
@@ -141,20 +141,20 @@ def check_phone_numbers(value: object, field: str, *, maximum: int | None = None
         )
     numbers = [check_e164(number, f"{field}[{index}]") for index, number in enumerate(value)]
     if not numbers:
-        raise InvalidRequestError(f"{field}: at least one phone number is needed")
+        raise InvalidRequestError(f"{field}: expected at least one phone number")
     if maximum is not None and len(numbers) > maximum:
         raise InvalidRequestError(
-            f"{field}: {len(numbers)} numbers, but one request takes at most {maximum}"
+            f"{field}: {len(numbers)} numbers, but the maximum is {maximum} per request"
         )
     return numbers
 
 
 def check_state(value: object) -> GlobalProcessState:
-    """Return *value* as a state: a `GlobalProcessState` or its wire name."""
+    """Return *value*, a `GlobalProcessState` or its wire name, as a state."""
     if isinstance(value, str) and _STATE.fullmatch(value):
         return GlobalProcessState(value)
     raise InvalidRequestError(
-        f"states: {_shown(value)} is not a GlobalProcessState or its name on the wire"
+        f"states: {_shown(value)} is not a GlobalProcessState or its wire name"
     )
 
 
@@ -162,7 +162,7 @@ def check_states(values: Iterable[object]) -> frozenset[GlobalProcessState]:
     """Return *values*, at least one, as states."""
     states = frozenset(check_state(value) for value in values)
     if not states:
-        raise InvalidRequestError("states: name at least one state to wait for")
+        raise InvalidRequestError("states: expected at least one state")
     return states
 
 
@@ -174,7 +174,7 @@ def list_query(
     order_by: object = None,
     page_token: object = None,
 ) -> dict[str, str]:
-    """Return the checked query of a listing, by wire name; what is None is left out."""
+    """Return the query of a listing by wire names, without values that are None."""
     query = {"states": str(check_state(state))}
     if region_code is not None:
         query["regionCode"] = _one_of("region_code", region_code, "US", "CA")
@@ -192,7 +192,7 @@ def list_query(
 def check_text_enable(
     request: TextEnableNumbersRequest, project_id: str
 ) -> TextEnableNumbersRequest:
-    """Return *request* unless `textEnableNumbers` documents it as invalid."""
+    """Return *request* if it is valid as documented for `textEnableNumbers`."""
     if not isinstance(request, TextEnableNumbersRequest):
         raise InvalidRequestError(
             f"request: expected a TextEnableNumbersRequest, not {type(request).__name__}"
@@ -209,7 +209,7 @@ def check_text_enable(
 def check_text_enable_toll_free(
     request: TextEnableTollFreeNumbersRequest,
 ) -> TextEnableTollFreeNumbersRequest:
-    """Return *request* unless `textEnableTollFreeNumbers` documents it as invalid."""
+    """Return *request* if it is valid as documented for `textEnableTollFreeNumbers`."""
     if not isinstance(request, TextEnableTollFreeNumbersRequest):
         raise InvalidRequestError(
             f"request: expected a TextEnableTollFreeNumbersRequest, not {type(request).__name__}"
@@ -227,7 +227,7 @@ def _check_order(
     given = [name for name in loa_fields if getattr(request, name) is not None]
     if len(given) != 1:
         raise InvalidRequestError(
-            f"exactly one of {', '.join(loa_fields)} is needed, not {' and '.join(given) or 'none'}"
+            f"expected exactly one of {', '.join(loa_fields)}, not {' and '.join(given) or 'none'}"
         )
     if request.callback_url is not None and _split(request.callback_url) is None:
         raise InvalidRequestError(
@@ -236,7 +236,7 @@ def _check_order(
 
 
 def _check_fields(model: Any, path: str = "") -> None:
-    """Check each field's type and text, all the way down; values are personal, so never shown."""
+    """Check types and texts recursively; values are personal, so no message shows them."""
     for field in attrs.fields(attrs.resolve_types(type(model))):
         value, name = getattr(model, field.name), path + field.name
         if value is None and field.default is None:
@@ -255,13 +255,13 @@ def _check_fields(model: Any, path: str = "") -> None:
                 )
         elif isinstance(value, datetime):
             if value.utcoffset() is None:
-                raise InvalidRequestError(f"{name}: a time needs a time zone, for example UTC")
+                raise InvalidRequestError(f"{name}: expected a time with a zone, for example UTC")
         elif attrs.has(type(value)):
             _check_fields(value, f"{name}.")
 
 
 def _expected(field: attrs.Attribute[Any]) -> type:
-    """Return the class that the annotation `X`, `X | None` or `list[X]` of *field* stands for."""
+    """Return the class of a field annotated as `X`, `X | None` or `list[X]`."""
     kind: Any = field.type
     if isinstance(kind, types.UnionType):
         kind = next(k for k in get_args(kind) if k is not types.NoneType)
@@ -276,12 +276,12 @@ def _one_of(field: str, value: object, *allowed: str) -> str:
 
 
 def _split(value: str) -> SplitResult | None:
-    """Return the parts of an http(s) address, or None if *value* is none."""
+    """Return the parts of an http(s) address, or None if *value* is not one."""
     if len(value) > _MAX_TEXT or not _VISIBLE.fullmatch(value) or "\\" in value:
         return None
     try:
         parts = urlsplit(value)
-        _ = parts.port  # raises for a port that is none
+        _ = parts.port  # raises if it is invalid
     except ValueError:
         return None
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or ""):
@@ -290,7 +290,7 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _shown_url(value: str) -> str:
-    """Return *value* to be shown, unless it may hold a password."""
+    """Return *value* as shown in a message, unless it may hold a password."""
     return "the value (not shown)" if "@" in value else _shown(value)
 
 

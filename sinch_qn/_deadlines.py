@@ -1,7 +1,7 @@
-"""The deadlines of all calls under way, on one timer.
+"""The deadlines of all calls in flight, on one timer.
 
-`asyncio.timeout` gives each call a timer of its own, and the event loop keeps its timers in order
-by comparisons in Python: 9 µs of a call's 110 with 50 calls under way (measured).
+`asyncio.timeout` needs a timer per call, and the event loop sorts its timers by comparisons in
+Python: 9 µs of a call's 110 with 50 calls in flight (measured).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Self
 
 
 class Deadlines:
-    """Gives out deadlines, and cuts off who is over theirs."""
+    """Creates deadlines and cancels the tasks that exceed them."""
 
     def __init__(self) -> None:
-        # By their length: those of one length end in the order in which they began.
+        # By length: deadlines of one length expire in the order of their start.
         self._running: dict[float, dict[Deadline, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def within(self, seconds: float) -> Deadline:
-        """Return a context that ends in a TimeoutError once *seconds* are over."""
+    def timeout(self, seconds: float) -> Deadline:
+        """Return a context that raises TimeoutError after *seconds*."""
         return Deadline(self, seconds)
 
     def close(self) -> None:
-        """Let go of the timer, unless something is under way still."""
+        """Cancel the timer, unless a call is in flight."""
         if not self._running:
             self._disarm()
 
@@ -36,10 +36,10 @@ class Deadlines:
             self._arm(deadline.when)
 
     def stop(self, deadline: Deadline) -> None:
-        """Watch *deadline* no more. The timer stays; it finds out for itself."""
-        alike = self._running.get(deadline.seconds, {})
-        alike.pop(deadline, None)
-        if not alike:
+        """Stop watching *deadline*. The timer stays, and finds nothing to expire."""
+        same_length = self._running.get(deadline.seconds, {})
+        same_length.pop(deadline, None)
+        if not same_length:
             self._running.pop(deadline.seconds, None)
 
     def _disarm(self) -> None:
@@ -49,44 +49,44 @@ class Deadlines:
 
     def _arm(self, when: float) -> None:
         self._disarm()
-        self._timer = asyncio.get_running_loop().call_at(when, self._cut_off, when)
+        self._timer = asyncio.get_running_loop().call_at(when, self._expire_due, when)
 
-    def _cut_off(self, armed_for: float) -> None:
-        """Cut off who is over their deadline; wait for the next one."""
+    def _expire_due(self, armed_for: float) -> None:
+        """Expire the deadlines that have passed; set the timer for the next one."""
         self._timer = None
-        # An event loop's timers may come a little early.
+        # An event loop's timers may fire a little early.
         loop = asyncio.get_running_loop()
         now = max(loop.time(), armed_for)
-        over = [
+        expired = [
             deadline
-            for alike in self._running.values()
-            for deadline in takewhile(lambda each: each.when <= now, alike)
+            for same_length in self._running.values()
+            for deadline in takewhile(lambda each: each.when <= now, same_length)
         ]
-        for deadline in over:
+        for deadline in expired:
             self.stop(deadline)
-            loop.call_soon(deadline.cut_off)  # by itself: what goes wrong there is its own
+            loop.call_soon(deadline.expire)  # an error in one does not affect others
         if self._running:
-            self._arm(min(next(iter(alike)).when for alike in self._running.values()))
+            self._arm(min(next(iter(same_length)).when for same_length in self._running.values()))
 
 
 class Deadline:
-    """One deadline, as a context, with the meaning of `asyncio.timeout`."""
+    """One deadline as a context manager, with the semantics of `asyncio.timeout`."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_over", "_task", "seconds", "when")
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "seconds", "when")
 
     when: float
-    """The event loop's time at which it is over."""
+    """When it expires, in the event loop's time."""
 
     def __init__(self, deadlines: Deadlines, seconds: float) -> None:
         self.seconds = seconds
         self._deadlines = deadlines
         self._task: asyncio.Task[object] | None = None
-        self._over = False
+        self._expired = False
 
     def __enter__(self) -> Self:
         self._task = task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a call needs a task to run in")
+            raise RuntimeError("a call must run in a task")
         self._cancelling = task.cancelling()
         self.when = asyncio.get_running_loop().time() + self.seconds
         self._deadlines.start(self)
@@ -100,17 +100,17 @@ class Deadline:
     ) -> None:
         self._deadlines.stop(self)
         task, self._task = self._task, None
-        # If somebody else has cancelled the task as well, that goes first.
+        # If the task was also cancelled from elsewhere, that cancellation takes precedence.
         if (
-            self._over
+            self._expired
             and task is not None
             and task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
             raise TimeoutError from error
 
-    def cut_off(self) -> None:
-        """Have the task leave the context."""
-        self._over = True
+    def expire(self) -> None:
+        """Cancel the task."""
+        self._expired = True
         if self._task is not None:
             self._task.cancel()

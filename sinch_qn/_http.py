@@ -23,20 +23,20 @@ _TEN_YEARS = 315_360_000.0
 
 @attrs.define
 class Request:
-    """One HTTP request, complete but for its connection."""
+    """One HTTP request."""
 
     method: str
     url: str
-    """Absolute, and encoded already."""
+    """Absolute and encoded."""
     headers: dict[str, str] = attrs.field(repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
     fresh_connection: bool = False
-    """Send it on a connection that was never used: one that may be stale could lose it."""
+    """Send it on a new connection: on a stale one its outcome could be unknown."""
 
 
 @attrs.define
 class Response:
-    """One HTTP answer, read to its end."""
+    """One HTTP response, with its whole body."""
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False)
@@ -44,16 +44,16 @@ class Response:
 
 
 def read_model(operation: Operation[T], response: Response) -> T:
-    """Return the answer to *operation* as its model; raises as `read_json` and `decode` do."""
+    """Return the response to *operation* as its model; raises like `read_json` and `decode`."""
     body = read_json(operation, response)
-    return cast("T", None) if body is None else decode(body, operation.answer)
+    return cast("T", None) if body is None else decode(body, operation.response_model)
 
 
 def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] | None:
-    """Return a 2xx's JSON object, or None where no body is expected.
+    """Return the JSON object of a 2xx, or None where no body is expected.
 
-    Raises a `StatusError` for an error status, `InvalidResponseError` for what cannot be an answer
-    to *operation*: a redirect, a body that is not a JSON object, an error in a 200, a missing id.
+    Raises a `StatusError` for an error status, and `InvalidResponseError` for a redirect, a body
+    that is not a JSON object, an error in a 200, or a missing required field.
     """
     if response.status >= 400:
         raise status_error(response)
@@ -62,25 +62,25 @@ def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] |
             f"HTTP {response.status} is not followed: no redirect is part of this API",
             status_code=response.status,
         )
-    expects_body = operation.answer is not type(None)
+    expects_body = operation.response_model is not type(None)
     if not expects_body and not response.body.strip():
         return None
     problem = None
     body = _parse(response.body)
     if not isinstance(body, dict):
         problem = f"expected a JSON object, not {kind_of(body)}"
-    elif operation.required not in body and _is_error(body):
+    elif operation.required_field not in body and _is_error(body):
         message = (_error_body(body) or {}).get("message")
         problem = f"an error in a {response.status}: {_text(message)}"
-    elif operation.required is not None and body.get(operation.required) in (None, ""):
-        problem = f"the answer lacks its {operation.required}"
+    elif operation.required_field is not None and body.get(operation.required_field) in (None, ""):
+        problem = f"the response lacks its {operation.required_field}"
     if problem is not None:
         raise InvalidResponseError(problem, status_code=response.status)
     return body if expects_body else None
 
 
 def status_error(response: Response) -> StatusError:
-    """Return the error that an answer with an error status stands for, whatever its body is."""
+    """Return the error for a response with an error status, whatever its body."""
     body = _parse(response.body)
     error = (_error_body(body) if isinstance(body, dict) else None) or {}
     code, status, details = error.get("code"), error.get("status"), error.get("details")
@@ -95,7 +95,7 @@ def status_error(response: Response) -> StatusError:
         retry_at=None
         if retry_after is None
         else datetime.now(UTC) + timedelta(seconds=retry_after),
-        # A proxy may give up on a request that the server goes on to carry out.
+        # The server may still carry out a request on which a proxy timed out.
         outcome=Outcome.UNKNOWN if response.status == http.HTTPStatus.REQUEST_TIMEOUT else None,
     )
 
@@ -103,29 +103,29 @@ def status_error(response: Response) -> StatusError:
 def _details(value: object) -> list[dict[str, Any]]:
     """Return an error's details, unless they nest too deeply to be copied or pickled."""
     try:
-        orjson.dumps(value)  # goes 254 levels deep, and loads 1024
+        orjson.dumps(value)  # writes 254 levels, but loads reads 1024
     except orjson.JSONEncodeError:
         return []
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _is_error(body: dict[str, Any]) -> bool:
-    """Say whether a 2xx's body is an error all the same; one of its words alone may be new."""
+    """Whether the body of a 2xx is an error; `code` or `message` alone may be a new field."""
     return isinstance(body.get("error"), dict | str) or {"code", "message"} <= body.keys()
 
 
 def _error_body(body: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the error in *body*, flat or wrapped in `error`; None if it carries none."""
+    """Return the error in *body*, flat or wrapped in `error`, or None."""
     wrapped = body.get("error")
     if isinstance(wrapped, dict):
         return wrapped
-    if isinstance(wrapped, str):  # as OAuth2 servers say it
+    if isinstance(wrapped, str):  # as in OAuth2
         return {"message": body.get("error_description") or wrapped, "status": wrapped}
     return body if "code" in body or "message" in body else None
 
 
 def _parse(body: bytes) -> Any:
-    """Return the JSON value in *body*, or Ellipsis if there is none."""
+    """Return the JSON value in *body*, or Ellipsis if it is not JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -144,7 +144,7 @@ def _phrase(status: int) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds in `Retry-After` (RFC 9110, 10.2.3); a date is measured against `Date`."""
+    """Return the seconds of `Retry-After` (RFC 9110, 10.2.3); a date is relative to `Date`."""
     value = headers.get("Retry-After", "").strip()
     try:
         if value.isdecimal():
@@ -153,6 +153,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             until = parsedate_to_datetime(value)
             since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
             seconds = (until - (since or datetime.now(UTC))).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # TypeError: one of the two dates has no zone
+    except (ValueError, TypeError, OverflowError):  # TypeError: one of the dates has no zone
         return None
     return min(max(seconds, 0.0), _TEN_YEARS)

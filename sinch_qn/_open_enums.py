@@ -1,9 +1,8 @@
-"""Enums that outlive the API that they describe.
+"""Enums that accept unknown values.
 
-The API adds values to its enums without a new version, so a value that nobody here has heard of is
-kept as it came instead of being refused. Such a value is a member in all but membership: it
-compares, hashes, prints, pickles and copies as itself, but is absent from `len` and iteration.
-Nothing is cached, so a server cannot fill the memory with values.
+The API adds values to its enums without a new version, so an unknown value is kept unchanged and
+not rejected. It compares, hashes, prints, pickles and copies like a member, but is absent from
+`len` and iteration. Unknown values are not cached, so a server cannot fill the memory with them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class OpenStrEnum(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        """Return the member that differs by case only, or *value* as an unknown one."""
+        """Return the member that differs only in case, or *value* as an unknown value."""
         if not isinstance(value, str):
             return None
         upper = value.upper()
@@ -35,7 +34,7 @@ class OpenStrEnum(StrEnum):
         return unknown
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
-        # Python 3.11 pickles the name, under which an unknown value cannot be found again.
+        # Python 3.11 pickles by name, by which an unknown value cannot be found.
         return type(self), (self._value_,)
 
 
@@ -43,7 +42,7 @@ class OpenIntEnum(IntEnum):
     """An `IntEnum` that keeps unknown values.
 
     A member is also found by its digits (`"1"`), by its name (`"HOSTED"`) and by its name with
-    the enum's own in front (`"HOSTING_STATUS_HOSTED"`): the API writes its enums in many ways.
+    the enum's name as prefix (`"HOSTING_STATUS_HOSTED"`), because the API uses all these forms.
     """
 
     @property
@@ -53,7 +52,7 @@ class OpenIntEnum(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        """Return the member that *value* names, or a number as an unknown one."""
+        """Return the member that *value* names, or a number as an unknown value."""
         if isinstance(value, str):
             prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper() + "_"
             if member := cls.__members__.get(value.upper().removeprefix(prefix)):
@@ -66,5 +65,5 @@ class OpenIntEnum(IntEnum):
         return unknown
 
     def __reduce_ex__(self, proto: Any) -> tuple[Any, ...]:
-        # Python 3.11 pickles the name, under which an unknown value cannot be found again.
+        # Python 3.11 pickles by name, by which an unknown value cannot be found.
         return type(self), (self._value_,)

@@ -1,4 +1,4 @@
-"""The API's operations, a row each: method, path, answer, and whether it may be repeated.
+"""The API's operations, one row each: method, path, response and idempotence.
 
 The pipeline sends from this table and the sandbox mounts it; the contract test holds it equal to
 the OpenAPI spec and to the facade.
@@ -6,7 +6,6 @@ the OpenAPI spec and to the facade.
 
 from __future__ import annotations
 
-import enum
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -22,79 +21,83 @@ from sinch_qn.models import (
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Replay(enum.Enum):
-    """May an operation be repeated when it is not known whether it happened?"""
-
-    SAFE = "safe"
-    """Yes: it reads, or ends in the same state however often it is done."""
-    NEVER = "never"
-    """No: it rings a phone, uses up a code, sends an e-mail or places an order."""
-
-
 @attrs.frozen
 class Operation(Generic[T_co]):
-    """One row: everything that tells this operation from the others."""
+    """One row: all differences between this operation and the others."""
 
     id: str
     """The `operationId` in the spec."""
     method: str
     path: str
-    """Below `/v1/projects/{projectId}`; may name `{phoneNumber}`."""
-    answer: type[T_co]
+    """Below `/v1/projects/{projectId}`; may contain `{phoneNumber}`."""
+    response_model: type[T_co]
     """The model of a 200's body; NoneType where it is empty."""
-    replay: Replay
-    required: str | None = None
-    """The answer's field (wire name) without which a 200 is no answer."""
+    idempotent: bool = attrs.field(kw_only=True)
+    """Is a retry safe when the outcome is unknown?
+
+    False: it calls a phone, consumes a code, sends email or places an order.
+    """
+    required_field: str | None = attrs.field(default=None, kw_only=True)
+    """The response field (wire name) without which a 200 is an error."""
 
 
 _NUMBER = "/qualifiedNumbers/{phoneNumber}"
 
 LIST_NUMBERS = Operation(
-    "listQualifiedNumbers", "GET", "/qualifiedNumbers", ListQualifiedNumbersResponse, Replay.SAFE
+    "listQualifiedNumbers",
+    "GET",
+    "/qualifiedNumbers",
+    ListQualifiedNumbersResponse,
+    idempotent=True,
 )
 GET_NUMBER = Operation(
-    "getQualifiedNumber", "GET", _NUMBER, QualifiedNumber, Replay.SAFE, "phoneNumber"
+    "getQualifiedNumber",
+    "GET",
+    _NUMBER,
+    QualifiedNumber,
+    idempotent=True,
+    required_field="phoneNumber",
 )
-DELETE_NUMBER = Operation("deleteQualifiedNumber", "DELETE", _NUMBER, type(None), Replay.SAFE)
+DELETE_NUMBER = Operation("deleteQualifiedNumber", "DELETE", _NUMBER, type(None), idempotent=True)
 ADD_NUMBERS = Operation(
     "addQualifiedNumbers",
     "POST",
     "/qualifiedNumbers:addNumbers",
     AddNumbersResponse,
-    Replay.NEVER,
-    "qualifiedNumbers",
+    idempotent=False,
+    required_field="qualifiedNumbers",
 )
 TEXT_ENABLE_NUMBERS = Operation(
     "textEnableNumbers",
     "POST",
     "/qualifiedNumbers:textEnableNumbers",
     TextEnableNumbersResponse,
-    Replay.NEVER,
-    "hostingOrderId",
+    idempotent=False,
+    required_field="hostingOrderId",
 )
 TEXT_ENABLE_TOLL_FREE_NUMBERS = Operation(
     "textEnableTollFreeNumbers",
     "POST",
     "/qualifiedNumbers:textEnableTollFreeNumbers",
     HostingOrder,
-    Replay.NEVER,
-    "hostingOrderId",
+    idempotent=False,
+    required_field="hostingOrderId",
 )
 SEND_VOICE_CHALLENGE = Operation(
     "sendVoiceChallenge",
     "POST",
     _NUMBER + ":sendVoiceChallenge",
     QualifiedNumber,
-    Replay.NEVER,
-    "phoneNumber",
+    idempotent=False,
+    required_field="phoneNumber",
 )
 VERIFY_VOICE_CHALLENGE = Operation(
     "verifyVoiceChallenge",
     "POST",
     _NUMBER + ":verifyVoiceChallenge",
     QualifiedNumber,
-    Replay.NEVER,
-    "phoneNumber",
+    idempotent=False,
+    required_field="phoneNumber",
 )
 
 OPERATIONS: tuple[Operation[Any], ...] = (

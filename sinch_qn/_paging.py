@@ -1,4 +1,4 @@
-"""Listings, page by page: bounded in memory, resumable, and never endless."""
+"""Listings, page by page: bounded in memory, resumable, always finite."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sinch_qn.errors import InvalidResponseError, PaginationError
 from sinch_qn.models import GlobalProcessState, ListQualifiedNumbersResponse, QualifiedNumber
 
 _CHUNK = 100
-"""Items made in one go, about 1 ms, before other tasks get their turn."""
+"""Items decoded, in about 1 ms, before the event loop runs other tasks."""
 
 FetchPage = Callable[[str | None], Awaitable[dict[str, Any] | None]]
-"""A page token in (None: the first page), the page's JSON object out."""
+"""From a page token (None: the first page) to the page's JSON object."""
 
 
 @attrs.frozen(kw_only=True)
@@ -25,9 +25,9 @@ class Page:
 
     items: list[QualifiedNumber]
     next_page_token: str | None
-    """Where to go on, also after an error or a restart; None on the last page."""
+    """Where to resume, also after an error or a restart; None on the last page."""
     total_size: int | None
-    """How many numbers the whole listing has, as the server says; None if it does not."""
+    """Numbers in the whole listing according to the server, or None."""
     state: GlobalProcessState
     """The state that was listed."""
 
@@ -35,22 +35,22 @@ class Page:
 async def pages(
     fetch: FetchPage, state: GlobalProcessState, page_token: str | None, *, prefetch: bool
 ) -> AsyncGenerator[Page, None]:
-    """Yield pages from *page_token* on; with *prefetch* the next is on its way meanwhile.
+    """Yield pages from *page_token* on; *prefetch* requests the next page early.
 
-    Raises `PaginationError` when a token comes back, and whatever *fetch* raises.
+    Raises `PaginationError` if a token repeats, and the errors of *fetch*.
     """
     seen: set[str | None] = set()
-    ahead: asyncio.Future[dict[str, Any] | None] | None = None
+    prefetched: asyncio.Future[dict[str, Any] | None] | None = None
     try:
         while True:
-            body = await (ahead or fetch(page_token)) or {}
+            body = await (prefetched or fetch(page_token)) or {}
             head = decode({**body, "qualifiedNumbers": None}, ListQualifiedNumbersResponse)
             seen.add(page_token)
             page_token = head.next_page_token or None
             repeats = page_token is not None and page_token in seen
             go_on = page_token is not None and not repeats
-            # Before this page's items are made: that time is what prefetch can hide.
-            ahead = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
+            # Before this page's items are decoded, to use that time.
+            prefetched = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
             yield Page(
                 items=await _read_items(body.pop("qualifiedNumbers", None)),
                 next_page_token=page_token,
@@ -59,24 +59,24 @@ async def pages(
             )
             if repeats:
                 raise PaginationError(
-                    f"the page token of page {len(seen)} came back: this listing would never end"
+                    f"the page token of page {len(seen)} repeats: this listing would never end"
                 )
             if page_token is None:
                 return
     finally:
-        if ahead is not None:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
+        if prefetched is not None:
+            prefetched.cancel()
+            await asyncio.gather(prefetched, return_exceptions=True)
 
 
 async def _read_items(raw: object) -> list[QualifiedNumber]:
     if raw is None:
         return []
     if not isinstance(raw, list):
-        raise InvalidResponseError("the answer's qualifiedNumbers is not a list")
+        raise InvalidResponseError("the response's qualifiedNumbers is not a list")
     items: list[QualifiedNumber] = []
     for start in range(0, len(raw), _CHUNK):
-        # A page of thousands must not hold the event loop; and the next may be waiting to leave.
+        # A page of thousands must not block the event loop, nor the next page's request.
         await asyncio.sleep(0)
         items.extend(decode(item, QualifiedNumber) for item in raw[start : start + _CHUNK])
     return items

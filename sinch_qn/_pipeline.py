@@ -1,11 +1,11 @@
-"""One call from operation to answer: deadline, rate limit, token, transport, retry."""
+"""One call from operation to response: deadline, rate limit, token, transport, retry."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import attrs
@@ -15,7 +15,7 @@ from sinch_qn._checks import check_above_zero
 from sinch_qn._codec import encode
 from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._http import Request, Response, read_json, read_model
-from sinch_qn._operations import Operation, Replay
+from sinch_qn._operations import Operation
 from sinch_qn._redaction import redact, sensitive_values
 from sinch_qn._transport import Progress, Transport
 from sinch_qn.auth import FAILURE_TTL, Auth
@@ -30,10 +30,8 @@ from sinch_qn.errors import (
     TokenError,
 )
 from sinch_qn.phone import check_e164
-from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_repeatable
-
-if TYPE_CHECKING:
-    from sinch_qn.rate_limit import RateLimit
+from sinch_qn.rate_limit import RateLimit
+from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_retryable
 
 _log = logging.getLogger("sinch_qn")
 
@@ -78,7 +76,7 @@ class PreparedCall(CallState):
 
 
 class Pipeline:
-    """Everything between the facade and the wire; each of its parts can be had separately."""
+    """Combines the parts between the client and the transport; each works by itself."""
 
     def __init__(
         self,
@@ -92,7 +90,7 @@ class Pipeline:
         quota: RetryQuota | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Take the parts; *root* is the address down to and including the project."""
+        """Store the parts; *root* is the address down to and including the project."""
         self._root = root
         self._auth = auth
         self._transport = transport
@@ -114,18 +112,18 @@ class Pipeline:
         retry: RetryRule | None = None,
         prepared: PreparedCall | None = None,
     ) -> Coroutine[Any, Any, T]:
-        """Carry out *operation*, once awaited, and return its answer as a model.
+        """Return a coroutine that carries out *operation* and returns the response's model.
 
-        Everything it does, waits included, ends before *timeout* seconds are over. With *prepared*
-        the first attempt acquires nothing.
+        *timeout* limits the whole call in seconds, waits included. With *prepared* the first
+        attempt acquires nothing.
         """
         request = self._request(operation, phone_number=phone_number, body=body)
         call = CallState() if prepared is None else self._claim(prepared)
         call.body = body
-        return self._within(timeout, operation, request, call, retry, read_model)
+        return self._run(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot and a token in advance for one call.
+        """Acquire a rate-limit slot and a token in advance.
 
         Nothing then waits between a write-ahead intent and its request: a crash there leaves an
         unknown outcome.
@@ -134,10 +132,10 @@ class Pipeline:
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         call = PreparedCall(owner=self)
         try:
-            with self._deadlines.within(seconds):
-                call.authorization = await self._permit(call)
+            with self._deadlines.timeout(seconds):
+                call.authorization = await self._acquire(call)
         except TimeoutError as error:
-            raise _too_late(call, seconds) from error
+            raise _deadline_error(call, seconds) from error
         return call
 
     def call_raw(
@@ -148,18 +146,18 @@ class Pipeline:
         timeout: float | None = None,
         retry: RetryRule | None = None,
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
-        """Carry out *operation* and return its answer's JSON object, to be read in pieces."""
+        """Return a coroutine as `call` does, but for the response's JSON object."""
         request = self._request(operation, query=query)
-        return self._within(timeout, operation, request, CallState(), retry, read_json)
+        return self._run(timeout, operation, request, CallState(), retry, read_json)
 
     async def close(self) -> None:
-        """Give back the sockets and tasks that were opened here."""
+        """Close the sockets and cancel the tasks that were opened here."""
         await self._auth.close()
         await self._transport.close()
         self._deadlines.close()
 
     def _claim(self, prepared: object) -> PreparedCall:
-        """Return *prepared*, marked as used; refuse it if it is not this call's to use."""
+        """Mark *prepared* as used and return it; reject one that this call cannot use."""
         if not isinstance(prepared, PreparedCall):
             problem = f"expected a PreparedCall, not {type(prepared).__name__}"
         elif prepared.owner is not self:
@@ -191,20 +189,20 @@ class Pipeline:
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Request:
-        """Build the request: the one place where values become part of an address."""
+        """Build the request: the only place where values become part of an address."""
         path = operation.path
         if "{phoneNumber}" in path:
-            # An E.164 number has no character that could leave its path segment.
+            # An E.164 number has no character that ends its path segment.
             path = path.replace("{phoneNumber}", check_e164(phone_number))
         return Request(
             operation.method,
             self._root + path + ("?" + urlencode(query) if query else ""),
             {} if body is None else {"Content-Type": "application/json"},
             None if body is None else orjson.dumps(encode(body)),
-            fresh_connection=operation.replay is Replay.NEVER,
+            fresh_connection=not operation.idempotent,
         )
 
-    async def _within(
+    async def _run(
         self,
         timeout: float | None,
         operation: Operation[Any],
@@ -216,15 +214,15 @@ class Pipeline:
         self._check_loop()
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         try:
-            with self._deadlines.within(seconds) as deadline:
+            with self._deadlines.timeout(seconds) as deadline:
                 return await self._attempts(
                     operation, request, call, retry or self._retry, deadline, read
                 )
         except TimeoutError as error:
-            raise _too_late(call, seconds) from error
+            raise _deadline_error(call, seconds) from error
         except SinchError as error:
             if operation.method == "DELETE" and call.may_have_succeeded:
-                error.outcome = Outcome.UNKNOWN  # the last attempt does not speak for all
+                error.outcome = Outcome.UNKNOWN  # an earlier attempt may have deleted it
             raise
 
     async def _attempts(
@@ -242,7 +240,7 @@ class Pipeline:
             authorization = ""
             try:
                 authorization, call.authorization = call.authorization, ""
-                authorization = authorization or await self._permit(call)
+                authorization = authorization or await self._acquire(call)
                 request.headers["Authorization"] = authorization
                 sent_at = time()
                 response = await self._transport.send(request, call)
@@ -250,43 +248,43 @@ class Pipeline:
                     status, taken = response.status, 1000 * (time() - sent_at)
                     method, path = operation.method, operation.path
                     _log.info("%s %s -> %d in %.0f ms", method, path, status, taken)
-                answer = read(operation, response)
+                result = read(operation, response)
             except SinchError as error:
                 failure = error
             else:
-                self._quota.give_back(call.retries)
-                return answer
-            if isinstance(failure, NotFoundError) and _was_deleted_before(operation, call):
+                self._quota.refund(call.retries)
+                return result
+            if isinstance(failure, NotFoundError) and _is_repeated_delete(operation, call):
                 return cast("R", None)
             redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
             failure.attempts = call.attempts
             call.connection_acquired = False
             call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN
             try:
-                if not self._renewed_token(
+                if not self._try_fresh_token(
                     failure, authorization, call
                 ) and not await self._wait_to_retry(operation, failure, call, retry, deadline):
                     raise failure
             finally:
-                del failure  # its traceback holds this frame: do not leave a cycle behind
+                del failure  # its traceback holds this frame: break the cycle
 
-    async def _permit(self, call: CallState) -> str:
-        """Wait for the rate limit's turn; return the Authorization header's value."""
+    async def _acquire(self, call: CallState) -> str:
+        """Acquire a rate-limit slot and a token; return the Authorization header's value."""
         if self._rate_limit is not None:
             call.stage = "the rate limit"
             await self._rate_limit.acquire()
         call.stage = "an access token"
         return await self._auth.authorize(self._transport.send)
 
-    def _renewed_token(self, failure: SinchError, authorization: str, call: CallState) -> bool:
-        """Say whether a refused token makes way for a fresh one: once, policy or not."""
+    def _try_fresh_token(self, failure: SinchError, authorization: str, call: CallState) -> bool:
+        """Invalidate a rejected token, at most once per call; return whether to try a fresh one."""
         if (
             call.token_renewed
             or not isinstance(failure, AuthenticationError)
             or failure.outcome is not Outcome.REJECTED
         ):
             return False
-        call.token_renewed = self._auth.renew(authorization)
+        call.token_renewed = self._auth.invalidate(authorization)
         return call.token_renewed
 
     async def _wait_to_retry(
@@ -297,16 +295,16 @@ class Pipeline:
         retry: RetryRule,
         deadline: Deadline,
     ) -> bool:
-        """Wait until the next attempt's time; return False if there is to be none."""
-        if not is_repeatable(operation, failure):
+        """Wait for the next attempt; return False if there is none."""
+        if not is_retryable(operation, failure):
             return False
         remaining = deadline.when - asyncio.get_running_loop().time()
         attempt = call.attempts - call.token_renewed
         delay = retry(Failure(operation, failure, attempt, remaining))
         if delay is None:
             return False
-        # One token request serves all who wait, so theirs are no retries that multiply an outage;
-        # but until its failure is forgotten they would only hear of it again.
+        # Concurrent calls share one token request, so their retries do not multiply an outage;
+        # but until its cached failure expires they would only get it again.
         shared = isinstance(failure, TokenError)
         if shared:
             delay += FAILURE_TTL
@@ -314,18 +312,18 @@ class Pipeline:
             return False
         call.retries += not shared
         call.stage = "the next attempt"
-        _log.info("%s failed (%s): again in %.1f s", operation.id, type(failure).__name__, delay)
+        _log.info("%s failed (%s): retry in %.1f s", operation.id, type(failure).__name__, delay)
         await self._sleep(delay)
         return True
 
 
-def _was_deleted_before(operation: Operation[Any], call: CallState) -> bool:
-    """Say whether a 404 means that an earlier attempt, whose answer was lost, did the work."""
+def _is_repeated_delete(operation: Operation[Any], call: CallState) -> bool:
+    """Whether a 404 means that an earlier attempt with an unknown outcome deleted the number."""
     return operation.method == "DELETE" and call.may_have_succeeded
 
 
-def _too_late(call: CallState, seconds: float) -> SinchError:
-    message = f"not done within {seconds:g} s: the time ran out waiting for {call.stage}"
+def _deadline_error(call: CallState, seconds: float) -> SinchError:
+    message = f"not done within {seconds:g} s: timed out waiting for {call.stage}"
     if call.may_have_been_sent:
         return DeadlineExceededError(message, outcome=Outcome.UNKNOWN, attempts=call.attempts)
     if call.stage == "a free connection":

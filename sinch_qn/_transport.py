@@ -1,4 +1,4 @@
-"""The client's only aiohttp: a request out, a bounded answer in, its exceptions translated once."""
+"""The client's only use of aiohttp: sends a request, reads a bounded response, maps exceptions."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 MAX_BODY = 16 * 1024 * 1024
-"""No answer is read beyond this many bytes: a listing page of 10,000 numbers is under 5 MiB."""
+"""Bytes read of a response at most: a listing page of 10,000 numbers is under 5 MiB."""
 
 _HEADERS = {
     "Accept": "application/json",
-    # A compressed answer could be a bomb, and these are too small to be worth it.
+    # A compressed response could be a decompression bomb, and these are small.
     "Accept-Encoding": "identity",
     "User-Agent": f"sinch-qn/{__version__}",
 }
-"""What every request carries; own sessions know them, which spares aiohttp a merge each time."""
+"""Headers of every request; own sessions have them, which spares aiohttp a merge per request."""
 
 _QUOTING = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
-"""What may quote the head or body of half an answer; so neither their text nor they go along."""
+"""Exceptions whose text may quote a response; neither it nor they are passed on."""
 
-# The pipeline holds the one deadline; aiohttp's own timers would only cost.
+# The pipeline has the only deadline; aiohttp's own timers would only cost.
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
 @attrs.define
 class Progress:
-    """How far a request has come; read when the deadline cuts it off."""
+    """How far a request has got; read when the deadline expires."""
 
-    stage: str = "its turn"
+    stage: str = "the start"
     """What the request waits for."""
     connection_acquired: bool = False
     """Once True, the request may have been sent."""
@@ -53,7 +53,7 @@ _progress: ContextVar[Progress] = ContextVar("progress")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Says when a request has its connection, which aiohttp tells in no cheaper way."""
+    """Records when a request acquires its connection; aiohttp's tracing would cost more."""
 
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -61,20 +61,20 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         progress = _progress.get()
         progress.connection_acquired = True
-        progress.stage = "the answer"
+        progress.stage = "the response"
         return connection
 
-    def drop(self) -> None:
-        """Close at once; close() is a coroutine, and who was forgotten can wait for nothing."""
+    def close_nowait(self) -> None:
+        """Close synchronously: a garbage-collected client cannot await close()."""
         self._close()
 
 
 class Transport:
-    """Sends requests over its own two sessions, or over one that was handed in.
+    """Sends requests over its own two sessions, or over an external one.
 
-    Own sessions: one keeps connections alive; the other opens a fresh one for each request that
-    must not be repeated, because a request on a connection that the server has just dropped is
-    lost without a trace, and nobody could say whether the phone rings.
+    Own sessions: one keeps connections alive; the other opens a new one for each non-idempotent
+    request, because a request on a connection that the server has just closed has an unknown
+    outcome.
     """
 
     def __init__(
@@ -85,36 +85,36 @@ class Transport:
         max_body: int = MAX_BODY,
         created_at: str = "",
     ) -> None:
-        self._brought = session
+        self._external_session = session
         self._max_body = max_body
         self._created_at = created_at
-        # A brought session has a cap of its own; ours is told apart from a slow server.
+        # An external session has its own limit; waiting for ours is not the server's delay.
         self._slots = asyncio.Semaphore(sys.maxsize if session else max_connections)
-        self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._keepalive_session: aiohttp.ClientSession | None = None
+        self._single_use_session: aiohttp.ClientSession | None = None
         self._closed = False
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
-        """Return the answer, whatever its status.
+        """Return the response, whatever its status.
 
-        Raises `ConnectError` while nothing can have left, `TransportError` after, and
-        `InvalidResponseError` for what is not HTTP or is over the size cap.
+        Raises `ConnectError` if nothing can have been sent, else `TransportError`, and
+        `InvalidResponseError` for a response that is not HTTP or exceeds the size limit.
         """
         progress = progress or Progress()
         progress.stage = "a free connection"
         await self._slots.acquire()
         try:
-            session = self._session(fresh=request.fresh_connection)
+            session = self._session(single_use=request.fresh_connection)
             progress.stage = "a connection"
-            # Without our connector there is no telling: be on the safe side.
-            progress.connection_acquired = self._brought is not None
+            # Without our connector this is not known, so assume the worst.
+            progress.connection_acquired = self._external_session is not None
             _progress.set(progress)
             return await self._exchange(session, request)
         except aiohttp.ClientResponseError as error:
-            # Not chained: this one holds the request, and with it the Authorization header.
-            # What follows the colon are bytes of the answer, which may repeat the request.
-            what = error.message.partition(":")[0]
-            failure: SinchError = InvalidResponseError(f"the answer is not HTTP: {what}")
+            # Not chained: it holds the request, and with it the Authorization header.
+            # After the colon it quotes the response, which may repeat the request.
+            reason = error.message.partition(":")[0]
+            failure: SinchError = InvalidResponseError(f"the response is not HTTP: {reason}")
         except _QUOTING as error:
             failure = _translate(
                 error, type(error).__name__, connected=progress.connection_acquired
@@ -126,11 +126,13 @@ class Transport:
         try:
             raise failure
         finally:
-            del failure  # its traceback holds this frame: do not leave a cycle behind
+            del failure  # its traceback holds this frame: break the cycle
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> Response:
-        headers = request.headers if self._brought is None else {**_HEADERS, **request.headers}
-        answer = await session.request(
+        headers = (
+            request.headers if self._external_session is None else {**_HEADERS, **request.headers}
+        )
+        response = await session.request(
             request.method,
             yarl.URL(request.url, encoded=True),
             data=request.body,
@@ -139,22 +141,24 @@ class Transport:
             timeout=_NO_TIMEOUT,
         )
         try:
-            return Response(answer.status, answer.headers, await self._read(answer))
+            return Response(response.status, response.headers, await self._read(response))
         except (InvalidResponseError, aiohttp.ClientError, OSError):
-            # An error's body is only its explanation, so that one may be missing.
-            if answer.status < 400:
+            # The body of an error status only explains it, so it may be missing.
+            if response.status < 400:
                 raise
-            return Response(answer.status, answer.headers, b"")
+            return Response(response.status, response.headers, b"")
         finally:
-            if not answer.closed:  # by itself, at the end of its body
-                answer.close()
+            if not response.closed:  # aiohttp closes it at the end of its body
+                response.close()
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
-        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             shown = encoding if encoding.isalpha() and len(encoding) < 20 else "unknown"
-            raise InvalidResponseError(f"encoded body ({shown}) refused", status_code=answer.status)
-        content = answer.content
+            raise InvalidResponseError(
+                f"encoded body ({shown}) refused", status_code=response.status
+            )
+        content = response.content
         chunks = [await content.readany()]
         size = len(chunks[0])
         while size <= self._max_body:
@@ -162,44 +166,46 @@ class Transport:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
             chunks.append(await content.readany())
             size += len(chunks[-1])
-        chunks.clear()  # whoever keeps the error keeps this frame
+        chunks.clear()  # the error's traceback holds this frame
         raise InvalidResponseError(
-            f"body of more than {self._max_body} bytes refused", status_code=answer.status
+            f"body of more than {self._max_body} bytes refused", status_code=response.status
         )
 
-    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
-        if self._closed:  # perhaps while this request waited for its slot
+    def _session(self, *, single_use: bool) -> aiohttp.ClientSession:
+        if self._closed:  # perhaps while this request waited for a slot
             raise RuntimeError("this client is closed")
-        if self._brought is not None:
-            if self._brought.closed:
-                raise RuntimeError("the aiohttp session that was handed in is closed")
-            return self._brought
-        if fresh:
-            if self._fresh is None:
-                self._fresh = _open_session(_Connector(limit=0, force_close=True))
-            return self._fresh
-        if self._kept is None:
-            self._kept = _open_session(_Connector(limit=0))
-        return self._kept
+        if self._external_session is not None:
+            if self._external_session.closed:
+                raise RuntimeError("the external aiohttp session is closed")
+            return self._external_session
+        if single_use:
+            if self._single_use_session is None:
+                self._single_use_session = _open_session(_Connector(limit=0, force_close=True))
+            return self._single_use_session
+        if self._keepalive_session is None:
+            self._keepalive_session = _open_session(_Connector(limit=0))
+        return self._keepalive_session
 
     async def close(self) -> None:
-        """Close the sessions that were opened here; one that was handed in stays open."""
+        """Close the sessions that were opened here; an external one stays open."""
         self._closed = True
-        for session in (self._kept, self._fresh):
-            if session is not None:
-                await session.close()
-        self._kept = self._fresh = None
+        for session in self._own_sessions():
+            await session.close()
+        self._keepalive_session = self._single_use_session = None
+
+    def _own_sessions(self) -> list[aiohttp.ClientSession]:
+        return [s for s in (self._keepalive_session, self._single_use_session) if s is not None]
 
     def __del__(self) -> None:
-        # aiohttp would warn too, but could not say whose session it was.
-        left = [session for session in (self._kept, self._fresh) if session is not None]
+        # aiohttp would warn too, but could not name the client.
+        left = self._own_sessions()
         for session in left:
             if isinstance(session.connector, _Connector):
-                session.connector.drop()
+                session.connector.close_nowait()
             session.detach()
         if left:
             warnings.warn(
-                f"QualifiedNumbersClient made at {self._created_at} was not closed: "
+                f"QualifiedNumbersClient created at {self._created_at} was not closed: "
                 "use 'async with' or await client.close()",
                 ResourceWarning,
                 source=self,
@@ -215,14 +221,14 @@ def _open_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         timeout=_NO_TIMEOUT,
         auto_decompress=False,
     )
-    # aiohttp would repeat GET, PUT and DELETE once by itself; retries are ours to count.
+    # aiohttp would retry GET, PUT and DELETE once itself; the pipeline counts retries.
     session._retry_connection = False  # noqa: SLF001
     return session
 
 
-def _translate(error: Exception, what: str, *, connected: bool) -> TransportError:
-    """Return our error for one of aiohttp's or the socket's, and *what* it says."""
-    what = what or type(error).__name__
+def _translate(error: Exception, reason: str, *, connected: bool) -> TransportError:
+    """Return the `TransportError` for an exception of aiohttp or the socket."""
+    reason = reason or type(error).__name__
     if not connected or isinstance(
         error,
         aiohttp.ClientConnectorError
@@ -230,5 +236,5 @@ def _translate(error: Exception, what: str, *, connected: bool) -> TransportErro
         | aiohttp.ConnectionTimeoutError
         | aiohttp.InvalidURL,
     ):
-        return ConnectError(f"no connection: {what}")
-    return TransportError(f"the connection broke: {what}")
+        return ConnectError(f"no connection: {reason}")
+    return TransportError(f"the connection broke: {reason}")

@@ -1,4 +1,4 @@
-"""Credentials, and the one cached access token that all calls share."""
+"""Credentials, and the cached access token that all calls share."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from sinch_qn.errors import (
 TOKEN_URL = "https://auth.sinch.com/oauth2/token"  # noqa: S105 - an address, not a secret
 
 _TOKEN_TIMEOUT = 30.0
-"""Seconds for one token request; those who wait for it have deadlines of their own."""
+"""Seconds for one token request; the calls that wait for it have their own deadlines."""
 
 FAILURE_TTL = 1.0
-"""Seconds for which a failed token request is told to all who ask."""
+"""Seconds for which a failed token request is cached."""
 
 _DEFAULT_LIFETIME = 300.0
-"""Seconds that a token is trusted for when its answer names no `expires_in`."""
+"""Seconds; the lifetime of a token whose response has no `expires_in`."""
 
-_REFUSED = frozenset({400, 401, 403})
-"""What the token endpoint answers to bad credentials: the same again would not help."""
+_BAD_CREDENTIALS = frozenset({400, 401, 403})
+"""Statuses with which the token endpoint refuses credentials: a retry would not help."""
 
 _BEARER = re.compile(r"[!-~]{1,16384}", re.ASCII)
 
@@ -44,18 +44,18 @@ Send = Callable[[Request], Awaitable[Response]]
 
 
 class Auth(Protocol):
-    """Anything that can fill in the `Authorization` header."""
+    """Provides the `Authorization` header."""
 
     async def authorize(self, send: Send) -> str:
-        """Return the header's value, asking for a token over *send* if none is at hand."""
+        """Return the header's value, requesting a token over *send* if none is cached."""
         ...
 
-    def renew(self, authorization: str) -> bool:
-        """Forget *authorization*, which was answered 401; say whether a fresh one may do better."""
+    def invalidate(self, authorization: str) -> bool:
+        """Forget *authorization*, which got a 401; return whether a fresh one may be accepted."""
         ...
 
     async def close(self) -> None:
-        """Leave no task behind."""
+        """Cancel pending tasks."""
         ...
 
 
@@ -73,7 +73,7 @@ def _check_key_secret(_: Any, __: Any, value: str) -> None:
 
 @attrs.frozen
 class BasicAuth:
-    """HTTP Basic on every call: meant for testing, and heavily rate limited by Sinch."""
+    """HTTP Basic on every call: for testing only, as Sinch limits its rate heavily."""
 
     key_id: str = attrs.field(repr=False, validator=_check_key_id)
     key_secret: str = attrs.field(repr=False, validator=_check_key_secret)
@@ -82,37 +82,37 @@ class BasicAuth:
         """Return the header's value, which never changes."""
         return _basic(self.key_id, self.key_secret)
 
-    def renew(self, authorization: str) -> bool:  # noqa: ARG002 - as OAuth2's
-        """Say that asking again is of no use."""
+    def invalidate(self, authorization: str) -> bool:  # noqa: ARG002 - as OAuth2's
+        """Return False: the header never changes."""
         return False
 
     async def close(self) -> None:
-        """Do nothing: there is nothing to leave behind."""
+        """Do nothing."""
 
 
 @attrs.frozen
 class Token:
-    """An access token and the moments, in monotonic seconds, from which it is too old."""
+    """An access token and its times of refresh and expiry, in monotonic seconds."""
 
     value: str = attrs.field(repr=False)
     refresh_at: float
-    """From here a new one is fetched meanwhile, and this one is still used."""
+    """From then on a new token is fetched in the background while this one is used."""
     expires_at: float
-    """From here it is not used any more: the real end less a margin of min(60 s, 10 %)."""
+    """From then on it is not used: the real expiry less a margin of min(60 s, 10 %)."""
 
     @classmethod
-    def lasting(cls, value: str, lifetime: float, *, since: float) -> Token:
-        """Make a token that the server lets live for *lifetime* seconds, counted from *since*."""
+    def from_lifetime(cls, value: str, lifetime: float, *, since: float) -> Token:
+        """Create a token that is valid for *lifetime* seconds from *since*."""
         margin = min(60.0, lifetime * 0.1)
         return cls(value, since + lifetime - 2 * margin, since + lifetime - margin)
 
 
 class TokenCache:
-    """One token, fetched once however many callers wait for it.
+    """One token, fetched once for all concurrent callers.
 
-    The fetch is a task of the cache's own, so a cancelled caller strands nobody. A failed fetch is
-    remembered for *failure_ttl* seconds and told to all who ask meanwhile, so that a token endpoint
-    in trouble is not hammered.
+    The fetch is a task of the cache, so cancelling one caller does not affect the others. A failed
+    fetch is cached for *failure_ttl* seconds, so that a failing token endpoint gets at most one
+    request in that time.
     """
 
     def __init__(
@@ -125,30 +125,30 @@ class TokenCache:
         self._failed_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
 
-    def fresh(self) -> str | None:
-        """Return the token if nothing has to be done about it yet."""
+    def cached(self) -> str | None:
+        """Return the token if it needs no refresh yet."""
         token = self._token
         return token.value if token is not None and self._monotonic() < token.refresh_at else None
 
     async def get(self, fetch: Callable[[], Awaitable[Token]]) -> str:
         """Return the token, calling *fetch* if there is none or it is about to expire.
 
-        Raises what *fetch* raised.
+        Raises the errors of *fetch*.
         """
         while True:
             now = self._monotonic()
             token = self._token
             if token is not None and now < token.expires_at:
-                if now >= token.refresh_at and not self._failed_lately(now):
+                if now >= token.refresh_at and not self._in_failure_ttl(now):
                     self._start(fetch)
                 return token.value
-            if self._failure is not None and self._failed_lately(now):
+            if self._failure is not None and self._in_failure_ttl(now):
                 raise copy.copy(self._failure)
             task = self._start(fetch)
             await asyncio.wait([task])
             if not task.cancelled():
                 task.result()
-            # One that lasts no time at all still serves those who waited for it.
+            # A token that has expired already still serves the callers that waited for it.
             if self._token is not None and self._token is not token:
                 return self._token.value
 
@@ -158,17 +158,17 @@ class TokenCache:
             self._token = None
 
     async def close(self) -> None:
-        """Cancel a fetch under way, and wait until it has gone."""
+        """Cancel a pending fetch and wait for its end."""
         task = self._fetching
         if task is not None and task.get_loop() is asyncio.get_running_loop():
             task.cancel()
             await asyncio.wait([task])
 
-    def _failed_lately(self, now: float) -> bool:
+    def _in_failure_ttl(self, now: float) -> bool:
         return now < self._failed_at + self._failure_ttl
 
     def _start(self, fetch: Callable[[], Awaitable[Token]]) -> asyncio.Task[None]:
-        """Return the fetch under way in this event loop, starting one if there is none."""
+        """Return the pending fetch of this event loop, or start one."""
         task = self._fetching
         if task is None or task.get_loop() is not asyncio.get_running_loop():
             task = asyncio.create_task(self._fetch(fetch), name="sinch_qn token")
@@ -191,7 +191,7 @@ class TokenCache:
 class OAuth2:
     """OAuth2 client credentials, as Sinch recommends; the token is cached and shared.
 
-    One instance may serve several clients: they then share its one token.
+    Several clients may use one instance; they then share its token.
     """
 
     key_id: str = attrs.field(repr=False, validator=_check_key_id)
@@ -205,22 +205,22 @@ class OAuth2:
         return TokenCache(monotonic=self._monotonic)
 
     async def authorize(self, send: Send) -> str:
-        """Return `Bearer …` with the cached token, or with a new one.
+        """Return `Bearer …` with the cached token or a new one.
 
-        Raises `TokenError` if none could be had, `AuthenticationError` if the key was refused.
+        Raises `TokenError` if there is no token, `AuthenticationError` if the key was refused.
         """
-        token = self._cache.fresh()
+        token = self._cache.cached()
         if token is None:
             token = await self._cache.get(lambda: self._request_token(send))
         return "Bearer " + token
 
-    def renew(self, authorization: str) -> bool:
+    def invalidate(self, authorization: str) -> bool:
         """Forget the token in *authorization* if it is still the cached one."""
         self._cache.invalidate(authorization.removeprefix("Bearer "))
         return True
 
     async def close(self) -> None:
-        """Cancel a token request under way."""
+        """Cancel a pending token request."""
         await self._cache.close()
 
     async def _request_token(self, send: Send) -> Token:
@@ -245,22 +245,22 @@ class OAuth2:
 
 
 def _read_token(response: Response, since: float) -> Token:
-    """Read a token endpoint's answer (RFC 6749, 5.1 and 5.2); its body is never quoted."""
-    if response.status in _REFUSED:
+    """Read a token response (RFC 6749, 5.1 and 5.2); its body is never quoted."""
+    if response.status in _BAD_CREDENTIALS:
         raise AuthenticationError(
             "the token endpoint refused the credentials: check the key id and its secret",
             status_code=response.status,
             outcome=Outcome.NOT_SENT,
         )
     if response.status != 200:
-        raise TokenError(f"the token endpoint answered HTTP {response.status}")
+        raise TokenError(f"the token endpoint returned HTTP {response.status}")
     try:
-        answer = orjson.loads(response.body)
-        value = answer["access_token"]
-        lifetime = float(answer.get("expires_in") or _DEFAULT_LIFETIME)
+        body = orjson.loads(response.body)
+        value = body["access_token"]
+        lifetime = float(body.get("expires_in") or _DEFAULT_LIFETIME)
     except (ValueError, TypeError, KeyError, AttributeError):
-        # Not chained: the decoder's error would carry the body, and with it the token.
+        # Not chained: the decoder's error holds the body, and with it the token.
         value, lifetime = None, 0.0
     if not isinstance(value, str) or not _BEARER.fullmatch(value) or not 0 < lifetime < 1e9:
-        raise TokenError("the token endpoint's answer cannot be read")
-    return Token.lasting(value, lifetime, since=since)
+        raise TokenError("the token endpoint's response cannot be read")
+    return Token.from_lifetime(value, lifetime, since=since)

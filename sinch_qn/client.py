@@ -1,4 +1,8 @@
-"""`QualifiedNumbersClient`: a method an operation, and no logic of its own."""
+"""`QualifiedNumbersClient`: one method per operation, without logic of its own.
+
+The `(operationId)` at the end of a method's description names its operation in the Qualified
+Numbers API reference, as `openapi/qualified-numbers.yaml` describes it.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +38,11 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
     VerifyVoiceChallengeRequest,
 )
+from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
 
 if TYPE_CHECKING:
     import aiohttp
-
-    from sinch_qn.rate_limit import RateLimit
 
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
@@ -53,13 +56,10 @@ class QualifiedNumbersClient:
     Every method takes *timeout*, the seconds that the whole call may last (token, rate limit,
     attempts and waits included; a listing: each page), and *retry*, a `RetryPolicy` or a function
     of your own. Every failure is a `SinchError`; its `outcome` says whether the call can have had
-    its effect. What cannot be taken back (a call, an order) is repeated only when it surely did
-    not happen.
+    its effect. Non-idempotent requests (a call, an order) are retried only if they had no effect:
+    never once they may have been sent. Their methods also take *prepared*, from `prepare`.
 
-    The `(operationId)` that ends a method's description is its operation in the Qualified Numbers
-    API reference, as `openapi/qualified-numbers.yaml` describes it.
-
-    A client belongs to the event loop of its first call. Close it, or use `async with`.
+    A client is bound to the event loop of its first call. Close it, or use `async with`.
     """
 
     def __init__(
@@ -76,26 +76,19 @@ class QualifiedNumbersClient:
         max_connections: int = 100,
         max_body: int = MAX_BODY,
     ) -> None:
-        """Take the project and its credentials; nothing is sent yet.
+        """Store the project and its credentials; send nothing yet.
 
-        A *session* that is handed in is left open, and keeps its own cap on connections,
-        proxies and TLS settings; without one at most *max_connections* are open at once.
-        No answer is read beyond *max_body* bytes (16 MiB).
+        An external *session* is left open, and keeps its own connection limit, proxies and TLS
+        settings; without one at most *max_connections* are open at once.
+        No response is read beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
-        project_id = _checks.check_project_id(project_id)
-        if isinstance(auth, OAuth2):
-            _checks.check_url(auth.token_url, "token_url", allow_http=allow_http)
-        elif isinstance(auth, str | bytes) or not hasattr(auth, "authorize"):
-            raise InvalidRequestError(
-                f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}"
-            )
-        base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
-        self.project_id = project_id
-        self.base_url = base_url
+        self.project_id = _checks.check_project_id(project_id)
+        _check_auth(auth, allow_http=allow_http)
+        self.base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
         self.max_connections = None if session is not None else max_connections
         self._pipeline = Pipeline(
-            root=f"{base_url}/v1/projects/{project_id}",
+            root=f"{self.base_url}/v1/projects/{project_id}",
             auth=auth,
             transport=Transport(
                 session=session,
@@ -112,24 +105,17 @@ class QualifiedNumbersClient:
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Make a client from the environment.
 
-        `SINCH_PROJECT_ID`, `SINCH_KEY_ID` and `SINCH_KEY_SECRET` are needed; `SINCH_AUTH`
+        `SINCH_PROJECT_ID`, `SINCH_KEY_ID` and `SINCH_KEY_SECRET` are required; `SINCH_AUTH`
         (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional. Raises
-        `InvalidRequestError`, which names every missing variable at once.
+        `InvalidRequestError`, which names all missing variables.
         """
         environ = os.environ if environ is None else environ
-        needed = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
-        missing = [name for name in needed if not environ.get(name)]
+        required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
+        missing = [name for name in required if not environ.get(name)]
         if missing:
             raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
-        project_id, key_id, key_secret = (environ[name] for name in needed)
-        kind = environ.get("SINCH_AUTH") or "oauth2"
-        if kind not in ("oauth2", "basic"):
-            raise InvalidRequestError(f"SINCH_AUTH: {kind[:32]!r} is not oauth2 or basic")
-        auth: Auth = BasicAuth(key_id, key_secret)
-        if kind == "oauth2":
-            token_url = environ.get("SINCH_TOKEN_URL") or TOKEN_URL
-            auth = OAuth2(key_id, key_secret, token_url=token_url)
-        return cls(project_id, auth, base_url=environ.get("SINCH_BASE_URL") or BASE_URL)
+        base_url = environ.get("SINCH_BASE_URL") or BASE_URL
+        return cls(environ["SINCH_PROJECT_ID"], _auth_from_env(environ), base_url=base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,7 +124,7 @@ class QualifiedNumbersClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections that this client opened; a session handed in stays open."""
+        """Close the connections that this client opened; an external session stays open."""
         await self._pipeline.close()
 
     def __repr__(self) -> str:
@@ -147,9 +133,8 @@ class QualifiedNumbersClient:
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
         """Acquire a rate-limit slot and an access token in advance, for one call of this client.
 
-        Passed as `prepared=` to one call, it leaves no wait between your write-ahead intent and
-        the request. Its `may_have_been_sent` is valid after an error or a cancellation, too. Used
-        twice, or by another client, it is an `InvalidRequestError`. Raises `TokenError`,
+        With `prepared=` nothing waits between your write-ahead intent and the request. Using it
+        twice, or with another client, is an `InvalidRequestError`. Raises `TokenError`,
         `AuthenticationError` and `DeadlineExceededError`, all NOT_SENT.
         """
         return await self._pipeline.prepare(timeout=timeout)
@@ -166,9 +151,9 @@ class QualifiedNumbersClient:
         """Yield the project's numbers in *states*, one state after the other.
 
         Without *states*: all ten, in the order of a number's life. *region_code* is `US` or `CA`,
-        *order_by* `createdTime` or `updatedTime`, *page_size* a wish that the server may overrule.
+        *order_by* `createdTime` or `updatedTime`; the server may lower *page_size*.
         Memory holds one page at a time. Raises `InvalidRequestError`, `NotFoundError` (the
-        project), and `PaginationError` if a page token comes back. (listQualifiedNumbers)
+        project), and `PaginationError` if a page token repeats. (listQualifiedNumbers)
         """
         for state in [_checks.check_state(state) for state in states or IN_ORDER]:
             listing = self.list_number_pages(
@@ -196,21 +181,16 @@ class QualifiedNumbersClient:
         timeout: float | None = None,
         retry: RetryRule | None = None,
     ) -> AsyncGenerator[Page, None]:
-        """Yield the pages of the numbers in *state*; with *prefetch*, fetch the next meanwhile.
+        """Yield the pages of the numbers in *state*; *prefetch* requests the next page early.
 
-        After an error, or a restart, go on with the last page's `next_page_token` as *page_token*.
-        An empty page with a token goes on. Raises `PaginationError` if a token comes back.
-        (listQualifiedNumbers)
+        To resume after an error or a restart, pass the last page's `next_page_token` as
+        *page_token*. An empty page with a token is not the end. Raises `PaginationError` if a
+        token repeats. (listQualifiedNumbers)
         """
+        options = {"region_code": region_code, "page_size": page_size, "order_by": order_by}
 
         async def fetch(token: str | None) -> dict[str, Any] | None:
-            query = _checks.list_query(
-                state,
-                region_code=region_code,
-                page_size=page_size,
-                order_by=order_by,
-                page_token=token,
-            )
+            query = _checks.list_query(state, **options, page_token=token)
             return await self._pipeline.call_raw(
                 LIST_NUMBERS, query=query, timeout=timeout, retry=retry
             )
@@ -223,7 +203,7 @@ class QualifiedNumbersClient:
     async def get_number(
         self, phone_number: str, *, timeout: float | None = None, retry: RetryRule | None = None
     ) -> QualifiedNumber:
-        """Return the number as it is now. Raises `NotFoundError`. (getQualifiedNumber)"""
+        """Return the current number. Raises `NotFoundError`. (getQualifiedNumber)"""
         return await self._pipeline.call(
             GET_NUMBER, phone_number=phone_number, timeout=timeout, retry=retry
         )
@@ -233,7 +213,7 @@ class QualifiedNumbersClient:
     ) -> None:
         """Delete the number from the project. Raises `NotFoundError`. (deleteQualifiedNumber)
 
-        A 404 to a repeated request, whose first answer was lost, is success.
+        A 404 to a retry, after a request with an unknown outcome, is a success.
         """
         return await self._pipeline.call(
             DELETE_NUMBER, phone_number=phone_number, timeout=timeout, retry=retry
@@ -247,22 +227,19 @@ class QualifiedNumbersClient:
         retry: RetryRule | None = None,
         prepared: PreparedCall | None = None,
     ) -> list[QualifiedNumber]:
-        """Ask Sinch to qualify these numbers. A duty follows.
+        """Submit numbers for qualification; then prove them.
 
-        Email the invoices that show your ownership to orders@sinch.com (1 to 3 working days), or
-        prove it by a voice challenge. The API documents no maximum; Sinch's dashboard takes 500
-        numbers at a time. Raises `InvalidRequestError`, `NotFoundError` (the project). Never
-        resent once it may have arrived. (addQualifiedNumbers)
+        Email invoices that show your ownership to orders@sinch.com (1 to 3 working days), or send
+        a voice challenge. The API documents no maximum; Sinch's dashboard takes 500 numbers at a
+        time. Not idempotent. Raises `InvalidRequestError`, `NotFoundError` (the project).
+        (addQualifiedNumbers)
         """
         numbers = _checks.check_phone_numbers(phone_numbers, "phone_numbers")
-        answer = await self._pipeline.call(
-            ADD_NUMBERS,
-            body=AddNumbersRequest(phone_numbers=numbers),
-            timeout=timeout,
-            retry=retry,
-            prepared=prepared,
+        body = AddNumbersRequest(phone_numbers=numbers)
+        response = await self._pipeline.call(
+            ADD_NUMBERS, body=body, timeout=timeout, retry=retry, prepared=prepared
         )
-        return answer.qualified_numbers or []
+        return response.qualified_numbers or []
 
     async def text_enable_numbers(
         self,
@@ -274,15 +251,15 @@ class QualifiedNumbersClient:
     ) -> str:
         """Order SMS for 1 to 500 verified numbers; return the hosting order's id.
 
-        The Letter of Authorization goes to the email address in *request*, to be signed. Raises
-        `InvalidRequestError`, `NotFoundError`. Never resent once it may have arrived: a second
-        order would send a second letter. (textEnableNumbers)
+        Sinch emails the Letter of Authorization to the address in *request* for signing. Not
+        idempotent: a second order sends a second letter. Raises `InvalidRequestError`,
+        `NotFoundError`. (textEnableNumbers)
         """
         body = _checks.check_text_enable(request, self.project_id)
-        answer = await self._pipeline.call(
+        response = await self._pipeline.call(
             TEXT_ENABLE_NUMBERS, body=body, timeout=timeout, retry=retry, prepared=prepared
         )
-        return str(answer.hosting_order_id)
+        return str(response.hosting_order_id)
 
     async def text_enable_toll_free_numbers(
         self,
@@ -294,13 +271,11 @@ class QualifiedNumbersClient:
     ) -> HostingOrder:
         """Order SMS for toll-free numbers; return the hosting order.
 
-        Raises `BadRequestError`, `ConflictError`. Never resent once it may have arrived.
-        (textEnableTollFreeNumbers)
+        Not idempotent. Raises `BadRequestError`, `ConflictError`. (textEnableTollFreeNumbers)
         """
-        body = _checks.check_text_enable_toll_free(request)
         return await self._pipeline.call(
             TEXT_ENABLE_TOLL_FREE_NUMBERS,
-            body=body,
+            body=_checks.check_text_enable_toll_free(request),
             timeout=timeout,
             retry=retry,
             prepared=prepared,
@@ -316,9 +291,8 @@ class QualifiedNumbersClient:
     ) -> QualifiedNumber:
         """Call *phone_number* and read out a verification code.
 
-        A call cannot be taken back, so this is never resent once it may have reached Sinch: a
-        `SinchError` whose `outcome` is UNKNOWN means that the phone may be ringing.
-        (sendVoiceChallenge)
+        Not idempotent: never retried once the request may have been sent. A `SinchError` whose
+        `outcome` is UNKNOWN means that the phone may ring. (sendVoiceChallenge)
         """
         return await self._pipeline.call(
             SEND_VOICE_CHALLENGE,
@@ -337,11 +311,11 @@ class QualifiedNumbersClient:
         retry: RetryRule | None = None,
         prepared: PreparedCall | None = None,
     ) -> QualifiedNumber:
-        """Hand in the code that the call spoke; look at the answer's `global_process_state`.
+        """Submit the code that the call read out; return the number with its new state.
 
-        A wrong code may be answered with a number that is VERIFICATION_FAILED or _BLOCKED, or with
-        an error: the reference does not say. Raises `InvalidRequestError`, `NotFoundError`. Never
-        resent once it may have arrived, as attempts are limited. (verifyVoiceChallenge)
+        The response to a wrong code may be a number in VERIFICATION_FAILED or _BLOCKED, or an
+        error: the reference does not say. Not idempotent: attempts are limited. Raises
+        `InvalidRequestError`, `NotFoundError`. (verifyVoiceChallenge)
         """
         return await self._pipeline.call(
             VERIFY_VOICE_CHALLENGE,
@@ -359,11 +333,11 @@ class QualifiedNumbersClient:
         timeout: float,
         retry: RetryRule | None = None,
     ) -> QualifiedNumber:
-        """Poll until the number is in one of *states*; return it as it then is.
+        """Poll until the number is in one of *states*; return it.
 
         Raises `UnexpectedStateError` once none of *states* can be reached any more, and
-        `DeadlineExceededError` after *timeout* seconds. Passing faults do not end the wait.
-        (getQualifiedNumber, again and again)
+        `DeadlineExceededError` after *timeout* seconds. Transient errors do not end the wait.
+        (getQualifiedNumber, repeatedly)
         """
         return await waiting.wait_for_state(
             lambda number: self.get_number(number, retry=retry),
@@ -373,8 +347,25 @@ class QualifiedNumbersClient:
         )
 
 
+def _check_auth(auth: object, *, allow_http: bool) -> None:
+    if isinstance(auth, OAuth2):
+        _checks.check_url(auth.token_url, "token_url", allow_http=allow_http)
+    elif isinstance(auth, str | bytes) or not hasattr(auth, "authorize"):
+        raise InvalidRequestError(f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}")
+
+
+def _auth_from_env(environ: Mapping[str, str]) -> Auth:
+    key = environ["SINCH_KEY_ID"], environ["SINCH_KEY_SECRET"]
+    kind = environ.get("SINCH_AUTH") or "oauth2"
+    if kind == "oauth2":
+        return OAuth2(*key, token_url=environ.get("SINCH_TOKEN_URL") or TOKEN_URL)
+    if kind == "basic":
+        return BasicAuth(*key)
+    raise InvalidRequestError(f"SINCH_AUTH: {kind[:32]!r} is not oauth2 or basic")
+
+
 def _caller() -> str:
-    """Return the file and line outside this package where a client is being made."""
+    """Return the file and line outside this package that create the client."""
     frame = sys._getframe()  # noqa: SLF001 - inspect.stack() would read every source file
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("sinch_qn."):
         frame = frame.f_back

@@ -1,12 +1,12 @@
-"""What answers hold that this library does not know: logged once, counted, and never an error.
+"""Unknown values and fields in responses: logged once, counted, never an error.
 
     from sinch_qn import drift
 
-    stop = drift.watch(lambda seen: metrics.increment("sinch.drift", seen.kind))
+    stop = drift.watch(lambda drift: metrics.increment("sinch.drift", drift.kind))
     drift.counts()  # {Drift(kind='value', where='GlobalProcessState', name='…_PAUSED'): 17}
 
-The API grows without a new version. An unknown value is kept as it came and an unknown field is
-ignored; this module is where that can be noticed. It belongs to the process, as logging does.
+The API adds values and fields without a new version. An unknown value is kept unchanged and an
+unknown field is ignored; this module reports both. Its state is global to the process.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ import attrs
 
 _log = logging.getLogger("sinch_qn")
 
-_MOST = 100
-"""How many different ones are told apart; the rest are counted as `OTHERS`."""
+_MAX_DISTINCT = 100
+"""Distinct drifts that are counted separately; all others count as `OVERFLOW`."""
 
-# Names, and the numbers of an enum. Anything else could be a person's data or forge a log line.
+# Names, and the numbers of an enum. Anything else could be personal data or forge a log line.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}|-?[0-9]{1,3}", re.ASCII)
 
 
 @attrs.frozen
 class Drift:
-    """Something that the API has and this library does not know."""
+    """A value or field of the API that this library does not know."""
 
     kind: Literal["value", "field"]
     where: str
     """The enum that lacks the value, or the model that lacks the field."""
     name: str
-    """The value, or the field's name on the wire; `?` if it does not look like one."""
+    """The value, or the field's wire name; `?` if it does not look like a name."""
 
 
-OTHERS = Drift("value", "?", "?")
-"""Stands for all that came after the first hundred different ones."""
+OVERFLOW = Drift("value", "?", "?")
+"""Counts all drifts after the first hundred distinct ones."""
 
 _counts: Counter[Drift] = Counter()
 _watchers: list[Callable[[Drift], object]] = []
@@ -49,28 +49,28 @@ _lock = threading.Lock()
 
 
 def counts() -> Mapping[Drift, int]:
-    """Return how often each was seen in this process."""
+    """Return how often each drift occurred in this process."""
     with _lock:
         return dict(_counts)
 
 
 def watch(watcher: Callable[[Drift], object]) -> Callable[[], None]:
-    """Have *watcher* called the first time each is seen; return what ends that.
+    """Call *watcher* at the first occurrence of each drift; return a function that stops it.
 
-    It is called amid the reading of an answer: it should be quick. What it raises is logged.
+    It runs while a response is read, so it should be fast. Its exceptions are logged.
     """
     _watchers.append(watcher)
     return lambda: _watchers.remove(watcher) if watcher in _watchers else None
 
 
-def saw(kind: Literal["value", "field"], where: str, name: object) -> None:
-    """Count what was not known; the first time, log it and tell the watchers."""
+def record(kind: Literal["value", "field"], where: str, name: object) -> None:
+    """Count an unknown value or field; the first time, log it and call the watchers."""
     text = str(name) if isinstance(name, int) else name
     shown = text if isinstance(text, str) and _NAME.fullmatch(text) else "?"
     drift = Drift(kind, where, shown)
     with _lock:
-        if drift not in _counts and len(_counts) >= _MOST:
-            drift = OTHERS
+        if drift not in _counts and len(_counts) >= _MAX_DISTINCT:
+            drift = OVERFLOW
         _counts[drift] += 1
         if _counts[drift] > 1:
             return
@@ -78,5 +78,5 @@ def saw(kind: Literal["value", "field"], where: str, name: object) -> None:
     for watcher in tuple(_watchers):
         try:
             watcher(drift)
-        except Exception:  # noqa: BLE001 - whatever it was, the answer is good
-            _log.exception("a watcher of drift failed")
+        except Exception:  # noqa: BLE001 - the response is valid nevertheless
+            _log.exception("a drift watcher failed")

@@ -1,12 +1,12 @@
-"""Every error this library raises, and what each says about the call's effect.
+"""All errors of this library; each says whether the call can have had its effect.
 
     SinchError
-    ├── InvalidRequestError (also a ValueError)   refused here, before anything was sent
-    ├── TokenError                                no access token could be had
-    ├── TransportError                            broken after the request may have left
+    ├── InvalidRequestError (also a ValueError)   rejected here, before anything was sent
+    ├── TokenError                                no access token
+    ├── TransportError                            broken after the request may have been sent
     │   └── ConnectError                          no connection: nothing was sent
     ├── DeadlineExceededError                     the deadline of the whole call passed
-    ├── StatusError                               an answer with an error status
+    ├── StatusError                               a response with an error status
     │   ├── BadRequestError         400
     │   ├── AuthenticationError     401
     │   ├── PermissionDeniedError   403
@@ -14,13 +14,13 @@
     │   ├── ConflictError           409
     │   ├── RateLimitError          429
     │   └── ServerError             5xx
-    ├── InvalidResponseError                      an answer that cannot be understood
+    ├── InvalidResponseError                      an unreadable response
     ├── PaginationError                           a listing that would never end
     ├── UnexpectedStateError                      a wait that can no longer succeed
     ├── JournalError                              a run's journal cannot be used
-    └── WebhookError                              a callback that is not to be trusted, or read
+    └── WebhookError                              a callback that is not authentic or not readable
 
-Ask an error's `outcome` before repeating a call that rings a phone or places an order:
+Check an error's `outcome` before you repeat a call that calls a phone or places an order:
 
     try:
         await client.send_voice_challenge("+12025550134")
@@ -44,22 +44,22 @@ if TYPE_CHECKING:
 
 
 _SHOWN_VIOLATIONS = 10
-"""How many violated fields an error's text names; `details` has them all."""
+"""Invalid fields that an error's text names; `details` has all of them."""
 
 
 class Outcome(enum.Enum):
     """Can a failed call have had its effect on the server?"""
 
     NOT_SENT = "not sent"
-    """No: it never left this process, or never reached the server."""
+    """No: the request was not sent, or did not reach the server."""
     REJECTED = "rejected"
-    """No: the server answered that it refused."""
+    """No: the server rejected the request."""
     UNKNOWN = "unknown"
-    """Perhaps: it may have been carried out. Look before you repeat it."""
+    """Perhaps: the request may have been carried out. Check the state before you repeat it."""
 
 
 class SinchError(Exception):
-    """The root of all errors of this library; pickles and copies, and holds no secrets."""
+    """The base of all errors of this library; can be pickled and copied, holds no secrets."""
 
     _default_outcome: ClassVar[Outcome] = Outcome.UNKNOWN
 
@@ -68,14 +68,14 @@ class SinchError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        """What went wrong; for an answered error, the server's own words."""
+        """What happened; for a `StatusError`, the server's message."""
         self.outcome = outcome or self._default_outcome
-        """Whether the call can have had its effect: look here before you repeat it."""
+        """Whether the call can have had its effect: check it before you repeat the call."""
         self.attempts = attempts
-        """How many times the request was tried, this failure included."""
+        """Number of attempts, including the failed one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Keyword-only arguments are not in `args`: rebuild without __init__, then set the state.
+        # `args` lacks keyword-only arguments: rebuild without __init__, then set the state.
         return _rebuild, (type(self), self.args), self.__dict__
 
 
@@ -86,33 +86,33 @@ def _rebuild(cls: type[SinchError], args: tuple[Any, ...]) -> SinchError:
 
 
 class InvalidRequestError(SinchError, ValueError):
-    """An argument was refused here, before anything was sent; the message names it."""
+    """An argument was rejected before anything was sent; the message names it."""
 
     _default_outcome = Outcome.NOT_SENT
 
 
 class TokenError(SinchError):
-    """No access token could be had: its endpoint is down, limited, or gave no readable answer."""
+    """No access token: the endpoint is down, rate-limited, or its response is unreadable."""
 
     _default_outcome = Outcome.NOT_SENT
 
 
 class TransportError(SinchError):
-    """The connection broke after the request may have left."""
+    """The connection broke after the request may have been sent."""
 
 
 class ConnectError(TransportError):
-    """No connection could be had: refused, DNS, TLS, or none free in time."""
+    """Failed to connect: refused, DNS, TLS, or no free connection in time."""
 
     _default_outcome = Outcome.NOT_SENT
 
 
 class DeadlineExceededError(SinchError):
-    """The deadline of the whole call passed; `outcome` says whether the request had left."""
+    """The deadline of the call passed; `outcome` says whether the request may have been sent."""
 
 
 class StatusError(SinchError):
-    """The server answered with an error status."""
+    """The server returned an error status."""
 
     _default_outcome = Outcome.REJECTED
 
@@ -133,22 +133,22 @@ class StatusError(SinchError):
         self.status_code = status_code
         """The HTTP status."""
         self.code = code
-        """The body's `code`, as a string whichever shape the body had; None if it had none."""
+        """The body's `code` as a string, or None."""
         self.status = status
-        """The body's `status`, such as `NOT_FOUND`; None if it had none."""
+        """The body's `status`, such as `NOT_FOUND`, or None."""
         self.details = list(details)
-        """The body's `details`, such as the violations of single fields."""
+        """The body's `details`, such as violations of single fields."""
         self.retry_after = retry_after
-        """Seconds the server asked to wait, measured against its own clock; None if it did not."""
+        """Seconds to wait as requested by the server, by its own clock, or None."""
         self.retry_at = retry_at
-        """The same moment as an aware UTC datetime."""
+        """The same as an aware UTC datetime."""
 
     def __str__(self) -> str:
         head = f"HTTP {self.status_code}" + (f" {self.status}" if self.status else "")
         return ": ".join(filter(None, [head, self.message, "; ".join(self._violations())]))
 
     def _violations(self) -> list[str]:
-        """Return the first violated fields; a body's details are whatever the server made them."""
+        """Return the first invalid fields; the details may have any shape."""
         lists = [d.get("fieldViolations") for d in self.details if isinstance(d, Mapping)]
         return [
             f"{_line(violation.get('field'))}: {_line(violation.get('description'))}"
@@ -164,19 +164,19 @@ def _line(value: object) -> str:
 
 
 class BadRequestError(StatusError):
-    """400: the server found a parameter invalid; `details` may name the field."""
+    """400: a parameter is invalid; `details` may name the field."""
 
 
 class AuthenticationError(StatusError):
-    """The token endpoint refused the credentials, or the API did even with a fresh token."""
+    """The token endpoint refused the credentials, or the API refused a fresh token."""
 
 
 class PermissionDeniedError(StatusError):
-    """403: these credentials may not do this in this project."""
+    """403: the credentials do not permit this in this project."""
 
 
 class NotFoundError(StatusError):
-    """404: the number, project or order is not known."""
+    """404: the number, project or order does not exist."""
 
 
 class ConflictError(StatusError):
@@ -188,13 +188,13 @@ class RateLimitError(StatusError):
 
 
 class ServerError(StatusError):
-    """5xx: the server failed, perhaps after doing what was asked."""
+    """5xx: the server failed, perhaps after carrying out the request."""
 
     _default_outcome = Outcome.UNKNOWN
 
 
 class InvalidResponseError(SinchError):
-    """The answer cannot be understood: a redirect, not JSON, the wrong shape, or too large."""
+    """The response is unreadable: a redirect, not JSON, the wrong shape, or too large."""
 
     def __init__(
         self,
@@ -206,20 +206,20 @@ class InvalidResponseError(SinchError):
     ) -> None:
         super().__init__(message, outcome=outcome, attempts=attempts)
         self.status_code = status_code
-        """The HTTP status of the answer, where there was one."""
+        """The HTTP status, or None."""
 
 
 class PaginationError(SinchError):
-    """A page token came back a second time: the listing would never end."""
+    """A page token repeats: the listing would never end."""
 
 
 class UnexpectedStateError(SinchError):
-    """A wait saw a final state other than those waited for."""
+    """A number reached a state from which none of the awaited states can follow."""
 
     def __init__(self, message: str = "", *, number: QualifiedNumber) -> None:
         super().__init__(message)
         self.number = number
-        """The number as it was last seen."""
+        """The number as last seen."""
 
 
 class JournalError(SinchError):
@@ -227,7 +227,7 @@ class JournalError(SinchError):
 
 
 class WebhookError(SinchError):
-    """A callback was refused: not signed rightly, too large, or no event. Nothing was sent."""
+    """A callback was rejected: wrong signature, too large, or not an event. Nothing was sent."""
 
     _default_outcome = Outcome.NOT_SENT
 

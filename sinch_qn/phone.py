@@ -1,4 +1,4 @@
-"""Phone numbers in E.164: checked before anything is sent, masked before anything is logged."""
+"""Phone numbers in E.164: validation, masking, region."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from sinch_qn._redaction import MASK
 from sinch_qn.errors import InvalidRequestError
 
-# ASCII digits only: \d would let other scripts' digits through. ITU-T E.164: at most 15 digits.
+# ASCII digits only: \d would match other scripts' digits. ITU-T E.164: at most 15 digits.
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 
 
@@ -16,8 +16,8 @@ def check_e164(value: object, field: str = "phone_number") -> str:
     """Return *value* if it is a phone number in E.164, such as `+12025550134`.
 
     Raises `InvalidRequestError`, naming *field* and the value, for anything else: a number that is
-    not a string, spaces, a missing `+`. Nothing is repaired: use `phonenumbers` to read what
-    people write.
+    not a string, spaces, a missing `+`. Nothing is corrected: use `phonenumbers` to parse numbers
+    that people type.
     """
     if not isinstance(value, str):
         raise InvalidRequestError(
@@ -32,7 +32,7 @@ def check_e164(value: object, field: str = "phone_number") -> str:
 
 
 def mask(phone_number: str) -> str:
-    """Return *phone_number* fit for a log: `+12025550134` becomes `+1202•••0134`."""
+    """Return *phone_number* masked for logs: `+12025550134` becomes `+1202•••0134`."""
     return f"{phone_number[:5]}{MASK}{phone_number[-4:]}"
 
 
@@ -52,7 +52,7 @@ TOLL_FREE_PREFIXES = tuple(f"+1{code}" for code in (800, 833, 844, 855, 866, 877
 
 
 def region_of(phone_number: str) -> Literal["US", "CA"] | None:
-    """Return the region of an E.164 number; None for what is neither US nor CA, as Jamaica is."""
+    """Return the region of an E.164 number, or None for others, such as Jamaica."""
     area_code = phone_number[2:5]
     if not _PLUS_ONE.fullmatch(phone_number) or area_code in _ELSEWHERE:
         return None
@@ -60,5 +60,5 @@ def region_of(phone_number: str) -> Literal["US", "CA"] | None:
 
 
 def is_toll_free(phone_number: str) -> bool:
-    """Say whether an E.164 number is toll-free: those have an operation of their own."""
+    """Whether an E.164 number is toll-free: those have their own operation."""
     return phone_number.startswith(TOLL_FREE_PREFIXES)

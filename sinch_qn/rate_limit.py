@@ -1,4 +1,4 @@
-"""A limit on the client's own requests: Sinch documents none for this API, so you set it."""
+"""A rate limit for the client's own requests; Sinch documents none for this API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _whole(_: object, field: attrs.Attribute[Any], value: object) -> None:
 class RateLimit:
     """At most *per_second* requests a second on average, and *burst* at once.
 
-    One instance may be shared by several clients of one project in one event loop. Needs the extra
+    Several clients of one project can share an instance in one event loop. Needs the extra
     `sinch-qn[rate-limit]`, which is aiolimiter.
     """
 
@@ -33,7 +33,7 @@ class RateLimit:
     _limiter: AsyncLimiter = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        # not a default: those are made before the validators had their say
+        # not a default: defaults are evaluated before the validators
         try:
             from aiolimiter import AsyncLimiter  # noqa: PLC0415 - an extra
         except ImportError as error:
@@ -44,5 +44,5 @@ class RateLimit:
         object.__setattr__(self, "_limiter", limiter)
 
     async def acquire(self) -> None:
-        """Wait for the next request's turn."""
+        """Wait for a slot."""
         await self._limiter.acquire()

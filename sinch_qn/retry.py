@@ -1,7 +1,7 @@
-"""When a failed request is sent again. Whether it may be is not a policy's to decide.
+"""When to retry a failed request. Whether a retry is safe is not up to the policy.
 
-A call that could ring a phone twice is never repeated, whatever policy is set: `is_repeatable`
-holds that line, and only failures that pass it are shown to the policy.
+A request that could call a phone twice is never retried, whatever the policy: only failures that
+are `is_retryable` reach the policy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from sinch_qn._operations import Operation, Replay
+from sinch_qn._operations import Operation
 from sinch_qn.errors import (
     AuthenticationError,
     InvalidRequestError,
@@ -26,77 +26,77 @@ from sinch_qn.errors import (
 
 @attrs.frozen
 class Failure:
-    """One failed attempt, as a retry rule sees it."""
+    """One failed attempt, the argument of a retry rule."""
 
     operation: Operation[Any]
     error: SinchError
     attempt: int
-    """1 for the first."""
+    """1 for the first attempt."""
     remaining: float
-    """Seconds until the deadline of the whole call."""
+    """Seconds until the deadline of the call."""
 
 
 RetryRule = Callable[[Failure], float | None]
-"""A failure in; the seconds to wait before the next attempt out, or None to give up."""
+"""From a failure to the seconds to wait before the next attempt, or None to give up."""
 
 
-def is_repeatable(operation: Operation[Any], error: SinchError) -> bool:
-    """Say whether *operation* may be sent again after *error* without doing it twice."""
+def is_retryable(operation: Operation[Any], error: SinchError) -> bool:
+    """Whether a retry of *operation* after *error* cannot have its effect twice."""
     if isinstance(error, InvalidRequestError | AuthenticationError):
-        return False  # the same again would fail the same
+        return False  # a retry would fail again
     if error.outcome is Outcome.NOT_SENT or isinstance(error, RateLimitError):
         return True
     return (
-        operation.replay is Replay.SAFE
+        operation.idempotent
         and error.outcome is Outcome.UNKNOWN
         and not isinstance(error, InvalidResponseError)
     )
 
 
 def honour_retry_after(failure: Failure) -> float | None:
-    """Wait as long as the server asks in `Retry-After`, if it asks."""
+    """Return the `Retry-After` of the response, or None."""
     return failure.error.retry_after if isinstance(failure.error, StatusError) else None
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """Try up to *max_attempts* times, as long as the server asks, else with full jitter.
+    """Up to *max_attempts* attempts, with `Retry-After` or exponential backoff and full jitter.
 
-    `RetryPolicy(max_attempts=1)` tries once. A function `Failure -> float | None` of your own may
-    stand in its place.
+    `RetryPolicy(max_attempts=1)` is one attempt. A function `Failure -> float | None` can be used
+    instead.
     """
 
     max_attempts: int = attrs.field(default=4, validator=attrs.validators.ge(1))
     base_delay: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
-    """Seconds; the upper bound of the first wait, doubled for each one after."""
+    """Seconds; the upper bound of the first delay, doubled with each attempt."""
     max_delay: float = attrs.field(default=20.0, validator=attrs.validators.ge(0))
-    """Seconds; no wait of our own choosing is longer."""
+    """Seconds; the longest delay without `Retry-After`."""
     random: Callable[[], float] = attrs.field(default=random.random, repr=False)
-    """A number from 0 to 1; the jitter."""
+    """The jitter: returns a number from 0 to 1."""
 
     def __call__(self, failure: Failure) -> float | None:
         """Return the seconds to wait, or None to give up."""
         if failure.attempt >= self.max_attempts:
             return None
-        asked = honour_retry_after(failure)
-        return asked if asked is not None else self.back_off(failure)
+        requested = honour_retry_after(failure)
+        return requested if requested is not None else self.back_off(failure)
 
     def back_off(self, failure: Failure) -> float:
-        """Return a wait between 0 and a bound that doubles with each attempt."""
+        """Return a delay between 0 and a bound that doubles with each attempt."""
         bound = min(self.max_delay, self.base_delay * 2.0 ** min(failure.attempt - 1, 32))
         return self.random() * bound
 
 
 ONE_SHOT = RetryPolicy(max_attempts=1)
-"""Each request is sent once; only a refused token is still replaced."""
+"""One attempt; a second one only with a fresh token, after a 401."""
 
 
 @attrs.define
 class RetryQuota:
-    """A client-wide allowance for retries, so that an outage is not multiplied by them.
+    """A client-wide budget for retries, so that they do not multiply the load in an outage.
 
-    Each retry costs *cost*; a call that succeeds gives back what it spent, or 1 if it needed no
-    retry. When the allowance is used up calls fail at their first error. (botocore's scheme.)
+    Each retry costs *cost*; a call that succeeds refunds its retries, or 1 if it had none. With
+    an empty budget calls fail at their first error. (As in botocore.)
     """
 
     capacity: float = 500.0
@@ -108,12 +108,12 @@ class RetryQuota:
         return self.capacity
 
     def spend(self) -> bool:
-        """Take one retry's cost; False if there is not enough left."""
+        """Take the cost of one retry; False if the budget is too small."""
         if self._left < self.cost:
             return False
         self._left -= self.cost
         return True
 
-    def give_back(self, retries: int) -> None:
-        """Return what a call spent that has now succeeded."""
+    def refund(self, retries: int) -> None:
+        """Refund the retries of a call that has succeeded."""
         self._left = min(self.capacity, self._left + (self.cost * retries or 1.0))

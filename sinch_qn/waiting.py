@@ -1,7 +1,7 @@
-"""Polling with backoff and jitter: for the state of numbers, and for the end of an outage.
+"""Polling with backoff and jitter: for the states of numbers, and for the end of an outage.
 
 There is no event for qualification, so it must be polled: one number by `wait_for_state`, many by
-`watch`. These functions take the client's methods as callables and know nothing else of it.
+`watch`. These functions need only the client's methods that they get as callables.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from sinch_qn.lifecycle import IN_ORDER, REACHABLE
 from sinch_qn.models import GlobalProcessState, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT
 
-_PASSING = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
-"""Errors that a wait of hours outlives."""
+_TRANSIENT = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
+"""Errors that do not end a wait."""
 
 _FATAL = (AuthenticationError, PermissionDeniedError, NotFoundError)
-"""Errors of credentials or project, which are no outage."""
+"""Errors of the credentials or the project; an outage has others."""
 
 _LISTED_PER_GET = 100
-"""Listed numbers that cost about as much as one GET: a page of them is one request."""
+"""Listed numbers that cost about as much as one GET, as a page of them is one request."""
 
 _GETS = 20
-"""Numbers that are looked up at once."""
+"""Concurrent GETs."""
 
 
 def backoff(
@@ -71,7 +71,7 @@ async def until_reachable(
     on_failure: Callable[[SinchError], object] = lambda _: None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> bool:
-    """List one number until that succeeds, with *delays* in between; False if *stop* came first.
+    """List one number until that succeeds, with *delays* in between; False if *stop* was set.
 
     *on_failure* is called with the error of each failed probe. Raises `AuthenticationError`,
     `PermissionDeniedError` and `NotFoundError` (the project).
@@ -108,24 +108,24 @@ async def wait_for_state(
     jitter: Callable[[], float] = random.random,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> QualifiedNumber:
-    """Poll *phone_number* until it is in one of *states*; waits grow, with jitter, to *max_delay*.
+    """Poll *phone_number* until it is in one of *states*; delays grow to *max_delay*.
 
     Raises `UnexpectedStateError` once none of *states* can be reached any more, and
-    `DeadlineExceededError`, chained to the last failed poll if there was one, after *timeout*
-    seconds. Passing faults do not end the wait; a 404 and refused credentials do.
+    `DeadlineExceededError`, chained to the last poll if that failed, after *timeout* seconds.
+    Transient errors do not end the wait; a 404 and refused credentials do.
     """
-    seen = "nothing yet"
-    trouble: SinchError | None = None
+    last_state = "nothing yet"
+    last_error: SinchError | None = None
     delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
     try:
         async with asyncio.timeout(timeout):
             while True:
                 try:
                     number = await get_number(phone_number)
-                except _PASSING as error:
-                    trouble = error
+                except _TRANSIENT as error:
+                    last_error = error
                 else:
-                    trouble = None
+                    last_error = None
                     state = number.global_process_state
                     if state in states:
                         return number
@@ -135,13 +135,13 @@ async def wait_for_state(
                             f"it can no longer become {_any_of(states)}",
                             number=number,
                         )
-                    seen = str(state)
+                    last_state = str(state)
                 await sleep(next(delays))
     except TimeoutError:
         raise DeadlineExceededError(
-            f"not {_any_of(states)} within {timeout:g} s; last seen: {seen}",
+            f"not {_any_of(states)} within {timeout:g} s; last seen: {last_state}",
             outcome=Outcome.NOT_SENT,
-        ) from trouble
+        ) from last_error
 
 
 async def watch(
@@ -151,64 +151,64 @@ async def watch(
     states: Collection[GlobalProcessState],
     *,
     timeout: float,
-    steps: bool = False,
+    every_change: bool = False,
     first_delay: float = 1.0,
     max_delay: float = 30.0,
     jitter: Callable[[], float] = random.random,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncGenerator[list[QualifiedNumber], None]:
-    """Watch many numbers; yield, look by look, those that are in one of *states* or never will be.
+    """Poll many numbers; yield, poll by poll, those in one of *states* or unable to reach one.
 
-        async with aclosing(watch(client.list_numbers, client.get_number, …)) as looks:
-            async for numbers in looks: …
+        async with aclosing(watch(client.list_numbers, client.get_number, …)) as polls:
+            async for numbers in polls: …
 
-    A look lists the states that the numbers can be in, as long as that takes fewer requests than a
-    GET each, and gets those that were not seen: absence from a listing proves nothing. It ends
-    once every number has come. With *steps* a number also comes whenever its state has changed on
-    the way. *phone_numbers* may say where each was last seen. One that Sinch no longer knows comes
-    without a state. Memory holds the numbers that are still watched.
+    A poll lists the states that the numbers can be in, as long as that takes fewer requests than a
+    GET each, and gets those that were not listed: absence from a listing proves nothing. The watch
+    ends once every number was yielded. With *every_change* a number is also yielded after each
+    other change of its state. *phone_numbers* may map each to its last known state. A number that
+    Sinch no longer knows is yielded without a state. Memory holds the numbers still watched.
 
-    Raises `DeadlineExceededError`, chained to the last failed look if there was one, after
-    *timeout* seconds. Passing faults do not end the watch; refused credentials do.
+    Raises `DeadlineExceededError`, chained to the last poll if that failed, after *timeout*
+    seconds. Transient errors do not end the watch; refused credentials do.
     """
     known = phone_numbers if isinstance(phone_numbers, Mapping) else dict.fromkeys(phone_numbers)
     watched = dict(known)
     wanted = frozenset(states)
     deadline = asyncio.get_running_loop().time() + timeout
-    trouble: SinchError | None = None
+    last_error: SinchError | None = None
     delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
-    late, delay = False, 0.0
+    expired, delay = False, 0.0
     while watched:
-        if late:
+        if expired:
             raise DeadlineExceededError(
                 f"{len(watched)} of {len(known)} numbers are not {_any_of(wanted)} "
                 f"within {timeout:g} s",
                 outcome=Outcome.NOT_SENT,
-            ) from trouble
+            ) from last_error
         seen: dict[str, QualifiedNumber | None] = {}
         try:
             async with asyncio.timeout_at(deadline):
                 if delay:
                     await sleep(delay)
-                await _look(list_numbers, get_number, watched, seen)
-                trouble = None
-        except _PASSING as error:
-            trouble = error
+                await _poll(list_numbers, get_number, watched, seen)
+                last_error = None
+        except _TRANSIENT as error:
+            last_error = error
         except TimeoutError:
-            late = True
-        if came := _came(watched, seen, wanted, steps=steps):
-            yield came
+            expired = True
+        if arrived := _arrived(watched, seen, wanted, every_change=every_change):
+            yield arrived
         delay = next(delays)
 
 
-async def _look(
+async def _poll(
     list_numbers: Callable[..., AsyncGenerator[QualifiedNumber, None]],
     get_number: Callable[[str], Awaitable[QualifiedNumber]],
     watched: Mapping[str, GlobalProcessState | None],
     seen: dict[str, QualifiedNumber | None],
 ) -> None:
-    """Fill *seen*; None stands for a number that Sinch does not know."""
-    states = _possible(set(watched.values()))
+    """Poll once and fill *seen*; None stands for a number that Sinch does not know."""
+    states = _possible_states(set(watched.values()))
     budget = _LISTED_PER_GET * len(watched)
     if len(watched) > len(states):
         async with aclosing(list_numbers(*states)) as listing:
@@ -231,36 +231,36 @@ async def _look(
                 seen[phone_number] = result
 
 
-def _came(
+def _arrived(
     watched: dict[str, GlobalProcessState | None],
     seen: Mapping[str, QualifiedNumber | None],
     wanted: frozenset[GlobalProcessState],
     *,
-    steps: bool,
+    every_change: bool,
 ) -> list[QualifiedNumber]:
-    """Return which of *seen* are to be yielded, and stop watching those that go no further."""
-    came = []
+    """Return the numbers of *seen* to yield; stop watching those that have arrived."""
+    arrived = []
     for phone_number, number in seen.items():
         if number is None:
-            came.append(QualifiedNumber(phone_number=phone_number))
+            arrived.append(QualifiedNumber(phone_number=phone_number))
             del watched[phone_number]
             continue
         before, state = watched[phone_number], number.global_process_state
         if state is None:
-            continue  # it says nothing
+            continue  # a response without a state
         watched[phone_number] = state
-        over = state in wanted or not _can_reach(state, wanted)
-        if over:
+        final = state in wanted or not _can_reach(state, wanted)
+        if final:
             del watched[phone_number]
-        if over or (steps and state != before):
-            came.append(number)
-    return came
+        if final or (every_change and state != before):
+            arrived.append(number)
+    return arrived
 
 
-def _possible(states: Collection[GlobalProcessState | None]) -> list[GlobalProcessState]:
-    """Return where numbers that were last in *states* can be now, in the order of their life."""
+def _possible_states(states: Collection[GlobalProcessState | None]) -> list[GlobalProcessState]:
+    """Return the states in which numbers last seen in *states* can be, in order."""
     if not set(states) <= set(REACHABLE):
-        return list(IN_ORDER)  # nobody knows where one goes from a new state, or from none
+        return list(IN_ORDER)  # the successors of an unknown state, or of none, are not known
     return [
         state
         for state in IN_ORDER
@@ -269,7 +269,7 @@ def _possible(states: Collection[GlobalProcessState | None]) -> list[GlobalProce
 
 
 def _can_reach(state: GlobalProcessState, wanted: frozenset[GlobalProcessState]) -> bool:
-    """Say whether a number in *state* can still come to be *wanted*; a new state: who knows."""
+    """Whether a number in *state* can still reach a *wanted* one; True for an unknown state."""
     return state not in REACHABLE or not wanted.isdisjoint(REACHABLE[state])
 
 

@@ -1,4 +1,4 @@
-"""Callbacks from Sinch: their signature, and the event that they tell. No I/O.
+"""Callbacks from Sinch: signature verification and typed events. No I/O.
 
 Source: https://developers.sinch.com/docs/numbers/api-reference/numbers/tag/Numbers-Callbacks/
 """
@@ -23,7 +23,7 @@ MAX_SIZE = 64 * 1024
 def sign(body: bytes, secret: str) -> str:
     """Return the signature of a callback's raw *body*: HMAC-SHA1 in hexadecimal.
 
-    It travels in the header `X-Sinch-Signature`.
+    Sinch sends it in the header `X-Sinch-Signature`.
     """
     return hmac.digest(secret.encode(), body, "sha1").hex()
 
@@ -31,20 +31,20 @@ def sign(body: bytes, secret: str) -> str:
 def parse(
     body: bytes, headers: Mapping[str, str], secret: str | None, *, max_size: int = MAX_SIZE
 ) -> CallbackEvent:
-    """Return the event in a callback's raw *body*, once its signature is known to be right.
+    """Verify the signature of a callback's raw *body* and return its event.
 
-    *secret* is what the project's callbacks are signed with. None is a decision: whoever knows
-    the address may then post events, which are worth a look at the number and nothing more.
-    Raises `WebhookError`, which shows nothing of the body: answer 400, and Sinch may try again.
+    *secret* is the project's callback secret. None disables verification: anyone who knows the
+    address can then post events, so use them only as a hint to get the number.
+    Raises `WebhookError`, which shows nothing of the body: respond with 400; Sinch may retry.
 
-    A signature has no time in it, so it can be replayed, and deliveries repeat by themselves and
-    come in any order: take each `event_id` once, and get the number for its latest state.
+    A signature includes no time, so it can be replayed, and deliveries may repeat and arrive in
+    any order: process each `event_id` once, and get the number for its latest state.
     """
     if not isinstance(body, bytes):
-        raise InvalidRequestError(f"body: the raw bytes are needed, not {type(body).__name__}")
+        raise InvalidRequestError(f"body: expected the raw bytes, not {type(body).__name__}")
     if secret is not None and (not isinstance(secret, str) or not secret):
         raise InvalidRequestError(
-            "secret: expected text, or None where no signature is asked for (it is not shown)"
+            "secret: expected text, or None to accept unsigned callbacks (the value is not shown)"
         )
     if len(body) > max_size:
         raise WebhookError(f"a callback of more than {max_size} bytes is refused")
@@ -58,7 +58,7 @@ def _check_signature(body: bytes, headers: Mapping[str, str], secret: str) -> No
     found = [value for name, value in headers.items() if name.lower() == wanted]
     if len(found) != 1:
         raise WebhookError(f"expected one {SIGNATURE_HEADER} header, not {len(found)}")
-    # As bytes: a header may hold anything, and only ASCII text can be compared in constant time.
+    # As bytes: only these and ASCII text can be compared in constant time.
     given = found[0].strip().lower().encode(errors="replace")
     if not hmac.compare_digest(given, sign(body, secret).encode()):
         raise WebhookError("the signature is wrong")
@@ -76,5 +76,5 @@ def _read(body: bytes) -> CallbackEvent:
         if event.event_id:
             return event
         problem = "it has no eventId"
-    # Raised out here: the decoder's error holds the body, and would go along in the traceback.
+    # Raised outside the `except`: the decoder's error holds the body and would be chained.
     raise WebhookError(f"a callback cannot be read: {problem}")

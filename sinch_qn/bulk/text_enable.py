@@ -398,7 +398,7 @@ class TextEnableRun:
             numbers,
             states,
             timeout=timeout,
-            steps=True,
+            every_change=True,
             max_delay=_MAX_DELAY,
             jitter=self._jitter,
             sleep=self._sleep,

@@ -399,7 +399,7 @@ def _everywhere(edit: Edit) -> Edit:
     return edit_all
 
 
-_IDS = frozenset({*(operation.required for operation in OPERATIONS), "access_token"})
+_IDS = frozenset({*(operation.required_field for operation in OPERATIONS), "access_token"})
 _ENUMS = frozenset({"globalProcessState", "status", "state", "type", "loaType"})
 
 

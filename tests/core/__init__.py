@@ -1,1 +1,1 @@
-"""The client and what it stands on."""
+"""Tests of the client and the layers below it."""

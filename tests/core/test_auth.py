@@ -1,4 +1,4 @@
-"""Credentials: one token for all, fetched once, refreshed in time, replaced when refused."""
+"""Credentials: one token for all calls, fetched once, refreshed in time, replaced if rejected."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CANARY = "canary0123456789"
 
 
 class Endpoint:
-    """A token endpoint: counts its requests, and answers `t1`, `t2` … or what it is told."""
+    """A token endpoint: counts its requests, and returns `t1`, `t2` … or scripted replies."""
 
     def __init__(self, *, expires_in: float = 1000.0, delay: float = 0.0) -> None:
         self.expires_in = expires_in
@@ -54,18 +54,18 @@ class Endpoint:
 
 
 def reply(body: object, status: int = 200) -> Response:
-    """Return a JSON answer."""
+    """Return a JSON response."""
     return Response(status, {}, orjson.dumps(body))
 
 
 def oauth2() -> OAuth2:
-    """Return OAuth2 on the loop's clock."""
+    """Return OAuth2 on the event loop's clock."""
     clock = asyncio.get_running_loop().time
     return OAuth2("key", CANARY, token_url=TOKEN_URL, monotonic=clock)
 
 
 async def later(seconds: float) -> None:
-    """Let time pass, and what is due then be done."""
+    """Advance the clock and run what becomes due."""
     await asyncio.sleep(seconds)
     for _ in range(5):
         await asyncio.sleep(0)
@@ -75,12 +75,12 @@ async def later(seconds: float) -> None:
 
 
 async def test_basic() -> None:
-    """Basic sends the key and its secret, always the same, and asks nobody."""
+    """Basic sends the key and its secret, always the same, without a token request."""
     auth = BasicAuth("key", "s3:cret")
     endpoint = Endpoint()
     header = await auth.authorize(endpoint.send)
     assert header == "Basic " + base64.b64encode(b"key:s3:cret").decode()
-    assert not auth.renew(header)
+    assert not auth.invalidate(header)
     await auth.close()
     assert endpoint.requests == []
 
@@ -102,7 +102,7 @@ async def test_basic() -> None:
 def test_impossible_credentials(
     kind: Callable[[object, object], object], key_id: object, key_secret: object
 ) -> None:
-    """What cannot be a credential is refused when it is given, and not repeated."""
+    """An invalid credential is rejected at once, and not repeated in the message."""
     with pytest.raises(InvalidRequestError) as caught:
         kind(key_id, key_secret)
     assert CANARY not in str(caught.value)
@@ -129,7 +129,7 @@ async def test_no_repr_shows_a_secret() -> None:
 
 @virtual_clock
 async def test_the_token_request() -> None:
-    """A token is asked for with client credentials in HTTP Basic (RFC 6749, 4.4)."""
+    """The token request has the client credentials in HTTP Basic (RFC 6749, 4.4)."""
     endpoint = Endpoint()
     assert await oauth2().authorize(endpoint.send) == "Bearer t1"
     (request,) = endpoint.requests
@@ -143,7 +143,7 @@ async def test_the_token_request() -> None:
 @pytest.mark.parametrize("status", [400, 401, 403])
 @virtual_clock
 async def test_refused_credentials(status: int) -> None:
-    """Credentials that the token endpoint refuses: AuthenticationError, NOT_SENT."""
+    """Credentials refused by the token endpoint are an AuthenticationError, NOT_SENT."""
     endpoint = Endpoint()
     endpoint.fault = reply({"error": "invalid_client"}, status)
     with pytest.raises(AuthenticationError) as caught:
@@ -182,8 +182,8 @@ async def test_refused_credentials(status: int) -> None:
     ],
 )
 @virtual_clock
-async def test_no_token_to_be_had(fault: SinchError | Response) -> None:
-    """Whatever else goes wrong at the token endpoint is a TokenError, NOT_SENT, quoting nothing."""
+async def test_no_token(fault: SinchError | Response) -> None:
+    """Any other failure of the token endpoint is a TokenError, NOT_SENT, that quotes nothing."""
     endpoint = Endpoint()
     endpoint.fault = fault
     with pytest.raises(TokenError) as caught:
@@ -198,8 +198,8 @@ async def test_no_token_to_be_had(fault: SinchError | Response) -> None:
 
 
 @virtual_clock
-async def test_a_token_endpoint_that_never_answers() -> None:
-    """A token request ends after 30 s even if those who wait for it have all the time."""
+async def test_a_token_endpoint_that_never_responds() -> None:
+    """A token request ends after 30 s, whatever the deadlines of the calls that wait for it."""
     endpoint = Endpoint(delay=1e6)
     with pytest.raises(TokenError, match="30 s"):
         await oauth2().authorize(endpoint.send)
@@ -209,7 +209,7 @@ async def test_a_token_endpoint_that_never_answers() -> None:
 @pytest.mark.parametrize(("expires_in", "lasts"), [(None, 270), ("3600", 3540), (0, 270)])
 @virtual_clock
 async def test_lifetimes(expires_in: object, lasts: float) -> None:
-    """A lifetime may be text, as some servers write it; without one 5 minutes are assumed."""
+    """A lifetime may be a string; without one it is 5 minutes."""
     endpoint, auth = Endpoint(), oauth2()
     endpoint.fault = reply({"access_token": "t", "expires_in": expires_in})
     await auth.authorize(endpoint.send)
@@ -225,15 +225,15 @@ async def test_lifetimes(expires_in: object, lasts: float) -> None:
     ("lifetime", "refresh_at", "expires_at"), [(3600, 3480, 3540), (100, 80, 90), (600, 480, 540)]
 )
 def test_margins(lifetime: float, refresh_at: float, expires_at: float) -> None:
-    """A token is given up min(60 s, 10 %) before its end, and refreshed twice that before."""
-    token = Token.lasting("t", lifetime, since=7.0)
+    """A token is used until min(60 s, 10 %) before its expiry, and refreshed from twice that on."""
+    token = Token.from_lifetime("t", lifetime, since=7.0)
     assert token.refresh_at == 7.0 + refresh_at
     assert token.expires_at == 7.0 + expires_at
 
 
 @virtual_clock
 async def test_a_token_is_kept() -> None:
-    """Until it is nearly over a token is used without asking again."""
+    """Until its refresh is due a token is used without another request."""
     endpoint, auth = Endpoint(), oauth2()
     for _ in range(87):
         assert await auth.authorize(endpoint.send) == "Bearer t1"
@@ -243,7 +243,7 @@ async def test_a_token_is_kept() -> None:
 
 @virtual_clock
 async def test_expiry_counts_from_the_sending() -> None:
-    """A token's age counts from the sending of its request: a slow answer makes it no younger."""
+    """A token's age counts from the sending of its request, however slow the response."""
     endpoint, auth = Endpoint(expires_in=100.0, delay=20.0), oauth2()
     await auth.authorize(endpoint.send)
     token = auth._cache._token
@@ -253,7 +253,7 @@ async def test_expiry_counts_from_the_sending() -> None:
 
 @virtual_clock
 async def test_advisory_refresh() -> None:
-    """From twice the margin on a new token is fetched in the background: nobody waits for it."""
+    """From twice the margin on a new token is fetched in the background; no call waits for it."""
     loop = asyncio.get_running_loop()
     endpoint, auth = Endpoint(), oauth2()
     await auth.authorize(endpoint.send)
@@ -269,7 +269,7 @@ async def test_advisory_refresh() -> None:
 
 @virtual_clock
 async def test_mandatory_margin() -> None:
-    """Within the margin before its end a token is not used any more."""
+    """Within the margin before its expiry a token is not used."""
     endpoint, auth = Endpoint(), oauth2()
     await auth.authorize(endpoint.send)
     await later(940.0)
@@ -279,8 +279,8 @@ async def test_mandatory_margin() -> None:
 
 
 @virtual_clock
-async def test_a_failed_background_refresh_is_no_news() -> None:
-    """While the old token is good a failing refresh disturbs nobody, once a second at most."""
+async def test_a_failed_background_refresh_affects_no_call() -> None:
+    """While the token is valid, a failing refresh affects no call; it is retried after a second."""
     endpoint, auth = Endpoint(), oauth2()
     await auth.authorize(endpoint.send)
     endpoint.fault = reply({}, 503)
@@ -298,7 +298,7 @@ async def test_a_failed_background_refresh_is_no_news() -> None:
 
 @virtual_clock
 async def test_a_token_that_lasts_no_time() -> None:
-    """A token that has expired when it arrives still serves those who waited for it."""
+    """A token that has expired on arrival still serves the calls that waited for it."""
     endpoint, auth = Endpoint(expires_in=2.0, delay=10.0), oauth2()
     got = await asyncio.gather(*(auth.authorize(endpoint.send) for _ in range(5)))
     assert set(got) == {"Bearer t1"}
@@ -320,24 +320,24 @@ async def test_single_flight() -> None:
 
 @virtual_clock
 async def test_refused_once_replaced_once() -> None:
-    """A rejected token is replaced once, however many calls saw it refused, and by value."""
+    """A rejected token is replaced once, by value, however many calls were rejected."""
     endpoint, auth = Endpoint(delay=1.0), oauth2()
     old = await auth.authorize(endpoint.send)
 
     async def refused(after: float) -> str:
         await asyncio.sleep(after)
-        assert auth.renew(old)
+        assert auth.invalidate(old)
         return await auth.authorize(endpoint.send)
 
-    # some learn of it before the new token is there, some meanwhile, some long after
+    # some calls are rejected before the new token arrives, some meanwhile, some long after
     got = await asyncio.gather(*(refused(i / 100) for i in range(1000)))
     assert set(got) == {"Bearer t2"}
     assert len(endpoint.requests) == 2
 
 
 @virtual_clock
-async def test_a_cancelled_leader_strands_nobody() -> None:
-    """The caller who caused the fetch may go: those who wait with it get their token."""
+async def test_a_cancelled_leader_affects_no_other() -> None:
+    """Cancelling the caller that started the fetch does not affect those that wait for it."""
     endpoint, auth = Endpoint(delay=5.0), oauth2()
     leader = asyncio.create_task(auth.authorize(endpoint.send))
     await asyncio.sleep(1.0)
@@ -351,8 +351,8 @@ async def test_a_cancelled_leader_strands_nobody() -> None:
 
 
 @virtual_clock
-async def test_a_failure_is_told_to_all() -> None:
-    """All who waited for a failed fetch get an error each, of one single request."""
+async def test_a_failure_is_raised_for_all() -> None:
+    """All callers that wait for a failed fetch get their own error, from one request."""
     endpoint, auth = Endpoint(delay=5.0), oauth2()
     endpoint.fault = reply({}, 503)
     waiting = [auth.authorize(endpoint.send) for _ in range(10)]
@@ -363,8 +363,8 @@ async def test_a_failure_is_told_to_all() -> None:
 
 
 @virtual_clock
-async def test_a_failure_is_remembered_shortly() -> None:
-    """For a second after a failed fetch nobody asks again; then the next caller does."""
+async def test_a_failure_is_cached_shortly() -> None:
+    """A failed fetch is cached for a second; then the next caller fetches again."""
     endpoint, auth = Endpoint(), oauth2()
     endpoint.fault = reply({}, 503)
     for _ in range(25):
@@ -379,14 +379,14 @@ async def test_a_failure_is_remembered_shortly() -> None:
 
 @virtual_clock
 async def test_an_error_of_the_fetchs_own_is_raised() -> None:
-    """What is no SinchError, such as a closed client, reaches the caller and is not remembered."""
+    """An error that is not a SinchError, such as a closed client, is raised and not cached."""
     cache = TokenCache()
 
     async def broken() -> Token:
         raise RuntimeError("this client is closed")
 
     async def good() -> Token:
-        return Token.lasting("t", 1e6, since=0.0)
+        return Token.from_lifetime("t", 1e6, since=0.0)
 
     with pytest.raises(RuntimeError, match="closed"):
         await cache.get(broken)
@@ -396,7 +396,7 @@ async def test_an_error_of_the_fetchs_own_is_raised() -> None:
 
 @virtual_clock
 async def test_closing_cancels_the_fetch() -> None:
-    """close() leaves no token request behind."""
+    """close() cancels a pending token request."""
     endpoint, auth = Endpoint(), oauth2()
     await auth.authorize(endpoint.send)
     await auth.close()
@@ -409,8 +409,8 @@ async def test_closing_cancels_the_fetch() -> None:
 
 
 @virtual_clock
-async def test_closing_one_client_strands_no_other() -> None:
-    """When a client that shares its token with others closes, theirs is fetched anew."""
+async def test_closing_one_client_affects_no_other() -> None:
+    """When one of the clients that share a token closes, the others fetch it again."""
     endpoint, auth = Endpoint(delay=5.0), oauth2()
     other = asyncio.create_task(auth.authorize(endpoint.send))
     await asyncio.sleep(1.0)
@@ -419,7 +419,7 @@ async def test_closing_one_client_strands_no_other() -> None:
 
 
 def test_one_event_loop_after_the_other() -> None:
-    """Credentials made once serve any number of event loops, one token for all of them."""
+    """Credentials can be used in one event loop after the other, with one token for all."""
     endpoint = Endpoint()
     auth = OAuth2("key", "secret", token_url=TOKEN_URL)
     assert asyncio.run(auth.authorize(endpoint.send)) == "Bearer t1"
@@ -427,7 +427,7 @@ def test_one_event_loop_after_the_other() -> None:
 
 
 def test_a_fetch_of_another_loop_is_not_waited_for() -> None:
-    """A fetch that belongs to an event loop that was left is begun again in this one."""
+    """A fetch of an event loop that has ended is started again in the current one."""
     endpoint = Endpoint(delay=100.0)
     auth = OAuth2("key", "secret", token_url=TOKEN_URL)
     first = asyncio.new_event_loop()
@@ -442,7 +442,7 @@ def test_a_fetch_of_another_loop_is_not_waited_for() -> None:
     endpoint.delay = 0.0
 
     async def in_the_second() -> str:
-        await auth.close()  # not its to cancel
+        await auth.close()  # belongs to another event loop
         async with asyncio.timeout(5):
             return await auth.authorize(endpoint.send)
 
@@ -465,12 +465,12 @@ def sandbox(sandbox: Sandbox) -> Sandbox:
 
 
 async def all_of(calls: list[Awaitable[object]]) -> None:
-    """Make all calls at once."""
+    """Make all calls concurrently."""
     await asyncio.gather(*calls)
 
 
 async def test_a_thousand_calls_one_token(sandbox: Sandbox) -> None:
-    """1,000 concurrent calls cause one token request; a token revoked under them, one more."""
+    """1,000 concurrent calls cause one token request; revoking that token, one more."""
     async with sandbox.client() as client:
         await all_of([client.get_number(NUMBER) for _ in range(1000)])
         assert sandbox.calls.total("token") == 1
@@ -483,8 +483,8 @@ async def test_a_thousand_calls_one_token(sandbox: Sandbox) -> None:
         assert sandbox.calls.total("getQualifiedNumber") <= 3000
 
 
-async def test_a_revoked_token_rings_no_phone_twice(sandbox: Sandbox) -> None:
-    """A voice call refused for its token is made once, with the next token."""
+async def test_a_revoked_token_calls_no_phone_twice(sandbox: Sandbox) -> None:
+    """A voice call rejected for its token calls the phone once, with the next token."""
     async with sandbox.client() as client:
         await client.get_number(NUMBER)
         sandbox.revoke_tokens()

@@ -1,6 +1,6 @@
-"""Hostile and mistaken input: refused with the field's name, and nothing is sent.
+"""Hostile and invalid input: rejected with the field's name, and nothing is sent.
 
-All of it goes in by the public client's doors, against a server that counts its connections.
+All input goes through the public client, against a server that counts its connections.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ INJECTIONS = {
     "surrogate": "x\ud800",
     "10 MB": HUGE,
 }
-"""What could reach another path, host or header, or choke what reads it."""
+"""Values that could reach another path, host or header, or break a parser."""
 
 WRONG_TYPES: dict[str, Any] = {
     "None": None,
@@ -92,18 +92,18 @@ hostile = pytest.mark.parametrize(
 
 @attrs.define
 class Door:
-    """A server that counts who comes, and a client of it."""
+    """A server that counts its connections, and a client of it."""
 
     client: Client
     connections: int = 0
 
     async def count(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Count a visitor and hang up."""
+        """Count a connection and close it."""
         self.connections += 1
         writer.close()
 
     async def refuses(self, call: Call, *fields: str, secret: str = "") -> InvalidRequestError:
-        """Check that *call* is refused, naming one of *fields*; *secret* and bulk are not told."""
+        """Check that *call* is rejected, naming one of *fields*, without *secret* or long text."""
         with pytest.raises(InvalidRequestError) as caught:
             await call(self.client)
         error, text = caught.value, str(caught.value)
@@ -122,7 +122,7 @@ class Door:
 
 @asynccontextmanager
 async def open_door() -> AsyncIterator[Door]:
-    """Yield a door whose server hangs up on all who come."""
+    """Yield a door whose server closes every connection."""
 
     async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await door.count(reader, writer)
@@ -141,12 +141,12 @@ async def drain(listing: AsyncIterator[object]) -> list[object]:
 
 
 def ordering(**changes: Any) -> Call:
-    """Return the call that orders with *changes*."""
+    """Return a call that orders with *changes*."""
     return lambda client: client.text_enable_numbers(attrs.evolve(ORDER, **changes))
 
 
-async def test_the_door_sees_who_comes() -> None:
-    """The server that must stay unvisited does count what is sent."""
+async def test_the_door_counts_requests() -> None:
+    """The server that must get no request does count the requests it gets."""
     async with open_door() as door:
         with pytest.raises(SinchError):
             await door.client.send_voice_challenge(PHONE, retry=lambda _: None)
@@ -178,7 +178,7 @@ NUMBER_CALLS: dict[str, Callable[[Client, Any], Awaitable[object]]] = {
 async def test_hostile_phone_number_goes_nowhere(
     call: Callable[[Client, Any], Awaitable[object]], value: Any
 ) -> None:
-    """What is no E.164 number is refused by every method that takes one."""
+    """Every method that takes a phone number rejects one that is not E.164."""
     fields = ("phone_number:", "phone_numbers[1]:", "numbers[1]:")
     async with open_door() as door:
         await door.refuses(lambda client: call(client, value), *fields)
@@ -189,8 +189,8 @@ async def test_hostile_phone_number_goes_nowhere(
 @pytest.mark.parametrize(
     "value", [PHONE, PHONE.encode(), None, 12025550134, 1.5, object()], ids=short
 )
-async def test_one_number_is_no_list_of_numbers(value: Any) -> None:
-    """A string where a list belongs is refused, not taken apart."""
+async def test_one_number_is_not_a_list(value: Any) -> None:
+    """A string instead of a list of numbers is rejected, not iterated."""
     async with open_door() as door:
         await door.refuses(lambda client: client.add_numbers(value), "phone_numbers: expected a li")
         await door.refuses(ordering(numbers=value), "numbers: expected a list")
@@ -198,7 +198,7 @@ async def test_one_number_is_no_list_of_numbers(value: Any) -> None:
 
 @pytest.mark.parametrize("count", [0, 501, 5000])
 async def test_order_takes_1_to_500_numbers(count: int) -> None:
-    """The documented limit of 500 numbers an order is kept here, and at least one is needed."""
+    """The documented limit of 500 numbers per order is enforced, and at least one is required."""
     numbers = [f"+1202555{index:04}" for index in range(count)]
     async with open_door() as door:
         await door.refuses(ordering(numbers=numbers), "numbers:")
@@ -209,10 +209,11 @@ async def test_at_least_one_number_is_needed() -> None:
     none: list[str] = []
     empty = attrs.evolve(TOLL_FREE, numbers=none)
     async with open_door() as door:
-        await door.refuses(lambda client: client.add_numbers(none), "phone_numbers: at least one")
-        await door.refuses(lambda client: client.add_numbers(iter(none)), "phone_numbers: at le")
+        await door.refuses(lambda client: client.add_numbers(none), "phone_numbers: expected")
+        await door.refuses(lambda client: client.add_numbers(iter(none)), "phone_numbers: expected")
         await door.refuses(
-            lambda client: client.text_enable_toll_free_numbers(empty), "numbers: at least one"
+            lambda client: client.text_enable_toll_free_numbers(empty),
+            "numbers: expected at least one",
         )
 
 
@@ -221,14 +222,14 @@ async def test_at_least_one_number_is_needed() -> None:
 
 @hostile
 async def test_hostile_code_goes_nowhere(value: Any) -> None:
-    """A code is 1 to 32 ASCII letters or digits in a string, and no message repeats it."""
+    """A code is a string of 1 to 32 ASCII letters or digits, and no message repeats it."""
     async with open_door() as door:
         await door.refuses(lambda client: client.verify_voice_challenge(PHONE, value), "code:")
 
 
 @pytest.mark.parametrize("value", [f"{CANARY} ", f"{CANARY}\n", CANARY * 10, [CANARY], 81549300])
 async def test_no_message_repeats_a_code(value: Any) -> None:
-    """A code that is refused may be a right one with a slip: it is never told."""
+    """A rejected code may be a correct one with a typo, so no message shows it."""
     async with open_door() as door:
         for secret in (CANARY, "81549300"):
             await door.refuses(
@@ -241,7 +242,7 @@ async def test_no_message_repeats_a_code(value: Any) -> None:
 
 @injections
 async def test_hostile_listing_option_goes_nowhere(value: str) -> None:
-    """State, region and order are what the reference lists; a page token has no odd character."""
+    """State, region and order are documented values; a page token is printable ASCII."""
     options: dict[str, Any] = {"region_code": value, "order_by": value, "page_size": value}
     listed = GlobalProcessState.VERIFIED
     async with open_door() as door:
@@ -290,7 +291,7 @@ async def test_hostile_page_token_goes_nowhere(value: str) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, "20", 2**31, 10**5000, -(10**5000)], ids=short)
 async def test_page_size_is_a_whole_number_from_1(value: Any) -> None:
-    """A page size is an integer that an API could take, whatever Python's can hold."""
+    """A page size is a 32-bit integer from 1."""
     async with open_door() as door:
         await door.refuses(lambda client: drain(client.list_numbers(page_size=value)), "page_size:")
 
@@ -300,7 +301,7 @@ async def test_page_size_is_a_whole_number_from_1(value: Any) -> None:
     ["VERIFIED", "verified", "GLOBAL_PROCESS_STATE_", "GLOBAL_PROCESS_STATE_\u00dc", "", None, 1],
 )
 async def test_state_is_an_enum_value_or_its_wire_name(state: Any) -> None:
-    """A state that could not be one is refused; even an unknown one has the enum's alphabet."""
+    """An impossible state is rejected; even an unknown one has the enum's alphabet."""
     async with open_door() as door:
         await door.refuses(lambda client: drain(client.list_numbers(state)), "states:")
         giant = f"GLOBAL_PROCESS_STATE_{'A' * 10_000_000}"
@@ -308,9 +309,11 @@ async def test_state_is_an_enum_value_or_its_wire_name(state: Any) -> None:
 
 
 async def test_a_wait_needs_a_state() -> None:
-    """Waiting for nothing is refused."""
+    """A wait for no state is rejected."""
     async with open_door() as door:
-        await door.refuses(lambda client: client.wait_for_state(PHONE, timeout=1), "states: name")
+        await door.refuses(
+            lambda client: client.wait_for_state(PHONE, timeout=1), "states: expected"
+        )
 
 
 # ---- timeouts ----------------------------------------------------------------------------------
@@ -320,7 +323,7 @@ TIMEOUTS = [0, 0.0, -1, -0.5, math.nan, math.inf, -math.inf, True, "30", b"1", [
 
 @pytest.mark.parametrize("value", TIMEOUTS, ids=short)
 async def test_timeout_is_a_number_above_zero(value: Any) -> None:
-    """No call takes a timeout that is zero, negative, endless, or no number."""
+    """No call takes a timeout that is zero, negative, infinite, or not a number."""
     verified = GlobalProcessState.VERIFIED
     calls: list[Call] = [
         lambda client: client.get_number(PHONE, timeout=value),
@@ -370,22 +373,25 @@ async def test_region_is_us_or_ca(region: Any) -> None:
     ids=len,
 )
 async def test_order_has_exactly_one_kind_of_loa(given: dict[str, Any]) -> None:
-    """None, two or three kinds of LOA in one order are refused, and the kinds are named."""
+    """No, two or three kinds of LOA in one order are rejected, and the message names them."""
     none = dict.fromkeys(("direct_loa_info", "reseller_loa_info", "blanket_loa_info"))
     async with open_door() as door:
-        error = await door.refuses(ordering(**none | given), "exactly one of direct_loa_info, ")
+        error = await door.refuses(
+            ordering(**none | given), "expected exactly one of direct_loa_info, "
+        )
     for name in given or ["none"]:
-        assert name in str(error).partition(" is needed, not ")[2]
+        assert name in str(error).partition(", not ")[2]
 
 
 @pytest.mark.parametrize("given", [{}, {"direct_loa_info": DIRECT, "reseller_loa_info": RESELLER}])
 async def test_toll_free_order_has_exactly_one_kind_of_loa(given: dict[str, Any]) -> None:
-    """A toll-free order carries a direct or a reseller's LOA."""
+    """A toll-free order carries a direct or a reseller LOA."""
     none: dict[str, Any] = dict.fromkeys(("direct_loa_info", "reseller_loa_info"))
     toll_free = attrs.evolve(TOLL_FREE, **none | given)
     async with open_door() as door:
         await door.refuses(
-            lambda client: client.text_enable_toll_free_numbers(toll_free), "exactly one of direct"
+            lambda client: client.text_enable_toll_free_numbers(toll_free),
+            "expected exactly one of direct",
         )
 
 
@@ -393,7 +399,7 @@ async def test_toll_free_order_has_exactly_one_kind_of_loa(given: dict[str, Any]
     "project", ["another", PROJECT.upper(), "", PROJECT + "\n", 5, f"../{PROJECT}"]
 )
 async def test_body_and_path_have_one_project(project: Any) -> None:
-    """An order for another project than the client's is refused."""
+    """An order for another project than the client's is rejected."""
     async with open_door() as door:
         await door.refuses(ordering(project_id=project), "project_id:")
 
@@ -402,7 +408,7 @@ async def test_body_and_path_have_one_project(project: Any) -> None:
     "request_", [None, {}, TOLL_FREE, "order", [ORDER], TextEnableNumbersRequest]
 )
 async def test_order_is_of_its_class(request_: Any) -> None:
-    """What is no order of its kind is refused, a dict and the other kind included."""
+    """An order of the wrong type is rejected, including a dict and the other kind of order."""
     other: Any = ORDER if request_ is TOLL_FREE else request_
     async with open_door() as door:
         await door.refuses(lambda client: client.text_enable_numbers(request_), "request:")
@@ -469,7 +475,7 @@ async def test_hostile_text_in_an_order_goes_nowhere(path: str) -> None:
 
 @pytest.mark.parametrize("path", [p for p in PATHS if "." in p or p == "service_plan_id"])
 async def test_required_text_of_an_order_is_there(path: str) -> None:
-    """None is no text where one is required."""
+    """None is rejected for a required text."""
     reseller = attrs.evolve(ORDER, direct_loa_info=None, reseller_loa_info=RESELLER)
     changed = change(reseller if path.startswith("reseller") else ORDER, path, None)
     async with open_door() as door:
@@ -493,7 +499,7 @@ async def test_required_text_of_an_order_is_there(path: str) -> None:
         ({"scheduled_osr_update_time": 1673620480}, "scheduled_osr_update_time: expected datetime"),
         (
             {"scheduled_osr_update_time": datetime(2023, 1, 13)},  # noqa: DTZ001 - naive on purpose
-            "scheduled_osr_update_time: a time needs a time zone",
+            "scheduled_osr_update_time: expected a time with a zone",
         ),
         (
             {
@@ -501,24 +507,24 @@ async def test_required_text_of_an_order_is_there(path: str) -> None:
                     tzinfo=timezone(timedelta(hours=9))
                 )
             },
-            "a time must be in the years",
+            "expected a time in the years",
         ),
     ],
 )
 async def test_field_of_an_order_has_its_type(changes: dict[str, Any], field: str) -> None:
-    """Each field of an order is of the type that its class says; a naive time is refused."""
+    """Each field of an order has the type of its annotation; a naive time is rejected."""
     async with open_door() as door:
         await door.refuses(ordering(**changes), field, secret=CANARY)
 
 
 async def test_naive_time_in_a_toll_free_order_is_refused() -> None:
-    """A toll-free order's time needs its zone as well."""
+    """A toll-free order's time needs a zone, too."""
     naive = datetime(2023, 1, 13)  # noqa: DTZ001 - naive on purpose
     order = attrs.evolve(TOLL_FREE, scheduled_zipwhip_provisioning_time=naive)
     async with open_door() as door:
         await door.refuses(
             lambda client: client.text_enable_toll_free_numbers(order),
-            "scheduled_zipwhip_provisioning_time: a time needs a time zone",
+            "scheduled_zipwhip_provisioning_time: expected a time with a zone",
         )
 
 
@@ -538,7 +544,7 @@ async def test_naive_time_in_a_toll_free_order_is_refused() -> None:
     ],
 )
 async def test_callback_url_is_a_web_address(url: str) -> None:
-    """A callback goes to an http(s) address; a password in a wrong one is not repeated."""
+    """A callback URL is http(s); a password in an invalid one is not repeated."""
     toll_free = attrs.evolve(TOLL_FREE, callback_url=url)
     async with open_door() as door:
         await door.refuses(ordering(callback_url=url), "callback_url:", secret=CANARY)
@@ -604,7 +610,7 @@ BAD_URLS = [
 
 @pytest.mark.parametrize("url", BAD_URLS, ids=short)
 def test_hostile_address_makes_no_client(url: Any) -> None:
-    """Base and token addresses are https:// addresses without user, query or fragment."""
+    """Base and token addresses are https:// without user, query or fragment."""
     auth = BasicAuth("key", "secret")
     with pytest.raises(InvalidRequestError, match=r"^base_url: ") as base:
         Client(PROJECT, auth, base_url=url, allow_http=True)
@@ -630,7 +636,7 @@ def test_hostile_address_makes_no_client(url: Any) -> None:
     ],
 )
 def test_http_is_for_loopback_only(host: str) -> None:
-    """Unencrypted addresses beyond this machine are refused unless they are asked for."""
+    """Unencrypted addresses beyond loopback are rejected unless allowed."""
     url, auth = f"http://{host}:8080", BasicAuth("key", "secret")
     with pytest.raises(InvalidRequestError, match=r"^base_url: .* is not encrypted"):
         Client(PROJECT, auth, base_url=url)
@@ -652,7 +658,7 @@ def test_http_is_for_loopback_only(host: str) -> None:
     ],
 )
 def test_good_address_is_kept_without_its_last_slash(url: str, base_url: str) -> None:
-    """https:// anywhere and http:// on loopback are taken as they are."""
+    """https:// addresses and http:// on loopback are kept, without the trailing slash."""
     assert Client(PROJECT, BasicAuth("key", "secret"), base_url=url).base_url == base_url
 
 
@@ -678,7 +684,7 @@ def test_good_address_is_kept_without_its_last_slash(url: str, base_url: str) ->
 def test_hostile_credential_is_refused_and_never_repeated(
     make: Callable[[Any, Any], object], value: Any
 ) -> None:
-    """Key id and secret are printable ASCII; no message says what they were."""
+    """Key id and secret are printable ASCII; no message repeats them."""
     for field, arguments in (("key_id", (value, "secret")), ("key_secret", ("key", value))):
         with pytest.raises(InvalidRequestError, match=f"^{field}: ") as caught:
             make(*arguments)
@@ -698,7 +704,7 @@ def test_colon_in_a_key_id_is_refused(make: Callable[[str, str], object]) -> Non
 
 @pytest.mark.parametrize("value", ["../../admin", "..%2Fadmin", "x%3Ay", "a/b?c#d@e\\f"], ids=short)
 async def test_odd_credential_stays_in_its_header(value: str) -> None:
-    """What a key may hold travels as base64 in one header, and nowhere else."""
+    """A key travels as base64 in one header, and nowhere else."""
     sent: list[Request] = []
 
     async def send(request: Request, *_: object) -> Response:
@@ -715,8 +721,8 @@ async def test_odd_credential_stays_in_its_header(value: str) -> None:
 
 
 @pytest.mark.parametrize("auth", [None, "key", b"key", ("key", "secret"), 7, object()])
-def test_auth_is_no_plain_value(auth: Any) -> None:
-    """Credentials are handed in as `OAuth2` or `BasicAuth`, and a wrong value is not repeated."""
+def test_auth_is_not_a_plain_value(auth: Any) -> None:
+    """Credentials are `OAuth2` or `BasicAuth`; a value of another type is not repeated."""
     with pytest.raises(InvalidRequestError, match=r"^auth: expected OAuth2 or BasicAuth, not \w+$"):
         Client(PROJECT, auth)
 
@@ -724,8 +730,8 @@ def test_auth_is_no_plain_value(auth: Any) -> None:
 # ---- what is sent when all is well -------------------------------------------------------------
 
 
-async def test_what_is_right_is_sent_as_it_is() -> None:
-    """The checks let through what the API documents, at the limits as well."""
+async def test_valid_input_is_sent_unchanged() -> None:
+    """Documented values are sent unchanged, including those at the limits."""
     sent: list[Request] = []
 
     async def send(request: Request, *_: object) -> Response:

@@ -1,4 +1,4 @@
-"""The facade: each operation's request and answer to the letter, its refusals, and its listing."""
+"""The client: each operation's exact request and response, rejected arguments, listings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from sinch_qn import (
     AuthorizedPerson,
     BasicAuth,
     DirectLoaInfo,
-    GlobalProcessState,
     HostingOrder,
     OAuth2,
     PreparedCall,
@@ -35,6 +34,7 @@ from sinch_qn import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
+from sinch_qn import GlobalProcessState as SinchState
 from sinch_qn.auth import TOKEN_URL
 from sinch_qn.client import BASE_URL
 from sinch_qn.errors import (
@@ -53,7 +53,6 @@ PROJECT = "project-1"
 NUMBER = "+12025550134"
 ROOT = f"{BASE_URL}/v1/projects/{PROJECT}"
 SECRET = "canary0123456789"
-State = GlobalProcessState
 
 LOA = DirectLoaInfo(
     authorised_person=AuthorizedPerson(first_name="Ann", last_name="Lee", email="ann@example.com"),
@@ -91,14 +90,14 @@ TOLL_FREE_ORDER = TextEnableTollFreeNumbersRequest(
 
 @pytest.fixture
 async def client() -> AsyncIterator[QualifiedNumbersClient]:
-    """Return a client of the real address, to be used with `wire` only."""
+    """Return a client of Sinch's address, to be used with `wire` only."""
     async with QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET)) as client:
         yield client
 
 
 @pytest.fixture
 def wire() -> Any:
-    """Return a stand-in for the network."""
+    """Replace the network."""
     with aioresponses() as wire:
         yield wire
 
@@ -107,13 +106,13 @@ def wire() -> Any:
 
 Call = Callable[[QualifiedNumbersClient], Awaitable[Any]]
 VERIFIED_JSON = {"phoneNumber": NUMBER, "globalProcessState": "GLOBAL_PROCESS_STATE_VERIFIED"}
-VERIFIED = QualifiedNumber(phone_number=NUMBER, global_process_state=State.VERIFIED)
+VERIFIED = QualifiedNumber(phone_number=NUMBER, global_process_state=SinchState.VERIFIED)
 
 
 async def listed(client: QualifiedNumbersClient) -> list[QualifiedNumber]:
     """List with every option."""
     listing = client.list_numbers(
-        State.VERIFIED, region_code="CA", page_size=5, order_by="updatedTime"
+        SinchState.VERIFIED, region_code="CA", page_size=5, order_by="updatedTime"
     )
     return [number async for number in listing]
 
@@ -216,7 +215,7 @@ EXCHANGES: dict[str, tuple[Call, str, str, Any, Any, Any]] = {
 
 @pytest.mark.parametrize("operation", EXCHANGES)
 async def test_an_exchange(client: QualifiedNumbersClient, wire: Any, operation: str) -> None:
-    """Method, address, headers and body are the reference's; the answer is read into its model."""
+    """Method, address, headers and body match the reference; the response is read as its model."""
     call, method, path, sent, answered, result = EXCHANGES[operation]
     seen: list[tuple[URL, dict[str, Any]]] = []
 
@@ -244,10 +243,10 @@ async def test_an_exchange(client: QualifiedNumbersClient, wire: Any, operation:
 
 
 async def _no_send(_: object) -> Any:
-    raise AssertionError("Basic asks nobody")
+    raise AssertionError("Basic needs no request")
 
 
-async def test_no_number_in_the_answer(client: QualifiedNumbersClient, wire: Any) -> None:
+async def test_no_number_in_the_response(client: QualifiedNumbersClient, wire: Any) -> None:
     """An empty list of added numbers is an empty list."""
     wire.post(f"{ROOT}/qualifiedNumbers:addNumbers", payload={"qualifiedNumbers": []})
     assert await client.add_numbers([NUMBER]) == []
@@ -256,7 +255,7 @@ async def test_no_number_in_the_answer(client: QualifiedNumbersClient, wire: Any
 async def test_all_ten_states_in_the_order_of_life(
     client: QualifiedNumbersClient, wire: Any
 ) -> None:
-    """Without states a listing walks all ten, in the order of a number's life, one a request."""
+    """Without states a listing requests all ten, one at a time, in the order of a number's life."""
     asked: list[str] = []
 
     def reply(url: URL, **_: Any) -> CallbackResult:
@@ -268,21 +267,21 @@ async def test_all_ten_states_in_the_order_of_life(
     wire.get(re.compile(re.escape(ROOT) + ".*"), callback=reply, repeat=True)
     got = [number.global_process_state async for number in client.list_numbers()]
     life = [
-        State.ELIGIBLE_CHECK_PENDING,
-        State.ELIGIBLE,
-        State.NOT_ELIGIBLE,
-        State.VERIFICATION_PENDING,
-        State.VERIFICATION_FAILED,
-        State.VERIFICATION_BLOCKED,
-        State.VERIFIED,
-        State.HOSTING_IN_PROGRESS,
-        State.HOSTING_DONE,
-        State.HOSTING_FAILED,
+        SinchState.ELIGIBLE_CHECK_PENDING,
+        SinchState.ELIGIBLE,
+        SinchState.NOT_ELIGIBLE,
+        SinchState.VERIFICATION_PENDING,
+        SinchState.VERIFICATION_FAILED,
+        SinchState.VERIFICATION_BLOCKED,
+        SinchState.VERIFIED,
+        SinchState.HOSTING_IN_PROGRESS,
+        SinchState.HOSTING_DONE,
+        SinchState.HOSTING_FAILED,
     ]
     assert got == life
     assert asked == [str(state) for state in life]
     asked.clear()
-    some = (State.UNSPECIFIED, "GLOBAL_PROCESS_STATE_IN_ORBIT", State.ELIGIBLE)
+    some = (SinchState.UNSPECIFIED, "GLOBAL_PROCESS_STATE_IN_ORBIT", SinchState.ELIGIBLE)
     assert len([number async for number in client.list_numbers(*some)]) == 3
     assert asked == [str(state) for state in some]
 
@@ -291,29 +290,29 @@ async def test_all_ten_states_in_the_order_of_life(
 
 
 async def drain(listing: AsyncIterator[object]) -> None:
-    """Walk a listing to its end."""
+    """Iterate a listing to its end."""
     async for _ in listing:
         pass
 
 
 def enable(**fields: Any) -> Call:
-    """Return a call of text_enable_numbers, right but for *fields*."""
+    """Return a call of text_enable_numbers that is valid except for *fields*."""
     return lambda client: client.text_enable_numbers(attrs.evolve(ORDER, **fields))
 
 
 REFUSED: dict[str, Call] = {
     "region_code": lambda c: drain(c.list_numbers(region_code="FR")),
     "page_size": lambda c: drain(c.list_numbers(page_size=0)),
-    "page_size ": lambda c: drain(c.list_number_pages(State.VERIFIED, page_size=True)),
+    "page_size ": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_size=True)),
     "order_by": lambda c: drain(c.list_numbers(order_by="phoneNumber")),
-    "states": lambda c: drain(c.list_numbers(State.VERIFIED, "VERIFIED")),
+    "states": lambda c: drain(c.list_numbers(SinchState.VERIFIED, "VERIFIED")),
     "states ": lambda c: drain(c.list_number_pages("x&y=z")),
     "states  ": lambda c: c.wait_for_state(NUMBER, timeout=1.0),
     "states   ": lambda c: c.wait_for_state(NUMBER, "VERIFIED", timeout=1.0),
-    "page_token": lambda c: drain(c.list_number_pages(State.VERIFIED, page_token="a b")),
+    "page_token": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_token="a b")),
     "phone_number": lambda c: c.send_voice_challenge("12025550134"),
     "phone_number ": lambda c: c.get_number("+1202555013/../x"),
-    "phone_number  ": lambda c: c.wait_for_state("+1", State.VERIFIED, timeout=1.0),
+    "phone_number  ": lambda c: c.wait_for_state("+1", SinchState.VERIFIED, timeout=1.0),
     "phone_number   ": lambda c: c.delete_number(12025550134),  # type: ignore[arg-type]
     "phone_numbers": lambda c: c.add_numbers([]),
     "phone_numbers ": lambda c: c.add_numbers(NUMBER),
@@ -321,7 +320,7 @@ REFUSED: dict[str, Call] = {
     "code": lambda c: c.verify_voice_challenge(NUMBER, "12 34"),
     "code ": lambda c: c.verify_voice_challenge(NUMBER, 1234),  # type: ignore[arg-type]
     "timeout": lambda c: c.get_number(NUMBER, timeout=-1.0),
-    "timeout ": lambda c: c.wait_for_state(NUMBER, State.VERIFIED, timeout=0.0),
+    "timeout ": lambda c: c.wait_for_state(NUMBER, SinchState.VERIFIED, timeout=0.0),
     "numbers": enable(numbers=[]),
     "numbers ": enable(numbers=[f"+1202{i:07}" for i in range(501)]),
     "project_id": enable(project_id="another"),
@@ -339,7 +338,7 @@ REFUSED: dict[str, Call] = {
 async def test_refused_before_anything_is_sent(
     client: QualifiedNumbersClient, wire: Any, named: str
 ) -> None:
-    """What breaks a documented limit is refused here, by the argument's name: NOT_SENT."""
+    """Arguments beyond a documented limit are rejected by name before sending: NOT_SENT."""
     with pytest.raises(InvalidRequestError) as caught:
         await REFUSED[named](client)
     assert named.strip() in str(caught.value)
@@ -371,7 +370,7 @@ async def test_refused_before_anything_is_sent(
     ],
 )
 def test_addresses(url: Any, allow_http: bool, good: bool) -> None:  # noqa: FBT001
-    """Unencrypted addresses are refused, of the API and of its tokens, except on loopback."""
+    """Unencrypted API and token addresses are rejected, except on loopback."""
 
     def make_api() -> object:
         return QualifiedNumbersClient(
@@ -398,8 +397,8 @@ def test_project_ids(project_id: Any) -> None:
 
 
 @pytest.mark.parametrize("auth", [SECRET, SECRET.encode(), ("key", SECRET), None])
-def test_what_is_no_auth(auth: Any) -> None:
-    """A key that is handed in bare is refused without being repeated."""
+def test_invalid_auth(auth: Any) -> None:
+    """A bare key instead of credentials is rejected without being repeated."""
     with pytest.raises(InvalidRequestError, match="auth") as caught:
         QualifiedNumbersClient(PROJECT, auth)
     assert SECRET not in str(caught.value)
@@ -412,7 +411,7 @@ ENV = {"SINCH_PROJECT_ID": PROJECT, "SINCH_KEY_ID": "key", "SINCH_KEY_SECRET": S
 
 @pytest.mark.parametrize("missing", [list(ENV), ["SINCH_KEY_SECRET"], ["SINCH_PROJECT_ID"]])
 def test_missing_variables_are_named_at_once(missing: list[str]) -> None:
-    """Every variable that is missing or empty is named in one error, and no other."""
+    """One error names every variable that is missing or empty, and no other."""
     environ = {name: value for name, value in ENV.items() if name not in missing}
     for environment in (environ, {**environ, **dict.fromkeys(missing, "")}):
         with pytest.raises(InvalidRequestError) as caught:
@@ -422,7 +421,7 @@ def test_missing_variables_are_named_at_once(missing: list[str]) -> None:
 
 
 def test_from_env() -> None:
-    """OAuth2 at Sinch's own addresses unless the environment says otherwise."""
+    """OAuth2 at Sinch's addresses unless the environment has others."""
     client = QualifiedNumbersClient.from_env(ENV)
     assert (client.project_id, client.base_url) == (PROJECT, BASE_URL)
     auth = client._pipeline._auth
@@ -436,7 +435,7 @@ def test_from_env() -> None:
 
 
 def test_basic_from_env() -> None:
-    """SINCH_AUTH=basic uses the key itself; anything else is refused by name."""
+    """SINCH_AUTH=basic uses the key itself; other values are rejected by name."""
     client = QualifiedNumbersClient.from_env({**ENV, "SINCH_AUTH": "basic"})
     assert client._pipeline._auth == BasicAuth("key", SECRET)
     with pytest.raises(InvalidRequestError, match="SINCH_AUTH"):
@@ -446,7 +445,7 @@ def test_basic_from_env() -> None:
 
 
 def test_from_the_real_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an argument it is the process's environment."""
+    """Without an argument the process's environment is used."""
     for name, value in ENV.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("SINCH_BASE_URL", raising=False)
@@ -467,11 +466,11 @@ NUMBERS = [f"+1202555{i:04}" for i in range(100, 110)]
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
-async def test_a_listing_goes_on_from_its_token(
+async def test_a_listing_resumes_from_its_token(
     sandbox: Sandbox,
     prefetch: bool,  # noqa: FBT001
 ) -> None:
-    """A listing that was left goes on with the last page's token, in another process if need be."""
+    """A listing resumes from the last page's token, also in another process."""
     sandbox.add(NUMBERS)
     got: list[str | None] = []
     token = None
@@ -479,7 +478,7 @@ async def test_a_listing_goes_on_from_its_token(
     while True:
         async with sandbox.client() as client:
             listing = client.list_number_pages(
-                State.ELIGIBLE, page_token=token, prefetch=prefetch, page_size=50
+                SinchState.ELIGIBLE, page_token=token, prefetch=prefetch, page_size=50
             )
             async with aclosing(listing):
                 async for page in listing:
@@ -499,33 +498,33 @@ async def test_the_main_job(sandbox: Sandbox) -> None:
     async with sandbox.client() as client:
         added = await client.add_numbers([NUMBER])
         assert added[0].phone_number == NUMBER
-        await client.wait_for_state(NUMBER, State.ELIGIBLE, timeout=10.0)
+        await client.wait_for_state(NUMBER, SinchState.ELIGIBLE, timeout=10.0)
         await client.send_voice_challenge(NUMBER)
         code = sandbox.code_for(NUMBER)
         assert code is not None
         verified = await client.verify_voice_challenge(NUMBER, code)
-        assert verified.global_process_state is State.VERIFIED
+        assert verified.global_process_state is SinchState.VERIFIED
         await enable()(client)
         await client.delete_number(NUMBER)
         with pytest.raises(NotFoundError) as caught:
             await client.delete_number(NUMBER)
         assert caught.value.outcome is Outcome.REJECTED
         with pytest.raises(NotFoundError):
-            await client.wait_for_state(NUMBER, State.VERIFIED, timeout=10.0)
+            await client.wait_for_state(NUMBER, SinchState.VERIFIED, timeout=10.0)
     assert sandbox.violations == []
     assert sandbox.calls.total("sendVoiceChallenge") == 1
 
 
 async def test_waiting_on_a_socket(sandbox: Sandbox) -> None:
-    """A wait ends when its state can no longer come, or with its time."""
-    sandbox.add([NUMBER], State.VERIFICATION_BLOCKED)
-    sandbox.add([NUMBERS[0]], State.ELIGIBLE)
+    """A wait ends when no awaited state can be reached, or at its timeout."""
+    sandbox.add([NUMBER], SinchState.VERIFICATION_BLOCKED)
+    sandbox.add([NUMBERS[0]], SinchState.ELIGIBLE)
     async with sandbox.client() as client:
         with pytest.raises(UnexpectedStateError) as caught:
-            await client.wait_for_state(NUMBER, State.VERIFIED, timeout=10.0)
+            await client.wait_for_state(NUMBER, SinchState.VERIFIED, timeout=10.0)
         assert caught.value.number.phone_number == NUMBER
         with pytest.raises(DeadlineExceededError, match="STATE_ELIGIBLE"):
-            await client.wait_for_state(NUMBERS[0], State.VERIFIED, timeout=0.3)
+            await client.wait_for_state(NUMBERS[0], SinchState.VERIFIED, timeout=0.3)
 
 
 PREPARABLE: dict[str, Callable[[QualifiedNumbersClient, PreparedCall], Awaitable[object]]] = {
@@ -540,7 +539,7 @@ PREPARABLE: dict[str, Callable[[QualifiedNumbersClient, PreparedCall], Awaitable
 
 
 def test_a_second_event_loop() -> None:
-    """A client that was used in one event loop says so in another."""
+    """A client that was used in one event loop raises in another."""
     client = QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET))
 
     async def call() -> None:
@@ -558,7 +557,7 @@ def test_a_second_event_loop() -> None:
 
 
 def test_a_prepared_call_in_another_event_loop() -> None:
-    """A call that was prepared in one event loop is refused in another."""
+    """A call prepared in one event loop is rejected in another."""
     client = QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET))
     prepared = asyncio.run(client.prepare())
     with pytest.raises(InvalidRequestError, match="another event loop"):
@@ -568,7 +567,7 @@ def test_a_prepared_call_in_another_event_loop() -> None:
 
 @pytest.mark.parametrize("operation", sorted(PREPARABLE))
 async def test_a_prepared_call_on_a_socket(sandbox: Sandbox, operation: str) -> None:
-    """Each operation that is not idempotent takes a prepared call, and waits for nothing then."""
+    """Each non-idempotent operation takes a prepared call, and then requests no token."""
     sandbox.add([NUMBER])
     async with sandbox.client() as client:
         prepared = await client.prepare()
@@ -584,7 +583,7 @@ async def test_a_prepared_call_on_a_socket(sandbox: Sandbox, operation: str) -> 
 
 
 async def test_a_rate_limit_is_obeyed(sandbox: Sandbox) -> None:
-    """A client with a rate limit makes its requests no faster."""
+    """A client with a rate limit does not exceed it."""
     sandbox.add([NUMBER])
     loop = asyncio.get_running_loop()
     async with sandbox.client(auth="basic", rate_limit=RateLimit(50.0)) as client:
@@ -594,7 +593,7 @@ async def test_a_rate_limit_is_obeyed(sandbox: Sandbox) -> None:
 
 
 async def test_close_leaves_no_task(sandbox: Sandbox) -> None:
-    """When a client is closed all that it started has gone, a token request under way too."""
+    """Closing a client ends all its tasks, including a pending token request."""
     sandbox.latency = 100.0
     before = asyncio.all_tasks()
     client = sandbox.client()
@@ -610,7 +609,7 @@ async def test_close_leaves_no_task(sandbox: Sandbox) -> None:
 
 
 async def test_the_repr() -> None:
-    """A client prints its project and address, and no credential."""
+    """A client's repr has its project and address, and no credential."""
     client = QualifiedNumbersClient(PROJECT, OAuth2("the-key", SECRET))
     assert repr(client) == f"<QualifiedNumbersClient of project {PROJECT} at {BASE_URL}>"
 
@@ -658,8 +657,8 @@ async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptur
     assert NUMBER not in caplog.text
 
 
-async def test_a_brought_session_stays_open(sandbox: Sandbox) -> None:
-    """A session that was handed in serves all calls and is left open."""
+async def test_an_external_session_stays_open(sandbox: Sandbox) -> None:
+    """An external session serves all calls and is left open."""
     sandbox.add([NUMBER])
     async with aiohttp.ClientSession() as session:
         async with sandbox.client(session=session) as client:

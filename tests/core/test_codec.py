@@ -41,14 +41,14 @@ NO_FIELDS_OF_THE_SCHEMA = {
         "directLoaInfo": ("scheduledZipwhipProvisioningTime", "migrateToSinchTmo")
     }
 }
-"""What published samples have where their schema has no such field (see test_openapi.py)."""
+"""Fields of published samples that their schema lacks (see test_openapi.py)."""
 
 PHONE = "+12025550134"
 CANARY = "canary-value-that-no-message-may-show"
 
 
 def test_the_aliased_block_is_the_only_alias() -> None:
-    """A field with a second wire name is read under either; a new one must be tested here."""
+    """Only one field has a second wire name; another one needs its own tests here."""
     aliased = {
         (name, wire)
         for name, model in vars(models).items()
@@ -65,7 +65,7 @@ def test_the_aliased_block_is_the_only_alias() -> None:
     ids=lambda path: path.stem,
 )
 def test_reference_sample_is_read_and_written_back_the_same(path: Path) -> None:
-    """Each sample of the reference survives reading and writing, but for what is no field."""
+    """Each sample of the reference survives reading and writing, except undocumented fields."""
     sample = json.loads(path.read_text())
     expected = copy.deepcopy(sample)
     for holder, fields in NO_FIELDS_OF_THE_SCHEMA.get(path.stem, {}).items():
@@ -82,13 +82,13 @@ def test_reference_sample_is_read_and_written_back_the_same(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["textEnableInfo", "hostingOrderInfo"])
 def test_loa_block_is_read_from_either_name(name: str) -> None:
-    """A hosting order's LOA block is `hosting_order_info`, whichever name it came under."""
+    """A hosting order's LOA block is `hosting_order_info`, whichever its wire name."""
     order = decode({name: {"nnid": "104029", "loaType": "Direct"}}, HostingOrder)
     assert order.hosting_order_info == TextEnableInfo(nnid="104029", loa_type=LoaType.DIRECT)
 
 
 def test_loa_block_under_both_names_is_read_once() -> None:
-    """Of two LOA blocks the one under the documented example's name counts; null is none."""
+    """Of two LOA blocks the one with the documented example's name counts; null is none."""
     both = {"textEnableInfo": {"nnid": "1"}, "hostingOrderInfo": {"nnid": "2"}}
     assert decode(both, HostingOrder).hosting_order_info == TextEnableInfo(nnid="2")
     null = {"textEnableInfo": {"nnid": "1"}, "hostingOrderInfo": None}
@@ -97,21 +97,21 @@ def test_loa_block_under_both_names_is_read_once() -> None:
 
 
 def test_an_incomplete_person_or_address_does_not_lose_the_order() -> None:
-    """An order that was placed is read even if the letter that it echoes is incomplete."""
+    """An order is read even if its response has an incomplete letter."""
     echo = {"authorisedPerson": {"firstName": "Jane"}, "address": {}, "nnid": "7"}
     order = decode({"hostingOrderId": "1", "hostingOrderInfo": echo}, HostingOrder)
     assert order == HostingOrder(hosting_order_id="1", hosting_order_info=TextEnableInfo(nnid="7"))
 
 
-def test_what_a_required_field_lacks_is_refused_at_the_top() -> None:
-    """An object without a required field is no such object."""
+def test_missing_required_field_is_rejected_at_the_top() -> None:
+    """An object without a required field is rejected at the top level."""
     with pytest.raises(InvalidResponseError, match="TextEnableNumbersRequest: a required field"):
         decode({"regionCode": "US"}, TextEnableNumbersRequest)
 
 
 @pytest.mark.parametrize("status", ["DONE", "STATE_UNSPECIFIED", "BRAND_NEW", "", 0, 3, -1, 10**18])
-def test_status_keeps_what_came(status: str | int) -> None:
-    """A status that may be an integer or a string stays what it was, seen before or not."""
+def test_status_keeps_its_type(status: str | int) -> None:
+    """A status that may be an integer or a string keeps its type, known or not."""
     read = decode({"status": status}, OsrEligibilityDetails).status
     assert read == status
     assert type(read) is (OperationStatus if isinstance(status, str) else int)
@@ -132,12 +132,12 @@ def test_status_keeps_what_came(status: str | int) -> None:
 def test_hosting_status_is_read_by_number_digits_or_name(
     came: int | str, status: HostingStatus | None
 ) -> None:
-    """A hosting status is found however it is written; a name without a number is left out."""
+    """A hosting status is read in every form; an unknown name is None."""
     assert decode({"status": came}, HostedNumberDetails).status == status
 
 
 def test_unknown_enum_value_survives_and_prints_as_itself() -> None:
-    """A state that this library has never heard of is kept, printed, copied and written back."""
+    """An unknown state is kept, printed, copied and written back."""
     state = "GLOBAL_PROCESS_STATE_ON_THE_MOON"
     number = decode({"globalProcessState": state}, QualifiedNumber)
     assert str(number.global_process_state) == state
@@ -149,7 +149,7 @@ def test_unknown_enum_value_survives_and_prints_as_itself() -> None:
 
 
 def test_unknown_fields_are_ignored_and_nulls_are_absent() -> None:
-    """A field that nobody knows changes nothing, and null is as good as no field."""
+    """An unknown field is ignored, and null is the same as no field."""
     fields = ("projectId", "osrEligibility", "hostedNumber", "createdTime", "globalProcessState")
     nulls = dict.fromkeys(fields)
     body = {"phoneNumber": PHONE, "brandNew": {"deep": [1]}, **nulls}
@@ -178,7 +178,7 @@ def test_unknown_fields_are_ignored_and_nulls_are_absent() -> None:
     ],
 )
 def test_times_are_read_in_every_form(text: str | None, expected: datetime | None) -> None:
-    """RFC 3339, 0 to 9 fraction digits, either case; no zone is UTC, and an empty string none."""
+    """RFC 3339 with 0 to 9 fraction digits in either case; no zone is UTC, an empty string None."""
     read = decode({"createdTime": text}, QualifiedNumber).created_time
     assert read == expected
     assert read is None or read.utcoffset() is not None
@@ -221,7 +221,7 @@ def test_times_are_read_in_every_form(text: str | None, expected: datetime | Non
 def test_wrong_type_names_the_field_but_never_the_value(
     model: type[Any], body: object, field: str
 ) -> None:
-    """A value of the wrong type is an InvalidResponseError that names where it was, not what."""
+    """A value of the wrong type is an InvalidResponseError that names its path, not the value."""
     with pytest.raises(
         InvalidResponseError, match=rf"{model.__name__}: .*\$\.{field}\b|{field}$"
     ) as e:
@@ -231,7 +231,7 @@ def test_wrong_type_names_the_field_but_never_the_value(
 
 
 def test_a_list_of_millions_of_wrong_items_is_one_error() -> None:
-    """A list is read up to its first wrong item, so that a hostile one cannot fill the memory."""
+    """A list is read up to its first invalid item, so that a hostile one cannot fill the memory."""
     for hostile in ([1] * 1_000_000, "x" * 1_000_000):
         with pytest.raises(InvalidResponseError) as caught:
             decode({"qualifiedNumbers": hostile}, AddNumbersResponse)
@@ -240,13 +240,13 @@ def test_a_list_of_millions_of_wrong_items_is_one_error() -> None:
 
 @pytest.mark.parametrize("digits", ["0", "12"])
 def test_whole_numbers_may_travel_as_digits(digits: str) -> None:
-    """A 64-bit integer may come as a string of digits."""
+    """A 64-bit integer may be a string of digits."""
     assert decode({"totalSize": digits}, ListQualifiedNumbersResponse).total_size == int(digits)
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1, True])
 def test_a_model_is_read_from_an_object_only(value: object) -> None:
-    """What is no JSON object is no model."""
+    """Only a JSON object is read as a model."""
     with pytest.raises(InvalidResponseError, match="expected a QualifiedNumber object"):
         decode(value, QualifiedNumber)
 
@@ -255,7 +255,7 @@ def test_a_model_is_read_from_an_object_only(value: object) -> None:
 
 
 class Zoneless(tzinfo):
-    """A time zone that does not know its offset: Python calls such a time naive as well."""
+    """A time zone without an offset: Python calls such a time naive as well."""
 
     def utcoffset(self, _: datetime | None) -> None:
         return None
@@ -268,7 +268,7 @@ class Zoneless(tzinfo):
 
 
 def order_at(when: datetime) -> TextEnableNumbersRequest:
-    """Return an order that is scheduled for *when*."""
+    """Return an order scheduled for *when*."""
     return TextEnableNumbersRequest(
         region_code="US",
         numbers=[PHONE],
@@ -287,8 +287,8 @@ def order_at(when: datetime) -> TextEnableNumbersRequest:
         datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
     ],
 )
-def test_time_that_nobody_could_place_is_refused(when: datetime) -> None:
-    """A naive time, or one that is none in UTC, is refused on writing."""
+def test_ambiguous_time_is_rejected(when: datetime) -> None:
+    """A naive time, or one outside the range of UTC, is rejected on writing."""
     with pytest.raises(InvalidRequestError, match="a time"):
         encode(order_at(when))
 
@@ -311,7 +311,7 @@ def test_written_time_is_utc_and_ends_with_z(when: datetime, text: str) -> None:
 
 
 def test_nothing_unset_is_sent() -> None:
-    """What is None is left out, and a blanket LOA is an empty object."""
+    """Fields that are None are not sent, and a blanket LOA is an empty object."""
     written = encode(order_at(datetime(2023, 1, 13, tzinfo=UTC)))
     assert written == {
         "regionCode": "US",
@@ -325,7 +325,7 @@ def test_nothing_unset_is_sent() -> None:
 @given(when=st.datetimes(timezones=st.just(UTC)))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_written_time_is_read_back_the_same(when: datetime) -> None:
-    """What is written as a time is read as the same moment."""
+    """A written time is read as the same moment."""
     text = write_datetime(when)
     assert text.endswith("Z")
     assert decode({"createdTime": text}, QualifiedNumber).created_time == when

@@ -1,4 +1,4 @@
-"""Deadlines: each call is cut off at its own time, by one timer for all of them."""
+"""Deadlines: each call times out at its own time, with one timer for all."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def now() -> float:
 
 
 def timers() -> list[Any]:
-    """Return the timers that the event loop has to watch."""
+    """Return the timers of the event loop."""
     loop: Any = asyncio.get_running_loop()
     return [timer for timer in loop._scheduled if not timer.cancelled()]
 
 
 async def hold(deadlines: Deadlines, seconds: float, work: float) -> float | None:
-    """Work under a deadline; return when it was cut off."""
+    """Work under a deadline; return when it expired."""
     try:
-        with deadlines.within(seconds) as deadline:
+        with deadlines.timeout(seconds) as deadline:
             assert deadline.when == now() + seconds
             await asyncio.sleep(work)
     except TimeoutError:
@@ -34,8 +34,8 @@ async def hold(deadlines: Deadlines, seconds: float, work: float) -> float | Non
 
 
 @virtual_clock
-async def test_each_is_cut_off_at_its_own_time() -> None:
-    """Whatever their lengths and their order, each is cut off at its own time, or not at all."""
+async def test_each_expires_at_its_own_time() -> None:
+    """Whatever their lengths and order, each deadline expires at its own time, or not at all."""
     deadlines = Deadlines()
     lengths = [30.0, 5.0, 30.0, 0.5, 12.25, 5.0]
     cut_off = [hold(deadlines, seconds, 1000.0) for seconds in lengths]
@@ -46,7 +46,7 @@ async def test_each_is_cut_off_at_its_own_time() -> None:
 
 @virtual_clock
 async def test_those_that_begin_later_end_later() -> None:
-    """A deadline counts from its own beginning, and one that begins later may well end first."""
+    """A deadline counts from its own start, and a later one may expire first."""
     deadlines = Deadlines()
     first = asyncio.create_task(hold(deadlines, 30.0, 1000.0))
     await asyncio.sleep(10.0)
@@ -57,7 +57,7 @@ async def test_those_that_begin_later_end_later() -> None:
 
 @virtual_clock
 async def test_one_timer_for_all() -> None:
-    """However many calls are under way, or have been, the event loop has one timer to watch."""
+    """However many calls are or were in flight, the event loop has one timer."""
     deadlines = Deadlines()
     for _ in range(100):
         assert await hold(deadlines, 30.0, 0.0) is None
@@ -72,7 +72,7 @@ async def test_one_timer_for_all() -> None:
 
 @virtual_clock
 async def test_nothing_is_kept() -> None:
-    """P9: what has ended, in whichever way, is not kept, and closing lets go of the timer."""
+    """P9: a deadline that has ended is not kept, and closing cancels the timer."""
     deadlines = Deadlines()
     await asyncio.gather(hold(deadlines, 1.0, 5.0), hold(deadlines, 2.0, 0.5))
     task = asyncio.create_task(hold(deadlines, 60.0, 1000.0))
@@ -87,8 +87,8 @@ async def test_nothing_is_kept() -> None:
 
 
 @virtual_clock
-async def test_closing_leaves_nobody_without_a_deadline() -> None:
-    """P3: what is under way when its client is closed is still cut off at its time."""
+async def test_closing_keeps_deadlines() -> None:
+    """P3: a call in flight when its client is closed still times out."""
     deadlines = Deadlines()
     task = asyncio.create_task(hold(deadlines, 5.0, 1000.0))
     await asyncio.sleep(1.0)
@@ -99,14 +99,14 @@ async def test_closing_leaves_nobody_without_a_deadline() -> None:
 
 @virtual_clock
 async def test_one_bad_future_takes_no_deadline_from_the_others() -> None:
-    """Whatever goes wrong when one task is cut off, the others are cut off all the same."""
+    """An error while cancelling one task does not affect the other deadlines."""
 
     class BadFuture(asyncio.Future[None]):
         def cancel(self, msg: Any = None) -> bool:
             raise ZeroDivisionError(msg)
 
     async def hang() -> None:
-        with deadlines.within(1.0):
+        with deadlines.timeout(1.0):
             await bad
 
     deadlines, bad = Deadlines(), BadFuture()
@@ -122,7 +122,7 @@ async def test_one_bad_future_takes_no_deadline_from_the_others() -> None:
 
 @virtual_clock
 async def test_a_cancellation_is_no_timeout() -> None:
-    """A task that somebody cancels, be it at the deadline itself, is cancelled, not timed out."""
+    """A task cancelled from elsewhere, even at its deadline, is cancelled and not timed out."""
     deadlines = Deadlines()
     task = asyncio.create_task(hold(deadlines, 5.0, 1000.0))
     asyncio.get_running_loop().call_at(5.0, task.cancel)
@@ -133,11 +133,11 @@ async def test_a_cancellation_is_no_timeout() -> None:
 
 @virtual_clock
 async def test_they_nest() -> None:
-    """A task may go on after its timeout, and the inner of two deadlines leaves the outer alone."""
+    """A task may continue after its timeout, and an inner deadline does not affect an outer one."""
     deadlines = Deadlines()
 
     async def outer() -> None:
-        with deadlines.within(10.0):
+        with deadlines.timeout(10.0):
             assert await hold(deadlines, 3.0, 1000.0) == 3.0
             await asyncio.sleep(1000.0)
 
@@ -151,25 +151,25 @@ async def test_they_nest() -> None:
 
 @virtual_clock
 async def test_a_timer_that_comes_early() -> None:
-    """A timer may come a clock's tick early: who it was set for is over all the same."""
+    """A timer may fire a clock's tick early: its deadline expires all the same."""
     loop = asyncio.get_running_loop()
     deadlines = Deadlines()
     task = asyncio.create_task(hold(deadlines, 3600.0, 7200.0))
     await asyncio.sleep(0)
-    (alike,) = deadlines._running.values()
-    (deadline,) = alike
-    deadlines._cut_off(deadline.when)
+    (same_length,) = deadlines._running.values()
+    (deadline,) = same_length
+    deadlines._expire_due(deadline.when)
     assert await task is not None
     assert deadlines._timer is None
     assert loop.time() < deadline.when
 
 
 def test_only_tasks_have_deadlines() -> None:
-    """Outside a task there is nobody to cut off."""
+    """Outside a task a deadline raises."""
     loop = VirtualClockLoop()
 
     def enter() -> None:
-        with pytest.raises(RuntimeError, match="task"), Deadlines().within(1.0):
+        with pytest.raises(RuntimeError, match="task"), Deadlines().timeout(1.0):
             raise AssertionError("entered")
         loop.stop()
 
@@ -179,11 +179,11 @@ def test_only_tasks_have_deadlines() -> None:
 
 
 @virtual_clock
-async def test_what_a_cut_off_call_says_goes_first() -> None:
-    """An error that the call itself ends with when it is cut off is not hidden by the timeout."""
+async def test_an_error_of_an_expired_call_takes_precedence() -> None:
+    """An error that a call raises on its timeout is not hidden by the timeout."""
 
     async def ends_badly() -> None:
-        with Deadlines().within(1.0):
+        with Deadlines().timeout(1.0):
             try:
                 await asyncio.sleep(1000.0)
             except asyncio.CancelledError:

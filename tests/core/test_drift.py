@@ -1,4 +1,4 @@
-"""What the API has and this library has not: noticed once, counted, and never in the way."""
+"""Unknown values and fields: reported once, counted, never an error."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STATE = "GLOBAL_PROCESS_STATE_PAUSED"
 
 @pytest.fixture(autouse=True)
 def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each test begin as a new process would."""
+    """Start each test with the state of a new process."""
     monkeypatch.setattr(drift, "_counts", Counter())
     monkeypatch.setattr(drift, "_watchers", [])
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the lines that were logged."""
+    """Return the logged lines."""
     return [record.getMessage() for record in caplog.records if record.name == "sinch_qn"]
 
 
@@ -58,7 +58,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_the_unknown_is_logged_once_and_counted(
     model: type[Any], body: dict[str, Any], seen: Drift, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However often it comes, an unknown value or field is one log line, one call and a count."""
+    """However often it occurs, an unknown value or field is one log line, one call and a count."""
     told: list[Drift] = []
     drift.watch(told.append)
     for _ in range(3):
@@ -82,13 +82,13 @@ def test_the_unknown_is_logged_once_and_counted(
     ],
 )
 def test_what_is_documented_is_no_drift(model: type[Any], body: dict[str, Any]) -> None:
-    """Either case, either name and either type that the documentation has is known."""
+    """Documented values are known in either case, name and type."""
     decode(body, model)
     assert drift.counts() == {}
 
 
 def test_callbacks_are_watched_too() -> None:
-    """An event of a new kind is noticed where it comes in."""
+    """An unknown kind of event is reported when the callback is parsed."""
     parse(b'{"eventId": "1", "eventType": "PORTED_OUT", "carrier": "x"}', {}, None)
     assert set(drift.counts()) == {
         Drift("value", "CallbackEventType", "PORTED_OUT"),
@@ -100,7 +100,7 @@ def test_callbacks_are_watched_too() -> None:
     "text", ["+12025550134", "2025550134", "a\nforged line", "Jane Doe", "", "x" * 65, "\u2028é"]
 )
 def test_only_names_are_shown(text: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no name or small number is not repeated: it may be a person's data, or forged."""
+    """Only names and small numbers are shown: anything else may be personal data, or forged."""
     decode({text: 1, "globalProcessState": text or "?"}, QualifiedNumber)
     decode({"status": 12025550134}, HostedNumberDetails)
     shown = f"{drift.counts()} {caplog.text}"
@@ -110,7 +110,7 @@ def test_only_names_are_shown(text: str, caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_a_server_cannot_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred different ones are told apart; all others are one more, with one more line."""
+    """A hundred distinct drifts are counted separately; all others as one, with one log line."""
     caplog.set_level(logging.CRITICAL, logger="sinch_qn")
     tracemalloc.start()
     try:
@@ -120,15 +120,15 @@ def test_a_server_cannot_fill_the_memory(caplog: pytest.LogCaptureFixture) -> No
     finally:
         tracemalloc.stop()
     assert len(drift.counts()) == 101
-    assert drift.counts()[drift.OTHERS] == 10_000 - 100
+    assert drift.counts()[drift.OVERFLOW] == 10_000 - 100
     assert held < 500_000
     assert not lines(caplog)
     decode({f"wide{index}": 1 for index in range(100_000)}, QualifiedNumber)
     assert sum(drift.counts().values()) == 10_010, "of one object ten fields are looked at"
 
 
-def test_a_broken_watcher_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
-    """What a watcher raises is logged; the answer is read, and the next watcher told."""
+def test_a_broken_watcher_costs_no_response(caplog: pytest.LogCaptureFixture) -> None:
+    """A watcher's exception is logged; the response is read, and the next watcher called."""
 
     def broken(_: Drift) -> None:
         raise RuntimeError("the watcher's own")
@@ -139,11 +139,11 @@ def test_a_broken_watcher_costs_no_answer(caplog: pytest.LogCaptureFixture) -> N
     number = decode({"globalProcessState": STATE}, QualifiedNumber)
     assert str(number.global_process_state) == STATE
     assert len(told) == 1
-    assert "a watcher of drift failed" in caplog.text
+    assert "a drift watcher failed" in caplog.text
 
 
 def test_watching_can_end() -> None:
-    """A watcher that was taken off is not called again, and may be taken off twice."""
+    """A removed watcher is not called again, and can be removed twice."""
     told: list[Drift] = []
     stop = drift.watch(told.append)
     stop()
@@ -153,6 +153,6 @@ def test_watching_can_end() -> None:
 
 
 def test_a_users_own_values_are_no_drift() -> None:
-    """Only answers are watched: making an enum of any value is not."""
+    """Only responses are watched: creating an enum member is not drift."""
     assert not HostingStatus(99).is_known
     assert drift.counts() == {}

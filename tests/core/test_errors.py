@@ -1,4 +1,4 @@
-"""One root, one table: each error with its outcome, and nothing lost in a pickle."""
+"""The error tree: the outcome of each error, and pickles and copies without loss."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TABLE: list[tuple[type[SinchError], tuple[type[Exception], ...], Outcome, dict[s
     (JournalError, (SinchError,), Outcome.UNKNOWN, {}),
     (WebhookError, (SinchError,), Outcome.NOT_SENT, {}),
 ]
-"""Class, bases, the outcome it has unless told, and what it cannot be made without."""
+"""Class, bases, default outcome, and required arguments."""
 
 EXTRAS: dict[str, Any] = {
     "status_code": 429,
@@ -74,7 +74,7 @@ EXTRAS: dict[str, Any] = {
     "attempts": 3,
     "number": NUMBER,
 }
-"""A value for every keyword that an error can take."""
+"""A value for every keyword of any error."""
 
 rows = pytest.mark.parametrize(
     ("kind", "bases", "outcome", "needed"), TABLE, ids=lambda value: getattr(value, "__name__", "")
@@ -82,13 +82,13 @@ rows = pytest.mark.parametrize(
 
 
 def filled(kind: type[SinchError]) -> SinchError:
-    """Return an error of *kind* with every attribute set to something."""
+    """Return an error of *kind* with every attribute set."""
     keywords = [n for n in inspect.signature(kind).parameters if n != "message"]
     return kind("what went wrong", **{name: EXTRAS[name] for name in keywords})
 
 
 def test_table_has_every_error() -> None:
-    """No error class is missing from the table above."""
+    """The table above has every error class."""
     defined = {
         value
         for value in vars(errors).values()
@@ -104,7 +104,7 @@ def test_error_has_its_place_and_outcome(
     outcome: Outcome,
     needed: dict[str, Any],
 ) -> None:
-    """Each error is where the table puts it and says what it says about the call's effect."""
+    """Each error has the base classes and the outcome of the table."""
     error = kind("what went wrong", **needed)
     assert kind.__bases__ == bases
     assert isinstance(error, SinchError)
@@ -121,7 +121,7 @@ def test_outcome_can_be_told_where_it_depends(
     outcome: Outcome,
     needed: dict[str, Any],
 ) -> None:
-    """Whoever raises an error may know its outcome better than its class."""
+    """An outcome that is passed in overrides that of the class."""
     if kind is UnexpectedStateError:
         return
     for told in Outcome:
@@ -138,7 +138,7 @@ def test_pickle_keeps_every_attribute(
     needed: dict[str, Any],
     protocol: int,
 ) -> None:
-    """An error comes out of a pickle as it went in, notes included, whatever the protocol."""
+    """A pickled error keeps all attributes, including notes, whatever the protocol."""
     error = filled(kind)
     error.add_note("while listing")
     back = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
@@ -155,7 +155,7 @@ def test_copies_keep_every_attribute(
     outcome: Outcome,
     needed: dict[str, Any],
 ) -> None:
-    """A copy, deep or not, has all that the error had."""
+    """A shallow or deep copy has all attributes of the error."""
     error = filled(kind)
     for back in (copy.copy(error), copy.deepcopy(error)):
         assert type(back) is kind
@@ -164,28 +164,28 @@ def test_copies_keep_every_attribute(
 
 
 def test_deep_copy_shares_nothing_that_can_change() -> None:
-    """Changing a deep copy's details leaves the error's own as they were."""
+    """Changing a deep copy's details does not change the error's."""
     error = NotFoundError("x", status_code=404, details=[{"a": [1]}])
     copy.deepcopy(error).details[0]["a"].append(2)
     assert error.details == [{"a": [1]}]
 
 
 def test_error_of_a_users_own_can_be_pickled() -> None:
-    """A subclass with arguments of its own pickles as well."""
+    """A subclass with its own arguments can be pickled as well."""
     back = pickle.loads(pickle.dumps(OwnError(7)))  # noqa: S301
     assert (back.number, back.message, str(back)) == (7, "number 7", "number 7")
 
 
 class OwnError(SinchError):
-    """An error with another signature than its root."""
+    """An error with another signature than its base's."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"number {number}")
         self.number = number
 
 
-def test_text_of_an_answered_error_says_it_all_in_a_line() -> None:
-    """The text has HTTP status, status, message and violated fields, as far as there are any."""
+def test_text_of_a_status_error_is_one_line() -> None:
+    """The text is HTTP status, status, message and invalid fields, where present, on one line."""
     violations = [{"field": "numbers[0]", "description": "is taken"}, {"field": "nnid"}]
     details = [{"type": "BadRequest", "fieldViolations": violations}]
     full = BadRequestError("no", status_code=400, status="INVALID_ARGUMENT", details=details)
@@ -211,7 +211,7 @@ def test_text_of_an_answered_error_says_it_all_in_a_line() -> None:
     ],
 )
 def test_hostile_details_do_not_break_the_text(details: Any) -> None:
-    """Whatever a server put into the details, the text is one short printable line."""
+    """Whatever the details, the text is one short printable line."""
     text = str(StatusError("no", status_code=400, details=details))
     assert text.startswith("HTTP 400: no")
     assert text.isprintable()
@@ -220,7 +220,7 @@ def test_hostile_details_do_not_break_the_text(details: Any) -> None:
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_status_has_one_class(status: int) -> None:
-    """Every status from 400 to 599 has its class: its own, or the general one of its hundred."""
+    """Every status from 400 to 599 has its class: its own, or the general one of 4xx or 5xx."""
     own = {needed["status_code"]: kind for kind, bases, _, needed in TABLE if StatusError in bases}
     general = ServerError if status >= 500 else StatusError
     assert status_error_class(status) is own.get(status, general)

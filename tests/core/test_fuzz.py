@@ -1,7 +1,7 @@
-"""Whatever comes in, what comes out is a result or one documented error.
+"""Any input gives a result or one documented error.
 
-Bounded and repeatable in `make test`; `make fuzz` sets SINCH_QN_FUZZ to a factor by which each test
-tries more, other examples every time.
+Bounded and repeatable in `make test`; `make fuzz` sets SINCH_QN_FUZZ, a factor by which each test
+runs more examples, different ones every time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 def tries(count: int) -> settings:
-    """Say how many examples a test tries by default; the factor of `make fuzz` multiplies it."""
+    """Return the number of examples of a test; the factor of `make fuzz` multiplies it."""
     return settings(
         max_examples=count * FACTOR,
         deadline=None,
@@ -79,7 +79,7 @@ JSON = st.recursive(
 
 @st.composite
 def almost_right(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw an answer that fits every operation, but for some fields, at any depth."""
+    """Draw a response that fits every operation, except for some fields at any depth."""
     answer: dict[str, Any] = orjson.loads(orjson.dumps(SAMPLE))
     for _ in range(draw(st.integers(0, 3))):
         at: Any = answer
@@ -126,7 +126,7 @@ BODIES = st.binary(max_size=30) | (almost_right() | JSON).map(orjson.dumps)
 
 @st.composite
 def answers(draw: st.DrawFn) -> bytes:
-    """Draw what a server may say: mostly HTTP, mostly framed as it should be, perhaps cut off."""
+    """Draw the bytes of a server: mostly valid HTTP with a valid length, perhaps truncated."""
     body = draw(BODIES)
     lines = [draw(STATUS_LINES), *(name + b": " + value for name, value in draw(HEADERS))]
     framing = draw(st.integers(0, 3))
@@ -140,7 +140,7 @@ def answers(draw: st.DrawFn) -> bytes:
 
 
 class Wire:
-    """A server that says anything, and an event loop to ask it in."""
+    """A server that sends any bytes, and an event loop for its clients."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -148,7 +148,7 @@ class Wire:
         self.url = ""
 
     def ask(self, answer: bytes, call: Callable[[], Awaitable[T]]) -> T | SinchError:
-        """Return the result of *call* while every connection is told *answer*; or its error."""
+        """Return the result of *call*, or its error, while every connection gets *answer*."""
 
         async def run() -> T | SinchError:
             try:
@@ -177,7 +177,7 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
-    """Run a server that says anything."""
+    """Run a server that sends any bytes."""
     with asyncio.Runner() as runner:
         wire = Wire(runner)
         server = runner.run(wire.open())
@@ -192,7 +192,7 @@ ORDER = TextEnableNumbersRequest(
 
 
 async def call(client: QualifiedNumbersClient, name: str) -> object:
-    """Carry out one of the operations that differ in what is read."""
+    """Carry out one of the operations that differ in how a response is read."""
     match name:
         case "list":
             return [each async for each in client.list_numbers(GlobalProcessState.VERIFIED)]
@@ -216,7 +216,7 @@ def test_any_bytes_give_a_result_or_one_error(
     token_url: str | None,
     answer: bytes,
 ) -> None:
-    """Whatever bytes answer the API's or the token's request, no other error escapes."""
+    """Whatever the bytes of the API's or the token's response, no other error escapes."""
 
     async def run() -> object:
         auth: BasicAuth | OAuth2 = BasicAuth("k", "s")
@@ -244,7 +244,7 @@ PAGES = st.fixed_dictionaries(
 @given(pages=PAGES)
 @tries(100)
 def test_a_listing_that_lies_ends(pages: dict[str, tuple[str, Any]]) -> None:
-    """However pages point at each other, each is asked for once at the most, and the list ends."""
+    """However pages refer to each other, each is requested at most once, and the listing ends."""
     asked: list[str] = []
 
     async def send(_: object, request: Request, *__: object) -> Response:
@@ -298,7 +298,7 @@ COLUMNS = st.none() | st.sampled_from(["phone", "1", "3", "0", "-1", "²", "9" *
 def test_any_file_gives_lines_or_a_column_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, column: str | None, ref: str
 ) -> None:
-    """Any bytes, in any encoding and with any options: good and bad lines in their order."""
+    """Any bytes, in any encoding and with any options, give valid and invalid lines in order."""
     path: Path = tmp_path_factory.getbasetemp() / "fuzz.csv"
     path.write_bytes(content)
     try:
@@ -322,7 +322,7 @@ TOLL_FREE = [f"+1833555{index:04}" for index in range(len(GlobalProcessState))]
 
 
 def make_known(case: schemathesis.Case[Any], project_id: str) -> None:
-    """Have a valid request mean the sandbox's own project, and numbers that are there."""
+    """Change a valid request to the sandbox's project and to numbers that exist."""
     case.path_parameters["projectId"] = project_id
     numbers = TOLL_FREE if "TollFree" in case.path else KNOWN
 
@@ -341,7 +341,7 @@ def make_known(case: schemathesis.Case[Any], project_id: str) -> None:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """Run a sandbox on a thread of its own, with a number in every state."""
+    """Run a sandbox in a thread, with a number in every state."""
     with running(Sandbox()) as sandbox:
         for number, toll_free, state in zip(KNOWN, TOLL_FREE, GlobalProcessState, strict=True):
             sandbox.add([number, toll_free], state)
@@ -384,7 +384,7 @@ for each in OPERATIONS:
 
 
 def test_every_operation_is_fuzzed() -> None:
-    """The description that is fuzzed has all of the operations."""
+    """The fuzzed description has all operations."""
     results: list[Any] = list(schema.get_all_operations())
     found = {result.ok().definition.raw["operationId"] for result in results}
     assert found == {operation.id for operation in OPERATIONS}

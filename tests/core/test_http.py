@@ -51,7 +51,7 @@ def answer(body: object, status: int = 200, **headers: str) -> Response:
     return Response(status, {k.replace("_", "-"): v for k, v in headers.items()}, raw)
 
 
-def test_requests_and_answers_hide_their_contents() -> None:
+def test_requests_and_responses_hide_their_contents() -> None:
     """Headers carry tokens and bodies carry codes: neither is in a repr."""
     shown = repr(Request("POST", "https://example.com", {"Authorization": CANARY}, CANARY.encode()))
     assert CANARY not in shown
@@ -110,7 +110,7 @@ VIOLATIONS = [{"type": "BadRequest", "fieldViolations": [{"field": "f", "descrip
 def test_error_body_is_read_in_every_shape(
     body: object, code: str | None, status: str | None, message: str, details: list[Any]
 ) -> None:
-    """Flat, wrapped, OAuth2's, or no error at all: the status alone makes the error."""
+    """Flat, wrapped, as in OAuth2, or not an error at all: the status determines the error."""
     error = status_error(answer(body, 404))
     assert type(error) is errors.NotFoundError
     assert (error.code, error.status, error.message) == (code, status, message)
@@ -120,7 +120,7 @@ def test_error_body_is_read_in_every_shape(
 
 
 def test_error_text_is_one_printable_line() -> None:
-    """What a server says cannot forge a log line, colour a terminal, or fill either."""
+    """A server's text cannot forge a log line, colour a terminal, or flood either."""
     hostile = "\x1b[31mred\r\nforged: line\x00" + "x" * 2_000
     body = {
         "message": hostile,
@@ -166,7 +166,7 @@ def test_deeply_nested_details_do_not_break_the_error(depth: int) -> None:
 def test_error_status_has_its_class_and_outcome(
     operation: Operation[Any], status: int, kind: type[StatusError], outcome: Outcome
 ) -> None:
-    """An error status is its error whatever the operation; a 408 and a 5xx may have worked."""
+    """A status has its error whatever the operation; a 408 and a 5xx have an unknown outcome."""
     with pytest.raises(StatusError) as caught:
         read_model(operation, answer({"phoneNumber": PHONE}, status))
     assert type(caught.value) is kind
@@ -179,8 +179,8 @@ def test_error_status_has_its_class_and_outcome(
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 301, 302, 304, 307, 308, 399])
-def test_redirects_are_not_answers(status: int) -> None:
-    """What is neither 2xx nor an error is refused, and nothing is followed."""
+def test_redirects_are_rejected(status: int) -> None:
+    """Any other status than 2xx and errors is rejected; redirects are not followed."""
     with pytest.raises(InvalidResponseError, match=f"HTTP {status} is not followed") as caught:
         read_model(GET_NUMBER, answer({"phoneNumber": PHONE}, status))
     assert caught.value.status_code == status
@@ -197,7 +197,7 @@ def test_redirects_are_not_answers(status: int) -> None:
 )
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_error_in_a_200_is_raised(operation: Operation[Any], body: object) -> None:
-    """An answer of 200 that carries an error is an InvalidResponseError with its message."""
+    """A 200 with an error in it is an InvalidResponseError with its message."""
     with pytest.raises(InvalidResponseError, match="an error in a 200: not yours") as caught:
         read_model(operation, answer(body))
     assert caught.value.status_code == 200
@@ -213,15 +213,15 @@ def test_error_in_a_200_is_raised(operation: Operation[Any], body: object) -> No
         (TEXT_ENABLE_TOLL_FREE_NUMBERS, "hostingOrderId"),
     ],
 )
-def test_a_200_without_its_id_is_no_answer(operation: Operation[Any], field: str) -> None:
-    """A 200 that lacks what it was asked for is an InvalidResponseError that says so."""
+def test_a_200_without_its_required_field(operation: Operation[Any], field: str) -> None:
+    """A 200 that lacks its required field is an InvalidResponseError that says so."""
     bodies: list[dict[str, object]] = [{}, {"unknown": 1}, {field: None}, {field: ""}]
     for body in bodies:
         with pytest.raises(InvalidResponseError, match=f"lacks its {field}"):
             read_model(operation, answer(body))
 
 
-def test_an_empty_listing_is_an_answer() -> None:
+def test_an_empty_listing_is_valid() -> None:
     """A listing may have no field at all, and an addition no number."""
     assert read_model(LIST_NUMBERS, answer({})) == ListQualifiedNumbersResponse()
     assert read_model(ADD_NUMBERS, answer({"qualifiedNumbers": []})).qualified_numbers == []
@@ -229,8 +229,8 @@ def test_an_empty_listing_is_an_answer() -> None:
 
 @pytest.mark.parametrize("body", [b"", b" \r\n", b"{}", b'{"unknown": 1}'])
 @pytest.mark.parametrize("status", [200, 204])
-def test_deletion_is_answered_with_nothing(body: bytes, status: int) -> None:
-    """A deletion's 200 is empty; an object in it is no harm."""
+def test_a_deletion_has_no_body(body: bytes, status: int) -> None:
+    """The 200 of a deletion is empty; an object in it is ignored."""
     deleted: Any = read_model(DELETE_NUMBER, answer(body, status))
     assert deleted is None
 
@@ -239,8 +239,8 @@ def test_deletion_is_answered_with_nothing(body: bytes, status: int) -> None:
     "body", [b"", b"<html>", b"null", b"[]", b'"text"', b"12", b"true", b"NaN", b"{", b"\xff"]
 )
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-def test_what_is_no_object_is_no_answer(operation: Operation[Any], body: bytes) -> None:
-    """A 2xx whose body is not a JSON object is an InvalidResponseError, but for an empty DELETE."""
+def test_a_body_that_is_not_an_object(operation: Operation[Any], body: bytes) -> None:
+    """A 2xx whose body is not a JSON object is an InvalidResponseError, except an empty DELETE."""
     if operation is DELETE_NUMBER and not body:
         return
     with pytest.raises(InvalidResponseError, match="expected a JSON object, not"):
@@ -276,7 +276,7 @@ DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
     ],
 )
 def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds or a date measured against `Date`, never negative, never endless; else none."""
+    """Seconds, or a date relative to `Date`: never negative and bounded; otherwise None."""
     before = datetime.now(UTC)
     error = status_error(Response(429, headers, b""))
     assert error.retry_after == seconds
@@ -292,7 +292,7 @@ def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: flo
 @given(value=st.text(max_size=40), date=st.none() | st.text(max_size=40))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_no_retry_after_breaks_the_error(value: str, date: str | None) -> None:
-    """Whatever the headers hold, there is an error, and a wait that is sane or none."""
+    """Whatever the headers, there is an error with a reasonable `retry_after` or none."""
     headers = {"Retry-After": value} | ({} if date is None else {"Date": date})
     error = status_error(Response(503, headers, b""))
     assert error.retry_after is None or 0 <= error.retry_after <= 315_360_000
@@ -363,8 +363,8 @@ CALLS: dict[str, Callable[[QualifiedNumbersClient], Awaitable[object]]] = {
 }
 
 
-async def call_answered_with(operation_id: str, response: Response) -> object:
-    """Carry out one operation whose every answer is *response*; return the result or the error."""
+async def call_with_response(operation_id: str, response: Response) -> object:
+    """Carry out one operation whose responses are all *response*; return its result or error."""
     client = QualifiedNumbersClient(
         "project", BasicAuth("key", "secret"), retry=RetryPolicy(max_attempts=1)
     )
@@ -381,7 +381,7 @@ async def call_answered_with(operation_id: str, response: Response) -> object:
 
 
 def test_every_operation_is_fuzzed() -> None:
-    """No operation is left out of the fuzzing below."""
+    """The fuzzing below includes every operation."""
     assert set(CALLS) == {operation.id for operation in OPERATIONS}
 
 
@@ -393,11 +393,11 @@ def test_every_operation_is_fuzzed() -> None:
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-def test_any_answer_gives_a_result_or_one_sinch_error(
+def test_any_response_gives_a_result_or_one_sinch_error(
     operation: Operation[Any], body: bytes, status: int
 ) -> None:
-    """No body, well-formed or not, gives anything but a result or one SinchError that prints."""
-    result = asyncio.run(call_answered_with(operation.id, Response(status, {}, body)))
+    """Any body, well-formed or not, gives a result or one SinchError with a printable text."""
+    result = asyncio.run(call_with_response(operation.id, Response(status, {}, body)))
     if isinstance(result, SinchError):
         assert str(result).isprintable()
         assert pickle.loads(pickle.dumps(result)).args == result.args  # noqa: S301

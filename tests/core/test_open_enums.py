@@ -1,4 +1,4 @@
-"""Enums that keep what they do not know."""
+"""Enums that accept unknown values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def pickled(value: Any, protocol: int) -> Any:
-    """Return *value* from its pickle."""
+    """Pickle and unpickle *value*."""
     return pickle.loads(pickle.dumps(value, protocol))  # noqa: S301 - our own
 
 
@@ -72,7 +72,7 @@ def test_integer_survives(value: int) -> None:
 def test_copies_are_the_same_value(
     value: OpenStrEnum | OpenIntEnum, copied: Callable[[Any], Any]
 ) -> None:
-    """Pickling and copying keep a value as it is, known or not, and its class."""
+    """Pickling and copying keep value and class, known or not."""
     other = copied(value)
     assert type(other) is type(value)
     assert (other, other.value, other.name) == (value, value.value, value.name)
@@ -82,7 +82,7 @@ def test_copies_are_the_same_value(
 
 
 def test_known_members_hash_like_their_values() -> None:
-    """A known member stands in a set or a dict for its raw value, and the other way round."""
+    """In a set or a dict a known member equals its raw value, and vice versa."""
     counts = {GlobalProcessState.VERIFIED: 1}
     assert counts["GLOBAL_PROCESS_STATE_VERIFIED"] == 1  # type: ignore[index]
     assert str(GlobalProcessState.VERIFIED) == "GLOBAL_PROCESS_STATE_VERIFIED"
@@ -90,7 +90,7 @@ def test_known_members_hash_like_their_values() -> None:
 
 
 def test_unknown_values_are_not_members() -> None:
-    """Asking for an unknown value adds nothing: not to the length, not to iteration."""
+    """Using an unknown value changes neither the length nor the iteration."""
     before = len(GlobalProcessState), len(HostingStatus)
     unknown = GlobalProcessState("GLOBAL_PROCESS_STATE_NEW"), HostingStatus(7)
     assert (len(GlobalProcessState), len(HostingStatus)) == before
@@ -101,7 +101,7 @@ def test_unknown_values_are_not_members() -> None:
 
 
 def test_unknown_values_are_not_kept() -> None:
-    """A server that sends ever new values fills no memory here."""
+    """Ever new values from a server use no memory."""
     unknown = GlobalProcessState("GLOBAL_PROCESS_STATE_NEW")
     assert GlobalProcessState("GLOBAL_PROCESS_STATE_NEW") is not unknown
     gone = weakref.ref(unknown)
@@ -120,12 +120,12 @@ def test_case_is_no_difference() -> None:
     "value", [1, "1", "01", "HOSTED", "hosted", "HOSTING_STATUS_HOSTED", "hosting_status_hosted"]
 )
 def test_integer_member_is_found_by_name_and_digits(value: Any) -> None:
-    """An integer member is found however the API writes it."""
+    """An integer member is found in every form that the API uses."""
     assert HostingStatus(value) is HostingStatus.HOSTED
 
 
 def test_unknown_digits_are_an_unknown_integer() -> None:
-    """Digits that no member has are kept as the integer that they are."""
+    """Digits without a member are kept as an unknown integer."""
     digits: Any = "7"
     assert HostingStatus(digits) == HostingStatus(7) == 7
     assert not HostingStatus(digits).is_known
@@ -134,14 +134,14 @@ def test_unknown_digits_are_an_unknown_integer() -> None:
 @pytest.mark.parametrize(
     "value", ["", "NOT_HOSTED", "HOSTING_STATUS_NEW", "STATUS_HOSTED", "1.0", "\u0661", None, 1.5]
 )
-def test_what_is_no_integer_is_refused(value: Any) -> None:
-    """An integer enum refuses what is neither an integer nor one of its names."""
+def test_integer_enum_rejects_other_types(value: Any) -> None:
+    """An integer enum rejects anything but integers and its names."""
     with pytest.raises(ValueError, match="is not a valid HostingStatus"):
         HostingStatus(value)
 
 
 @pytest.mark.parametrize("value", [None, 1, 1.5, b"VERIFIED", [], {}])
-def test_what_is_no_text_is_refused(value: Any) -> None:
-    """A text enum refuses what is not text."""
+def test_text_enum_rejects_other_types(value: Any) -> None:
+    """A text enum rejects anything but text."""
     with pytest.raises(ValueError, match="is not a valid GlobalProcessState"):
         GlobalProcessState(value)

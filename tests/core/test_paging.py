@@ -1,4 +1,4 @@
-"""Listings: no page is lost, none comes twice, and no loop goes on for ever."""
+"""Listings: no page is lost or repeated, and every listing ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from sinch_qn._paging import Page, pages
 from sinch_qn.errors import InvalidResponseError, Outcome, PaginationError, ServerError
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.cancellation import cancelled_at
 from tests.support.virtual_clock import virtual_clock
 
@@ -46,7 +46,7 @@ class Listing:
         self, token: str | None = None, *, prefetch: bool = False
     ) -> AsyncGenerator[Page, None]:
         """Return the generator of pages."""
-        return pages(self.fetch, State.VERIFIED, token, prefetch=prefetch)
+        return pages(self.fetch, SinchState.VERIFIED, token, prefetch=prefetch)
 
 
 def numbers(got: list[Page]) -> list[str | None]:
@@ -55,7 +55,7 @@ def numbers(got: list[Page]) -> list[str | None]:
 
 
 async def collect(walk: AsyncGenerator[Page, None], into: list[Page]) -> None:
-    """Add pages to *into*, so that an error does not lose those before it."""
+    """Add pages to *into*, so that an error does not lose the earlier ones."""
     async for each in walk:
         into.append(each)  # noqa: PERF401 - extend() would lose those before an error
 
@@ -69,15 +69,15 @@ THREE: dict[str | None, Json] = {
 
 @pytest.mark.parametrize("prefetch", [False, True])
 @virtual_clock
-async def test_all_pages_come(prefetch: bool) -> None:  # noqa: FBT001
-    """Pages come one after the other until one has no token."""
+async def test_all_pages(prefetch: bool) -> None:  # noqa: FBT001
+    """Pages follow one another until one has no token."""
     listing = Listing(THREE)
     got = [page async for page in listing.walk(prefetch=prefetch)]
     assert numbers(got) == ["1", "2", "3", "4"]
     assert listing.asked == [None, "a", "b"]
     assert [page.next_page_token for page in got] == ["a", "b", None]
     assert [page.total_size for page in got] == [4, None, None]
-    assert {page.state for page in got} == {State.VERIFIED}
+    assert {page.state for page in got} == {SinchState.VERIFIED}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_a_repeated_token_ends_the_listing(
     back_to: str,
     prefetch: bool,  # noqa: FBT001
 ) -> None:
-    """A token that comes back is a PaginationError, after its page was yielded."""
+    """A repeated token is a PaginationError, after its page was yielded."""
     listing = Listing({**THREE, "b": page("4", token=back_to)})
     got: list[Page] = []
     with pytest.raises(PaginationError):
@@ -119,7 +119,7 @@ async def test_a_repeated_token_ends_the_listing(
 
 @virtual_clock
 async def test_the_token_that_was_passed_in_counts() -> None:
-    """A page that names the token it was asked for would never end."""
+    """A page whose next token is its own is a repeated token, too."""
     listing = Listing({"a": page("3", token="a")})
     with pytest.raises(PaginationError):
         assert [page async for page in listing.walk("a")]
@@ -128,8 +128,8 @@ async def test_the_token_that_was_passed_in_counts() -> None:
 
 @pytest.mark.parametrize("prefetch", [False, True])
 @virtual_clock
-async def test_going_on_after_an_error(prefetch: bool) -> None:  # noqa: FBT001
-    """After any error a listing goes on with the last page's token, losing and repeating none."""
+async def test_resuming_after_an_error(prefetch: bool) -> None:  # noqa: FBT001
+    """After any error a listing resumes from the last page's token, without loss or repetition."""
     listing = Listing(THREE)
     got: list[Page] = []
     listing.broken = {"b"}
@@ -156,7 +156,7 @@ async def test_prefetch_overlaps() -> None:
 
 @virtual_clock
 async def test_closing_early_leaves_no_task() -> None:
-    """A loop that is left early cancels the page on its way."""
+    """Leaving the loop early cancels the prefetched page."""
     listing = Listing(THREE, delay=5.0)
     async with aclosing(listing.walk(prefetch=True)) as walk:
         async for _ in walk:
@@ -168,8 +168,8 @@ async def test_closing_early_leaves_no_task() -> None:
 
 
 @virtual_clock
-async def test_closing_early_forgets_a_page_that_failed() -> None:
-    """The failure of a page that nobody wants any more disturbs nobody."""
+async def test_closing_early_ignores_a_page_that_failed() -> None:
+    """The failure of a prefetched page that is not used is ignored."""
     listing = Listing(THREE)
     async with aclosing(listing.walk(prefetch=True)) as walk:
         async for _ in walk:
@@ -181,7 +181,7 @@ async def test_closing_early_forgets_a_page_that_failed() -> None:
 
 @virtual_clock
 async def test_cancelling_leaves_no_task() -> None:
-    """A task that is cancelled while a page is on its way leaves none behind."""
+    """Cancelling a task while a page is in flight leaves no other task."""
     listing = Listing(THREE, delay=5.0)
 
     async def use() -> None:
@@ -203,11 +203,11 @@ async def test_cancelling_leaves_no_task() -> None:
 async def test_cancelled_anywhere(prefetch: bool, use: float) -> None:  # noqa: FBT001
     """Cancelled at any await, a listing ends with CancelledError and leaves no task behind.
 
-    No fetch is on its way then, even one that takes its time to end; later pages are not asked for.
+    No fetch is in flight then, even if its cancellation takes time; later pages are not requested.
     """
 
     class Slow(Listing):
-        """A listing whose fetches take time to be cancelled, too."""
+        """A listing whose fetches also take time to be cancelled."""
 
         on_their_way = 0
 
@@ -236,7 +236,7 @@ async def test_cancelled_anywhere(prefetch: bool, use: float) -> None:  # noqa: 
         if not task.cancelled():
             break
         cancelled += 1
-        # with prefetch the next page is on its way while this one's items are made
+        # with prefetch the next page is in flight while this one's items are decoded
         assert len(listing.asked) <= len(got) + 1 + prefetch
     task.result()
     assert numbers(got) == ["1", "2", "3", "4"]
@@ -244,8 +244,8 @@ async def test_cancelled_anywhere(prefetch: bool, use: float) -> None:  # noqa: 
 
 
 @virtual_clock
-async def test_a_large_page_gives_others_their_turn() -> None:
-    """A page is made in pieces: other tasks get their turn in between."""
+async def test_a_large_page_does_not_block_others() -> None:
+    """A page is decoded in chunks: other tasks run in between."""
     listing = Listing({None: page(*(str(i) for i in range(1000)))})
     turns = 0
 

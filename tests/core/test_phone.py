@@ -1,4 +1,4 @@
-"""Phone numbers: E.164 or refused; whole in a request, masked in a log."""
+"""Phone numbers: E.164 validation, masking, region."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sinch_qn.phone import TOLL_FREE_PREFIXES, check_e164, is_toll_free, mask, r
 
 @pytest.mark.parametrize("number", ["+12025550134", "+1234567", "+123456789012345", "+33123456789"])
 def test_e164_is_returned_as_it_is(number: str) -> None:
-    """A '+', no leading zero, 7 to 15 digits: nothing is changed."""
+    """A '+', no leading zero, 7 to 15 digits: returned unchanged."""
     assert check_e164(number) == number
 
 
@@ -47,7 +47,7 @@ def test_e164_is_returned_as_it_is(number: str) -> None:
     ],
 )
 def test_anything_else_is_refused(number: str) -> None:
-    """What is not E.164 to the letter is refused, and nothing is repaired."""
+    """Anything but exact E.164 is rejected, and nothing is corrected."""
     with pytest.raises(InvalidRequestError, match=r"phone_number: .* is not an E\.164") as caught:
         check_e164(number)
     assert caught.value.outcome is Outcome.NOT_SENT
@@ -56,13 +56,13 @@ def test_anything_else_is_refused(number: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 12025550134, 1.5, True, b"+12025550134", ["+12025550134"]])
 def test_what_is_no_string_is_no_number(value: object) -> None:
-    """A number that is not a string is refused with its type."""
+    """A number that is not a string is rejected with its type."""
     with pytest.raises(InvalidRequestError, match=f"numbers: .*not {type(value).__name__}$"):
         check_e164(value, "numbers")
 
 
 def test_message_stays_short() -> None:
-    """Ten megabytes are refused in a line."""
+    """The message for ten megabytes is one short line."""
     with pytest.raises(InvalidRequestError) as caught:
         check_e164("+1" + "2" * 10_000_000)
     assert len(str(caught.value)) < 200
@@ -72,7 +72,7 @@ def test_message_stays_short() -> None:
 @given(text=st.text() | st.from_regex(r"\+[0-9]{6,16}", fullmatch=True))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_only_ascii_e164_passes(text: str) -> None:
-    """Whatever passes is '+' and ASCII digits, so it cannot leave its place in a path."""
+    """Only '+' and ASCII digits pass, so a number cannot leave its path segment."""
     try:
         passed = check_e164(text)
     except InvalidRequestError:
@@ -86,8 +86,8 @@ def test_only_ascii_e164_passes(text: str) -> None:
     ("number", "masked"),
     [("+12025550134", "+1202•••0134"), ("+123456789012345", "+1234•••2345")],
 )
-def test_masked_number_tells_no_one_whose_it_is(number: str, masked: str) -> None:
-    """A masked number keeps its first and last four digits; the digits between are gone."""
+def test_masked_number_keeps_eight_digits(number: str, masked: str) -> None:
+    """A masked number keeps its first four and last four digits only."""
     assert mask(number) == masked
     assert number[5:-4] not in masked
 
@@ -101,7 +101,7 @@ def test_masked_number_tells_no_one_whose_it_is(number: str, masked: str) -> Non
         ("+14165550134", "CA"),
         ("+18675550134", "CA"),  # Yukon
         ("+18765550134", None),  # Jamaica
-        ("+17875550134", None),  # Puerto Rico has a region of its own, PR
+        ("+17875550134", None),  # Puerto Rico has its own region, PR
         ("+11025550134", None),
         ("+1202555013", None),
         ("+120255501345", None),
@@ -111,11 +111,11 @@ def test_masked_number_tells_no_one_whose_it_is(number: str, masked: str) -> Non
     ],
 )
 def test_region_is_that_of_the_area_code(number: str, region: str | None) -> None:
-    """The region is US or CA; the rest of +1 and of the world is neither."""
+    """The region is US or CA; other numbers, also of +1, have none."""
     assert region_of(number) == region
 
 
-def test_toll_free_is_told_by_its_prefix() -> None:
-    """A toll-free number has one of the toll-free area codes, and only that."""
+def test_toll_free_is_a_prefix() -> None:
+    """A number is toll-free if its area code is."""
     assert all(is_toll_free(f"{prefix}5550134") for prefix in TOLL_FREE_PREFIXES)
     assert not any(map(is_toll_free, ["+12025550134", "+18015550134", "+28335550134", "833"]))

@@ -1,4 +1,4 @@
-"""One call: what is repeated and what is not, one deadline, one renewal of a refused token."""
+"""One call: which requests are retried, one deadline, one fresh token after a 401."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from sinch_qn._operations import (
     TEXT_ENABLE_TOLL_FREE_NUMBERS,
     VERIFY_VOICE_CHALLENGE,
     Operation,
-    Replay,
 )
 from sinch_qn._pipeline import Pipeline
 from sinch_qn._transport import Progress, Transport
@@ -64,18 +63,18 @@ BODIES: dict[str, Any] = {
     SEND_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
     VERIFY_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
 }
-SAFE = [operation for operation in OPERATIONS if operation.replay is Replay.SAFE]
-NEVER = [operation for operation in OPERATIONS if operation.replay is Replay.NEVER]
+IDEMPOTENT = [operation for operation in OPERATIONS if operation.idempotent]
+NON_IDEMPOTENT = [operation for operation in OPERATIONS if not operation.idempotent]
 
 
 def answer(status: int = 200, body: object = None, **headers: str) -> Response:
-    """Return an answer; `retry_after=` stands for the header `Retry-After`."""
+    """Return a response; `retry_after=` stands for the header `Retry-After`."""
     named = {name.replace("_", "-").title(): value for name, value in headers.items()}
     return Response(status, named, b"" if body is None else orjson.dumps(body))
 
 
 def success(operation: Operation[Any]) -> Response:
-    """Return a good answer to *operation*."""
+    """Return a valid response to *operation*."""
     return answer(200, BODIES.get(operation.id))
 
 
@@ -85,7 +84,7 @@ Step = Response | SinchError | Callable[[Progress], Awaitable[Response]]
 
 
 class ScriptedTransport(Transport):
-    """Takes one step of its script for each request; the last step goes on for ever."""
+    """Takes one step of its script for each request; the last step repeats."""
 
     def __init__(self, *steps: Step) -> None:
         super().__init__()
@@ -95,11 +94,11 @@ class ScriptedTransport(Transport):
         self.closed = False
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
-        """Record the request and do as the script says."""
+        """Record the request and run the next step."""
         self.times.append(asyncio.get_running_loop().time())
-        # A repeated request is the same one with another token.
+        # A retry is the same request with another token.
         self.sent.append(attrs.evolve(request, headers=dict(request.headers)))
-        assert len(self.sent) < 10_000, "this goes on for ever"
+        assert len(self.sent) < 10_000, "endless loop"
         step = self.steps[min(len(self.sent), len(self.steps)) - 1]
         if isinstance(step, Response):
             return step
@@ -113,7 +112,7 @@ class ScriptedTransport(Transport):
 
 
 class Tokens:
-    """Hands out `Bearer 1`, `Bearer 2` … : each until it is renewed."""
+    """Provides `Bearer 1`, `Bearer 2` … : each until it is invalidated."""
 
     def __init__(self, *, delay: float = 0.0) -> None:
         self.number = 1
@@ -125,8 +124,8 @@ class Tokens:
         await asyncio.sleep(self.delay)
         return f"Bearer {self.number}"
 
-    def renew(self, authorization: str) -> bool:
-        """Move on to the next, by value."""
+    def invalidate(self, authorization: str) -> bool:
+        """Advance to the next, by value."""
         if authorization == f"Bearer {self.number}":
             self.number += 1
         return True
@@ -183,31 +182,31 @@ async def failing(to: Pipeline, operation: Operation[Any], **options: Any) -> Si
 
 
 async def hang(progress: Progress) -> Response:
-    """Take the request and never answer."""
+    """Take the request and never respond."""
     progress.connection_acquired = True
-    progress.stage = "the answer"
+    progress.stage = "the response"
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     return await future
 
 
 async def never_connect(progress: Progress) -> Response:
-    """Never get a place in the pool."""
+    """Never get a connection from the pool."""
     progress.stage = "a free connection"
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     return await future
 
 
-# ---- replay rules ------------------------------------------------------------------------------
+# ---- retry rules -------------------------------------------------------------------------------
 
 
 class Fault(NamedTuple):
-    """One kind of failure, and what the design's table says of it."""
+    """One kind of failure, with its error, outcome and numbers of attempts."""
 
     step: Step
     error: type[SinchError]
     outcome: Outcome
-    safe_tries: int
-    never_tries: int
+    idempotent_attempts: int
+    other_attempts: int
 
 
 FAULTS = {
@@ -236,12 +235,12 @@ FAULTS = {
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
 @virtual_clock
-async def test_replay_rules(operation: Operation[Any], kind: str) -> None:
-    """How often an operation is tried depends on its own rule and on the failure's outcome."""
+async def test_retry_rules(operation: Operation[Any], kind: str) -> None:
+    """The number of attempts depends on the operation's idempotence and the failure's outcome."""
     fault = FAULTS[kind]
     transport = ScriptedTransport(fault.step)
     error = await failing(pipeline(transport), operation)
-    tries = fault.safe_tries if operation.replay is Replay.SAFE else fault.never_tries
+    tries = fault.idempotent_attempts if operation.idempotent else fault.other_attempts
     assert type(error) is fault.error
     assert error.outcome is fault.outcome
     assert len(transport.sent) == tries
@@ -249,10 +248,10 @@ async def test_replay_rules(operation: Operation[Any], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("operation", NEVER, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", NON_IDEMPOTENT, ids=lambda operation: str(operation.id))
 @virtual_clock
-async def test_no_policy_repeats_a_call(operation: Operation[Any], kind: str) -> None:
-    """A retry rule of the user's own cannot repeat what may have happened, or was refused."""
+async def test_no_policy_overrides_safety(operation: Operation[Any], kind: str) -> None:
+    """A custom retry rule cannot retry a request that may have succeeded or was rejected."""
     fault = FAULTS[kind]
     shown: list[Failure] = []
 
@@ -262,17 +261,15 @@ async def test_no_policy_repeats_a_call(operation: Operation[Any], kind: str) ->
 
     transport = ScriptedTransport(fault.step)
     await failing(pipeline(transport, retry=stubborn), operation)
-    assert len(transport.sent) == (9 if fault.never_tries > 1 else 1)
-    assert len(shown) == (9 if fault.never_tries > 1 else 0)
+    assert len(transport.sent) == (9 if fault.other_attempts > 1 else 1)
+    assert len(shown) == (9 if fault.other_attempts > 1 else 0)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
 @pytest.mark.parametrize("step", [ConnectError("refused"), answer(429)], ids=["refused", "429"])
 @virtual_clock
-async def test_what_surely_did_not_happen_is_repeated(
-    operation: Operation[Any], step: Step
-) -> None:
-    """After a failure that surely had no effect each operation is tried again, and can succeed."""
+async def test_a_request_without_effect_is_retried(operation: Operation[Any], step: Step) -> None:
+    """After a failure without effect each operation is retried, and can succeed."""
     transport = ScriptedTransport(step, step, step, success(operation))
     await call(pipeline(transport), operation)
     assert len(transport.sent) == 4
@@ -282,7 +279,7 @@ async def test_what_surely_did_not_happen_is_repeated(
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
 @virtual_clock
 async def test_one_shot(operation: Operation[Any], kind: str) -> None:
-    """`RetryPolicy(max_attempts=1)` sends once, whatever happens."""
+    """`RetryPolicy(max_attempts=1)` sends once, whatever the failure."""
     transport = ScriptedTransport(FAULTS[kind].step)
     error = await failing(pipeline(transport), operation, retry=RetryPolicy(max_attempts=1))
     assert len(transport.sent) == error.attempts == 1
@@ -290,7 +287,7 @@ async def test_one_shot(operation: Operation[Any], kind: str) -> None:
 
 @virtual_clock
 async def test_a_rule_sees_each_failure() -> None:
-    """A rule is shown the operation, the error, the attempt's number and the time that is left."""
+    """A rule gets the operation, the error, the number of the attempt and the remaining time."""
     seen: list[Failure] = []
 
     def rule(failure: Failure) -> float | None:
@@ -307,8 +304,8 @@ async def test_a_rule_sees_each_failure() -> None:
 
 
 @virtual_clock
-async def test_the_calls_own_rule_wins() -> None:
-    """A `retry=` given to a call stands in for the client's."""
+async def test_the_calls_rule_overrides_the_clients() -> None:
+    """A call's `retry=` overrides the client's."""
     transport = ScriptedTransport(answer(503))
     await failing(pipeline(transport, retry=RetryPolicy(max_attempts=7)), GET_NUMBER)
     assert len(transport.sent) == 7
@@ -319,8 +316,8 @@ async def test_the_calls_own_rule_wins() -> None:
 
 @pytest.mark.parametrize("lost", ["broken", "500", "408"])
 @virtual_clock
-async def test_delete_whose_answer_was_lost(lost: str) -> None:
-    """A 404 to a DELETE that is repeated because its first answer was lost is success."""
+async def test_delete_retried_after_an_unknown_outcome(lost: str) -> None:
+    """A 404 to the retry of a DELETE with an unknown outcome is a success."""
     transport = ScriptedTransport(FAULTS[lost].step, answer(404))
     assert await call(pipeline(transport), DELETE_NUMBER) is None
     assert len(transport.sent) == 2
@@ -337,16 +334,16 @@ async def test_delete_of_what_never_was(harmless: str) -> None:
 
 
 @virtual_clock
-async def test_a_lost_answer_excuses_no_other_404() -> None:
-    """A 404 to a repeated GET is an error: only a DELETE can have made it so."""
+async def test_a_404_to_a_retried_get_is_an_error() -> None:
+    """A 404 to the retry of a GET is an error: a GET cannot have deleted the number."""
     error = await failing(pipeline(ScriptedTransport(answer(500), answer(404))), GET_NUMBER)
     assert isinstance(error, NotFoundError)
 
 
 @pytest.mark.parametrize("last", ["refused", "429", "403"])
 @virtual_clock
-async def test_delete_remembers_what_may_have_happened(last: str) -> None:
-    """A DELETE whose first answer was lost stays UNKNOWN, however surely its last try failed."""
+async def test_delete_remembers_an_unknown_outcome(last: str) -> None:
+    """A DELETE with one unknown outcome stays UNKNOWN, whatever its last attempt."""
     transport = ScriptedTransport(TransportError("reset"), FAULTS[last].step)
     error = await failing(pipeline(transport), DELETE_NUMBER)
     assert type(error) is FAULTS[last].error
@@ -359,8 +356,8 @@ async def test_delete_remembers_what_may_have_happened(last: str) -> None:
 @pytest.mark.parametrize("attempts", [1, 4])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
 @virtual_clock
-async def test_a_refused_token_is_renewed_once(operation: Operation[Any], attempts: int) -> None:
-    """Any 401 is tried again with a fresh token, at once, even by a one-shot call."""
+async def test_a_rejected_token_is_replaced_once(operation: Operation[Any], attempts: int) -> None:
+    """Any 401 is retried at once with a fresh token, even by a one-shot call."""
     transport = ScriptedTransport(answer(401), success(operation))
     to = pipeline(transport, auth=Tokens(), retry=RetryPolicy(max_attempts=attempts))
     await call(to, operation)
@@ -371,8 +368,8 @@ async def test_a_refused_token_is_renewed_once(operation: Operation[Any], attemp
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
 @virtual_clock
-async def test_a_second_refusal_is_final(operation: Operation[Any]) -> None:
-    """A 401 to the fresh token too is an AuthenticationError, REJECTED, after two requests."""
+async def test_a_second_401_is_final(operation: Operation[Any]) -> None:
+    """A 401 to the fresh token, too, is an AuthenticationError, REJECTED, after two requests."""
     transport = ScriptedTransport(answer(401))
     error = await failing(pipeline(transport, auth=Tokens()), operation)
     assert type(error) is AuthenticationError
@@ -382,8 +379,8 @@ async def test_a_second_refusal_is_final(operation: Operation[Any]) -> None:
 
 
 @virtual_clock
-async def test_a_renewal_is_no_retry() -> None:
-    """The renewal counts neither against the policy's attempts nor against the quota."""
+async def test_a_fresh_token_is_not_a_retry() -> None:
+    """A fresh token counts neither against the policy's attempts nor against the quota."""
     quota = RetryQuota()
     transport = ScriptedTransport(answer(401), answer(503), answer(503), OK)
     to = pipeline(transport, auth=Tokens(), retry=RetryPolicy(max_attempts=3), quota=quota)
@@ -396,15 +393,15 @@ async def test_a_renewal_is_no_retry() -> None:
 
 
 @virtual_clock
-async def test_basic_credentials_are_not_renewed() -> None:
-    """A 401 to HTTP Basic is final: the same key again would be refused again."""
+async def test_basic_credentials_are_not_replaced() -> None:
+    """A 401 to HTTP Basic is final, as the same key would be rejected again."""
     transport = ScriptedTransport(answer(401))
     await failing(pipeline(transport), GET_NUMBER)
     assert len(transport.sent) == 1
 
 
 class Api(Transport):
-    """A token endpoint and an API; each answers with what its list says, the last for ever."""
+    """A token endpoint and an API; each returns the responses of its list, the last repeatedly."""
 
     def __init__(self, *, tokens: list[Step], calls: list[Step]) -> None:
         super().__init__()
@@ -412,26 +409,26 @@ class Api(Transport):
         self.calls = ScriptedTransport(*calls)
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
-        """Pass the request on to the right one."""
+        """Route the request to the API or the token endpoint."""
         to = self.tokens if request.url == TOKEN_URL else self.calls
         return await to.send(request, progress)
 
 
 def oauth2() -> OAuth2:
-    """Return OAuth2 on the loop's clock."""
+    """Return OAuth2 on the event loop's clock."""
     monotonic = asyncio.get_running_loop().time
     return OAuth2("key", "secret", token_url=TOKEN_URL, monotonic=monotonic)
 
 
 def token(value: str = "t", expires_in: float = 3600) -> Response:
-    """Return a token endpoint's answer."""
+    """Return a token response."""
     return answer(200, {"access_token": value, "expires_in": expires_in})
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 @virtual_clock
 async def test_refused_credentials_are_final(status: int) -> None:
-    """Credentials that the token endpoint refuses: NOT_SENT, and the endpoint is asked once."""
+    """Credentials refused by the token endpoint: NOT_SENT, after one token request."""
     api = Api(tokens=[answer(status)], calls=[OK])
     error = await failing(pipeline(api, auth=oauth2()), GET_NUMBER)
     assert type(error) is AuthenticationError
@@ -441,8 +438,8 @@ async def test_refused_credentials_are_final(status: int) -> None:
 
 
 @virtual_clock
-async def test_a_token_endpoint_in_trouble_is_retried() -> None:
-    """No call is lost to a token endpoint that fails and recovers, whichever operation it is."""
+async def test_a_failing_token_endpoint_is_retried() -> None:
+    """A token endpoint that fails and recovers fails no call, whatever the operation."""
     api = Api(
         tokens=[answer(503), ConnectError("refused"), token()],
         calls=[success(SEND_VOICE_CHALLENGE)],
@@ -454,9 +451,9 @@ async def test_a_token_endpoint_in_trouble_is_retried() -> None:
 
 @virtual_clock
 async def test_a_failing_token_endpoint_is_not_hammered() -> None:
-    """A thousand calls ask a failing token endpoint no more than once a second together."""
+    """A thousand calls send a failing token endpoint at most one request a second."""
     api = Api(tokens=[answer(500)], calls=[OK])
-    retry = RetryPolicy(random=lambda: 1.0)  # waits of 0.5, 1 and 2 s, and a second more
+    retry = RetryPolicy(random=lambda: 1.0)  # delays of 0.5, 1 and 2 s, plus a second each
     to = pipeline(api, auth=oauth2(), retry=retry, quota=RetryQuota(capacity=1e9))
     failures = await asyncio.gather(*(failing(to, SEND_VOICE_CHALLENGE) for _ in range(1000)))
     assert {type(failure) for failure in failures} == {TokenError}
@@ -469,20 +466,20 @@ async def test_a_failing_token_endpoint_is_not_hammered() -> None:
 
 
 @virtual_clock
-async def test_deadline_while_waiting_for_the_answer() -> None:
-    """A deadline that passes after the request may have left is UNKNOWN."""
+async def test_deadline_while_waiting_for_the_response() -> None:
+    """A deadline that passes after the request may have been sent is UNKNOWN."""
     loop = asyncio.get_running_loop()
     error = await failing(pipeline(ScriptedTransport(hang)), SEND_VOICE_CHALLENGE, timeout=3.0)
     assert type(error) is DeadlineExceededError
     assert error.outcome is Outcome.UNKNOWN
     assert error.attempts == 1
-    assert "the answer" in str(error)
+    assert "the response" in str(error)
     assert loop.time() == 3.0
 
 
 @virtual_clock
 async def test_deadline_while_waiting_for_a_token() -> None:
-    """The deadline covers the token; nothing was sent."""
+    """The deadline includes the token request; nothing was sent."""
     transport = ScriptedTransport(OK)
     to = pipeline(transport, auth=Tokens(delay=1e6), timeout=5.0)
     error = await failing(to, SEND_VOICE_CHALLENGE)
@@ -495,7 +492,7 @@ async def test_deadline_while_waiting_for_a_token() -> None:
 
 @virtual_clock
 async def test_deadline_while_waiting_for_the_rate_limit() -> None:
-    """The deadline covers the rate limit; nothing was sent."""
+    """The deadline includes the rate limit; nothing was sent."""
     transport = ScriptedTransport(OK)
     to = pipeline(transport, rate_limit=RateLimit(0.01))
     await call(to, GET_NUMBER)
@@ -509,7 +506,7 @@ async def test_deadline_while_waiting_for_the_rate_limit() -> None:
 
 @virtual_clock
 async def test_deadline_while_waiting_for_a_connection() -> None:
-    """No connection free in time is a ConnectError: nothing was sent."""
+    """No free connection in time is a ConnectError: nothing was sent."""
     to = pipeline(ScriptedTransport(never_connect))
     error = await failing(to, SEND_VOICE_CHALLENGE, timeout=5.0)
     assert type(error) is ConnectError
@@ -519,7 +516,7 @@ async def test_deadline_while_waiting_for_a_connection() -> None:
 
 @virtual_clock
 async def test_deadline_after_a_lost_attempt() -> None:
-    """Once an attempt may have happened the deadline is UNKNOWN, wherever it falls."""
+    """After an attempt with an unknown outcome the deadline is UNKNOWN, whenever it passes."""
     transport = ScriptedTransport(TransportError("reset"), never_connect)
     error = await failing(pipeline(transport), DELETE_NUMBER, timeout=50.0)
     assert type(error) is DeadlineExceededError
@@ -529,7 +526,7 @@ async def test_deadline_after_a_lost_attempt() -> None:
 
 @virtual_clock
 async def test_deadline_after_a_rejected_attempt() -> None:
-    """What an earlier attempt's connection did says nothing of the one that was cut off."""
+    """An earlier attempt's connection does not count for an attempt that times out."""
 
     async def reject(progress: Progress) -> Response:
         progress.connection_acquired = True
@@ -543,7 +540,7 @@ async def test_deadline_after_a_rejected_attempt() -> None:
 
 @virtual_clock
 async def test_one_deadline_covers_everything() -> None:
-    """Limiter, token, attempts and waits share one deadline: none of them starts it anew."""
+    """Rate limit, token, attempts and delays share one deadline."""
 
     async def slow(_: Progress) -> Response:
         await asyncio.sleep(3.0)
@@ -565,7 +562,7 @@ async def test_one_deadline_covers_everything() -> None:
 
 @virtual_clock
 async def test_no_wait_reaches_beyond_the_deadline() -> None:
-    """A wait that would end after the deadline is not begun: the failure is raised at once."""
+    """If the delay would exceed the deadline, the failure is raised at once."""
     transport = ScriptedTransport(answer(503))
     error = await failing(pipeline(transport), GET_NUMBER, timeout=9.0, retry=lambda _: 10.0)
     assert isinstance(error, ServerError)
@@ -575,8 +572,8 @@ async def test_no_wait_reaches_beyond_the_deadline() -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "1"])
 @virtual_clock
-async def test_senseless_deadlines(timeout: Any) -> None:
-    """A timeout that is no number of seconds above zero is refused before anything is sent."""
+async def test_invalid_timeouts(timeout: Any) -> None:
+    """A timeout that is not a number above zero is rejected before anything is sent."""
     transport = ScriptedTransport(OK)
     error = await failing(pipeline(transport), GET_NUMBER, timeout=timeout)
     assert isinstance(error, InvalidRequestError)
@@ -584,8 +581,8 @@ async def test_senseless_deadlines(timeout: Any) -> None:
 
 
 @virtual_clock
-async def test_a_slow_token_outlives_an_impatient_call() -> None:
-    """A call that gives up waiting for a token leaves it to those who come after."""
+async def test_a_token_request_outlives_a_call() -> None:
+    """A token request continues for other calls after a call that waited for it timed out."""
 
     async def slow_token(_: Progress) -> Response:
         await asyncio.sleep(10.0)
@@ -605,7 +602,7 @@ async def test_a_slow_token_outlives_an_impatient_call() -> None:
 
 @virtual_clock
 async def test_a_prepared_call_waits_for_nothing() -> None:
-    """The rate limit's turn and the token are had beforehand, so that the request goes at once."""
+    """Rate-limit slot and token are acquired in advance, so that the request is sent at once."""
     transport = ScriptedTransport(success(SEND_VOICE_CHALLENGE))
     to = pipeline(transport, auth=Tokens(delay=2.0), rate_limit=RateLimit(0.1))
     for sent_at in (2.0, 12.0):
@@ -620,7 +617,7 @@ async def test_a_prepared_call_waits_for_nothing() -> None:
 
 @virtual_clock
 async def test_a_prepared_token_is_used_once() -> None:
-    """A prepared token that is refused is renewed as any other."""
+    """A prepared token that is rejected is replaced like any other."""
     transport = ScriptedTransport(answer(401), success(SEND_VOICE_CHALLENGE))
     to = pipeline(transport, auth=Tokens())
     prepared = await to.prepare()
@@ -631,7 +628,7 @@ async def test_a_prepared_token_is_used_once() -> None:
 
 @virtual_clock
 async def test_preparing_has_a_deadline() -> None:
-    """Preparing ends in time, and then nothing was sent."""
+    """Preparing times out, and then nothing was sent."""
     to = pipeline(ScriptedTransport(OK), auth=Tokens(delay=1e6), timeout=7.0)
     for timeout, end in ((None, 7.0), (3.0, 10.0)):
         with pytest.raises(DeadlineExceededError, match="access token") as caught:
@@ -648,7 +645,7 @@ async def test_a_cancelled_call_knows_whether_it_may_have_been_sent(
     step: Step,
     left: bool,  # noqa: FBT001
 ) -> None:
-    """After a cancellation a prepared call still says whether the phone may be ringing."""
+    """After a cancellation a prepared call says whether the phone may ring."""
     to = pipeline(ScriptedTransport(step))
     prepared = await to.prepare()
 
@@ -690,7 +687,7 @@ async def test_a_prepared_call_knows_its_outcome(last: Step, sent: bool) -> None
 
 
 async def test_a_prepared_call_is_for_one_call_of_its_client() -> None:
-    """A call prepared by another client, used already, or no such thing, sends nothing."""
+    """A call prepared by another client, a used one, or another object sends nothing."""
     transport, other = (
         ScriptedTransport(success(SEND_VOICE_CHALLENGE)),
         pipeline(ScriptedTransport(OK)),
@@ -724,7 +721,7 @@ async def test_a_prepared_call_is_for_one_call_of_its_client() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 @virtual_clock
 async def test_retry_after_is_honoured(status: int, headers: Mapping[str, str]) -> None:
-    """The next attempt comes when the server said, by its own clock, and not before."""
+    """The next attempt starts when the server says, by the server's clock, and not before."""
     transport = ScriptedTransport(answer(status, **headers), OK)
     await call(pipeline(transport), GET_NUMBER)
     assert transport.times == [0.0, 120.0]
@@ -743,7 +740,7 @@ async def test_retry_after_is_honoured(status: int, headers: Mapping[str, str]) 
 )
 @virtual_clock
 async def test_retry_after_beyond_the_deadline(headers: Mapping[str, str]) -> None:
-    """A Retry-After longer than what remains raises at once, and says until when."""
+    """A Retry-After beyond the deadline raises at once, and says until when."""
     transport = ScriptedTransport(answer(429, **headers))
     error = await failing(pipeline(transport), SEND_VOICE_CHALLENGE, timeout=119.0)
     assert isinstance(error, RateLimitError)
@@ -756,7 +753,7 @@ async def test_retry_after_beyond_the_deadline(headers: Mapping[str, str]) -> No
 
 @virtual_clock
 async def test_full_jitter() -> None:
-    """Without Retry-After the waits are between 0 and a bound that doubles up to a maximum."""
+    """Without Retry-After the delays are between 0 and a bound that doubles up to a maximum."""
     for jitter, waits in ((0.0, [0, 0, 0, 0]), (1.0, [1, 2, 4, 5]), (0.5, [0.5, 1, 2, 2.5])):
         transport = ScriptedTransport(answer(503))
 
@@ -771,7 +768,7 @@ async def test_full_jitter() -> None:
 
 @virtual_clock
 async def test_an_outage_is_not_multiplied() -> None:
-    """When the client's retry quota is used up calls fail at their first error."""
+    """When the client's retry quota is used up, calls fail at their first error."""
     transport = ScriptedTransport(answer(503))
     to = pipeline(transport, quota=RetryQuota(capacity=20.0))
     for _ in range(50):
@@ -779,7 +776,7 @@ async def test_an_outage_is_not_multiplied() -> None:
     assert len(transport.sent) == 50 + 4
     transport.steps = (OK,)
     for _ in range(5):
-        await call(to, GET_NUMBER)  # each gives back 1 of the 5 that a retry costs
+        await call(to, GET_NUMBER)  # each refunds 1 of the 5 that a retry costs
     transport.steps = (answer(503),)
     transport.sent.clear()
     await failing(to, GET_NUMBER)
@@ -787,8 +784,8 @@ async def test_an_outage_is_not_multiplied() -> None:
 
 
 @virtual_clock
-async def test_success_gives_back_what_its_retries_cost() -> None:
-    """Retries that helped cost nothing in the end."""
+async def test_success_refunds_its_retries() -> None:
+    """A success refunds its retries."""
     transport = ScriptedTransport(OK)
     to = pipeline(transport, quota=RetryQuota(capacity=10.0))
     for _ in range(20):
@@ -802,7 +799,7 @@ async def test_success_gives_back_what_its_retries_cost() -> None:
 
 @virtual_clock
 async def test_the_request() -> None:
-    """A request's address, headers and body are made from the operation's row and nothing else."""
+    """A request's address, headers and body depend on the operation's row only."""
     transport = ScriptedTransport(success(ADD_NUMBERS))
     to = pipeline(transport)
     await to.call(ADD_NUMBERS, body=AddNumbersRequest(phone_numbers=[NUMBER]))
@@ -820,13 +817,13 @@ async def test_the_request() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
 @virtual_clock
-async def test_what_cannot_be_repeated_goes_out_on_a_fresh_connection(
+async def test_non_idempotent_requests_use_a_new_connection(
     operation: Operation[Any],
 ) -> None:
-    """A connection that may be stale is never used for what must not be lost."""
+    """A non-idempotent request never uses a connection that may be stale."""
     transport = ScriptedTransport(success(operation))
     await call(pipeline(transport), operation)
-    assert transport.sent[0].fresh_connection is (operation.replay is Replay.NEVER)
+    assert transport.sent[0].fresh_connection is (not operation.idempotent)
 
 
 @pytest.mark.parametrize(
@@ -834,7 +831,7 @@ async def test_what_cannot_be_repeated_goes_out_on_a_fresh_connection(
 )
 @virtual_clock
 async def test_nothing_but_a_number_becomes_part_of_a_path(number: Any) -> None:
-    """What is not an E.164 number is refused before anything is sent."""
+    """Anything but an E.164 number is rejected before anything is sent."""
     transport = ScriptedTransport(OK)
     with pytest.raises(InvalidRequestError) as caught:
         await pipeline(transport).call(GET_NUMBER, phone_number=number)
@@ -843,15 +840,15 @@ async def test_nothing_but_a_number_becomes_part_of_a_path(number: Any) -> None:
 
 
 @virtual_clock
-async def test_the_answer_is_a_model() -> None:
-    """A call returns its answer as the operation's model."""
+async def test_the_result_is_a_model() -> None:
+    """A call returns the operation's response model."""
     number = await pipeline(ScriptedTransport(OK)).call(GET_NUMBER, phone_number=NUMBER)
     assert number == QualifiedNumber(phone_number=NUMBER)
 
 
 @virtual_clock
 async def test_a_rate_limit_counts_attempts() -> None:
-    """Retries take their turn at the rate limit like any other request."""
+    """Retries use rate-limit slots like any other request."""
     transport = ScriptedTransport(answer(503))
     await failing(pipeline(transport, rate_limit=RateLimit(0.5), retry=RetryPolicy()), GET_NUMBER)
     gaps = [b - a for a, b in zip(transport.times, transport.times[1:], strict=False)]
@@ -862,7 +859,7 @@ async def test_a_rate_limit_counts_attempts() -> None:
 
 
 def test_a_second_event_loop_is_refused() -> None:
-    """A client belongs to the event loop of its first call."""
+    """A client is bound to the event loop of its first call."""
     to = pipeline(ScriptedTransport(OK))
     asyncio.run(call(to, GET_NUMBER))
     with pytest.raises(RuntimeError, match="one client for each event loop"):
@@ -871,7 +868,7 @@ def test_a_second_event_loop_is_refused() -> None:
 
 @virtual_clock
 async def test_close_reaches_every_part() -> None:
-    """Closing closes the tokens and the transport."""
+    """Closing closes the credentials and the transport."""
     transport, auth = ScriptedTransport(OK), Tokens()
     await pipeline(transport, auth=auth).close()
     assert transport.closed
@@ -900,25 +897,25 @@ async def test_cancelled_anywhere() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
         if not task.cancelled():
             break
-    assert cancelled == 7  # 3 tokens, 2 waits, 1 turn at the rate limit, 1 answer
+    assert cancelled == 7  # 3 tokens, 2 delays, 1 rate-limit slot, 1 response
 
 
 @virtual_clock
 async def test_the_log_names_operations_only(caplog: pytest.LogCaptureFixture) -> None:
-    """Each attempt is logged by its template and status: no number, token or code."""
+    """Each attempt is logged by path template and status: no number, token or code."""
     caplog.set_level(logging.DEBUG)
     to = pipeline(ScriptedTransport(answer(503), OK), retry=lambda _: 2.0)
     await call(to, GET_NUMBER)
     assert [record.getMessage() for record in caplog.records if record.name == "sinch_qn"] == [
         "GET /qualifiedNumbers/{phoneNumber} -> 503 in 0 ms",
-        "getQualifiedNumber failed (ServerError): again in 2.0 s",
+        "getQualifiedNumber failed (ServerError): retry in 2.0 s",
         "GET /qualifiedNumbers/{phoneNumber} -> 200 in 0 ms",
     ]
 
 
 @virtual_clock
 async def test_calls_do_not_disturb_each_other() -> None:
-    """Under a mix of faults each of many calls still gets its own number's answer."""
+    """Under a mix of faults each of many calls gets its own number's response."""
     chance = random.Random(7)
 
     class Chaos(Transport):

@@ -1,7 +1,7 @@
-"""Canaries are planted where secrets are, and then searched for in all that comes out.
+"""Canaries in the place of secrets are searched for in all output.
 
-Secrets, tokens and codes come out nowhere; LOA data only in its request; phone numbers in data and
-files that are the operator's own, but in no log line.
+Secrets, tokens and codes appear nowhere; LOA data only in its request; phone numbers in data and
+files of the operator, but in no log line.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def leaks(text: str) -> list[str]:
 
 
 def shown(error: BaseException) -> str:
-    """Return all that a program would print, log or store of *error*."""
+    """Return everything that a program would print, log or store of *error*."""
     buffer = io.StringIO()
     traceback.TracebackException.from_exception(error, capture_locals=False).print(file=buffer)
-    # Our own source lines, quoted by the traceback, are no leak.
+    # Source lines of the tests in a traceback are not a leak.
     text = "\n".join(line for line in buffer.getvalue().splitlines() if not line.startswith("    "))
     chain = [error]
     while following := chain[-1].__cause__ or chain[-1].__context__:
@@ -87,7 +87,7 @@ def shown(error: BaseException) -> str:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """Log everything there is, from whatever library, and return it as formatted text."""
+    """Log everything, from all libraries, and return it as text."""
     caplog.set_level(logging.DEBUG)
     for name in ("sinch_qn", "asyncio", "aiohttp.client", "aiohttp.internal", "aiohttp.server"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -96,7 +96,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 @pytest.fixture
 def coded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every call read out the canary code."""
+    """Make every phone call read out the canary code."""
     monkeypatch.setattr(World, "_new_code", lambda _: CODE)
 
 
@@ -108,7 +108,7 @@ def order(**changes: Any) -> TextEnableNumbersRequest:
     return attrs.evolve(request, **changes)
 
 
-# What our own things show of themselves.
+# Reprs.
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def order(**changes: Any) -> TextEnableNumbersRequest:
     ids=lambda thing: type(thing).__name__,
 )
 def test_nothing_shows_what_is_in_it(thing: object) -> None:
-    """Credentials, tokens, codes and letters are in no repr or text, however deep inside."""
+    """Credentials, tokens, codes and letters are in no repr or text, at any depth."""
     assert leaks(f"{thing!r} {thing} {[thing]} {thing:}") == []
 
 
@@ -135,7 +135,7 @@ def test_nothing_shows_what_is_in_it(thing: object) -> None:
     "path", ["authorised_person.email", "address.street", "current_voice_carrier"]
 )
 async def test_a_refused_letter_is_not_shown(path: str) -> None:
-    """What is wrong with a letter is told by its field's name: not by it, or by what is beside."""
+    """An invalid letter is reported by field names only, without any value."""
     *outer, name = path.split(".")
     loa: Any = attrs.evolve(getattr(LOA, outer[0]) if outer else LOA, **{name: "StreetCanary\0"})
     if outer:
@@ -147,7 +147,7 @@ async def test_a_refused_letter_is_not_shown(path: str) -> None:
     assert leaks(shown(caught.value)) == []
 
 
-# A server that repeats what it was sent.
+# A server that returns what it receives.
 
 
 def _answer(status: str, body: bytes, *headers: bytes) -> bytes:
@@ -156,7 +156,7 @@ def _answer(status: str, body: bytes, *headers: bytes) -> bytes:
 
 
 def _in_json(status: str, template: str) -> Callable[[bytes, bytes], bytes]:
-    """Return a JSON answer whose `%s` are all that was sent."""
+    """Return a JSON response with the whole request in place of each `%s`."""
 
     def answer(head: bytes, body: bytes) -> bytes:
         text = json.dumps((head + body).decode("latin-1"))[1:-1]
@@ -198,9 +198,9 @@ ECHOES: dict[str, Callable[[bytes, bytes], bytes]] = {
 
 @asynccontextmanager
 async def echoing(make: Callable[[bytes, bytes], bytes]) -> AsyncIterator[str]:
-    """Run a server that answers with what it was sent, in two pieces; give its address.
+    """Run a server that returns what it receives, in two pieces; yield its address.
 
-    At `/token` it issues the canary token without ado.
+    At `/token` it issues the canary token.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,7 +228,7 @@ async def echoing(make: Callable[[bytes, bytes], bytes]) -> AsyncIterator[str]:
 async def test_an_echo_of_the_request_is_not_repeated(
     echo: str, token: str | None, log: Callable[[], str]
 ) -> None:
-    """A server that sends back credentials, code and letter has them in no error and no log."""
+    """If a server returns credentials, code and letter, they are in no error and no log."""
     async with echoing(ECHOES[echo]) as url:
         auth = OAuth2(KEY_ID, SECRET, token_url=url + token) if token else BasicAuth(KEY_ID, SECRET)
         async with QualifiedNumbersClient(
@@ -245,8 +245,8 @@ async def test_an_echo_of_the_request_is_not_repeated(
     assert NUMBER not in log()
 
 
-def test_covering_leaves_the_rest_as_it_was() -> None:
-    """Only what repeats a secret is covered; short words of a letter blot out nothing."""
+def test_redaction_keeps_other_text() -> None:
+    """Only secrets are redacted; short values of a letter redact no other text."""
     details = [{"fieldViolations": [{"field": "code", "description": f"{CODE}: no"}], "n": 400}]
     error = errors.BadRequestError(
         f"US: {CODE} is bad", status_code=400, code="400", details=details
@@ -257,7 +257,7 @@ def test_covering_leaves_the_rest_as_it_was() -> None:
     assert details[0]["fieldViolations"] == [{"field": "code", "description": f"{CODE}: no"}]
 
 
-# A whole life, with everything logged.
+# All operations, with everything logged.
 
 
 async def test_a_life_with_everything_logged(
@@ -300,13 +300,13 @@ async def test_a_life_with_everything_logged(
         assert not [token for token in tokens if token in shown(failure)]
 
 
-# A run, and what is left of it.
+# A run and its files.
 
 
 async def test_a_run_leaves_no_code_behind(
     coded: None, log: Callable[[], str], tmp_path: Path
 ) -> None:
-    """Once numbers are settled no code is in the journal's bytes, an event, a note or a report."""
+    """Once numbers are settled, no code is in the journal's bytes, an event, a note or a report."""
     path = tmp_path / "run.db"
     events: list[object] = []
     async with (
@@ -340,7 +340,7 @@ async def test_a_run_leaves_no_code_behind(
 
 
 def _check_journal(path: Path) -> None:
-    """Look through the file and what SQLite may have left beside it."""
+    """Search the file and those that SQLite may have left beside it."""
     files = list(path.parent.iterdir())
     assert path in files
     for file in files:
@@ -349,7 +349,7 @@ def _check_journal(path: Path) -> None:
 
 
 def _check_reports(rows: list[Entry], directory: Path) -> None:
-    """Write them all, and look through them."""
+    """Write all reports and search them."""
     write_csv(rows, directory / "report.csv")
     write_json_lines(rows, directory / "report.jsonl")
     write_html(rows, directory / "report.html")
@@ -360,7 +360,7 @@ def _check_reports(rows: list[Entry], directory: Path) -> None:
 
 
 async def test_an_echoed_code_is_not_noted(tmp_path: Path) -> None:
-    """A code that the server repeats in its refusal comes into no note of the run."""
+    """A code that the server repeats in its rejection is in no note of the run."""
     notes: list[str | None] = []
 
     def make(_: bytes, body: bytes) -> bytes:
@@ -397,7 +397,7 @@ async def test_an_echoed_code_is_not_noted(tmp_path: Path) -> None:
 
 
 def test_the_command_line_shows_no_secret(coded: None, tmp_path: Path) -> None:
-    """Commands print numbers and never a key, a token, a code or a letter, failing or not."""
+    """Commands print numbers but no key, token, code or letter, also when they fail."""
     loa = tmp_path / "loa.json"
     letter = {"current" + "VoiceCarrier": "CarrierCanary", "address": {"street": "StreetCanary"}}
     loa.write_text(json.dumps({"directLoaInfo": letter}))

@@ -1,4 +1,4 @@
-"""Rules of retrying: which failures, after how long, and how many for the whole client."""
+"""Retry rules: for which failures, with which delays, and how many per client."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import pairwise
 import pytest
 
 from sinch_qn import errors
-from sinch_qn._operations import OPERATIONS, Operation, Replay
+from sinch_qn._operations import OPERATIONS, Operation
 from sinch_qn.errors import Outcome, SinchError
-from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, honour_retry_after, is_repeatable
+from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, honour_retry_after, is_retryable
 
 OPERATION = OPERATIONS[0]
 
 ERRORS: dict[str, tuple[SinchError, bool, bool]] = {
-    # name: error, may a SAFE operation be repeated, may any other
+    # name: error, is an idempotent operation retryable, is any other
     "invalid request": (errors.InvalidRequestError(), False, False),
     "token": (errors.TokenError(), True, True),
     "connect": (errors.ConnectError(), True, True),
@@ -37,20 +37,20 @@ ERRORS: dict[str, tuple[SinchError, bool, bool]] = {
 
 @pytest.mark.parametrize("kind", ERRORS)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
-def test_repeatable(operation: Operation[object], kind: str) -> None:
-    """What may be repeated follows from the operation's rule and the failure's outcome alone."""
-    error, safe, never = ERRORS[kind]
-    assert is_repeatable(operation, error) is (safe if operation.replay is Replay.SAFE else never)
+def test_retryable(operation: Operation[object], kind: str) -> None:
+    """Whether a retry is safe depends on idempotence and the failure's outcome only."""
+    error, if_idempotent, if_not = ERRORS[kind]
+    assert is_retryable(operation, error) is (if_idempotent if operation.idempotent else if_not)
 
 
 def failure(attempt: int = 1, retry_after: float | None = None) -> Failure:
-    """Return a failure of some attempt."""
+    """Return a failure of an attempt."""
     error = errors.ServerError(status_code=503, retry_after=retry_after)
     return Failure(OPERATION, error, attempt, 60.0)
 
 
 def test_retry_after() -> None:
-    """What the server asks for is waited, to the second, without jitter."""
+    """The delay is exactly `Retry-After`, without jitter."""
     assert honour_retry_after(failure(retry_after=7.0)) == 7.0
     assert honour_retry_after(failure()) is None
     assert honour_retry_after(Failure(OPERATION, errors.TransportError(), 1, 60.0)) is None
@@ -60,7 +60,7 @@ def test_retry_after() -> None:
 
 
 def test_attempts_are_counted() -> None:
-    """A policy gives up at its last attempt, Retry-After or not."""
+    """A policy gives up after its last attempt, with or without Retry-After."""
     policy = RetryPolicy(max_attempts=3)
     assert policy(failure(1)) is not None
     assert policy(failure(2)) is not None
@@ -71,7 +71,7 @@ def test_attempts_are_counted() -> None:
 
 @pytest.mark.parametrize("attempt", [1, 2, 3, 6, 7, 50, 10_000])
 def test_full_jitter(attempt: int) -> None:
-    """Waits fill the whole span from 0 to a bound that doubles, and never leave it."""
+    """Delays fill the whole range from 0 to a bound that doubles."""
     bound = min(20.0, 0.5 * 2 ** min(attempt - 1, 40))
     chance = random.Random(attempt)
     policy = RetryPolicy(max_attempts=10**6, random=chance.random)
@@ -85,22 +85,22 @@ def test_full_jitter(attempt: int) -> None:
     "options", [{"max_attempts": 0}, {"base_delay": -1.0}, {"max_delay": -1.0}], ids=str
 )
 def test_impossible_policies(options: dict[str, int]) -> None:
-    """A policy that makes no sense is refused when it is made."""
+    """An invalid policy is rejected on creation."""
     with pytest.raises(ValueError, match=next(iter(options))):
         RetryPolicy(**options)  # type: ignore[arg-type]
 
 
 def test_quota() -> None:
-    """Each retry costs 5; success gives back what it spent, or 1, up to the capacity."""
+    """Each retry costs 5; success refunds its cost, or 1, up to the capacity."""
     quota = RetryQuota(capacity=10.0)
     assert quota.spend()
     assert quota.spend()
     assert not quota.spend()
     for _ in range(4):
-        quota.give_back(0)
+        quota.refund(0)
     assert not quota.spend()
-    quota.give_back(0)
+    quota.refund(0)
     assert quota.spend()
-    quota.give_back(2)
-    quota.give_back(2)
+    quota.refund(2)
+    quota.refund(2)
     assert [quota.spend() for _ in range(3)] == [True, True, False]

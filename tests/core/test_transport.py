@@ -1,4 +1,4 @@
-"""The wire: every way a socket can fail has one error, and one outcome, on real sockets."""
+"""The transport: every failure of a socket has one error and one outcome, on real sockets."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ Reply = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 def http(
     body: bytes = b'{"phoneNumber": "+12025550134"}', head: str = "", status: int = 200
 ) -> bytes:
-    """Return an answer that keeps the connection."""
+    """Return a response that keeps the connection alive."""
     return f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
 
 
 async def eof(writer: asyncio.StreamWriter) -> None:
-    """Hang up without an answer."""
+    """Close without a response."""
     writer.close()
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    """Hang up rudely: RST instead of FIN."""
+    """Reset: RST instead of FIN."""
     peer = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 async def hang(writer: asyncio.StreamWriter) -> None:
-    """Never answer."""
+    """Never respond."""
     await asyncio.Event().wait()
 
 
 def half(answer: bytes, then: Callable[[asyncio.StreamWriter], Awaitable[None]] = eof) -> Reply:
-    """Return a reply that breaks off before the last bytes."""
+    """Return a reply that ends before its last bytes."""
 
     async def reply(writer: asyncio.StreamWriter) -> None:
         writer.write(answer[:-5])
@@ -74,7 +74,7 @@ def half(answer: bytes, then: Callable[[asyncio.StreamWriter], Awaitable[None]] 
 
 
 def endless(head: str, chunk: bytes = b" " * 65536) -> Reply:
-    """Return a reply whose body is much larger than any cap here."""
+    """Return a reply whose body is much larger than any limit here."""
 
     async def reply(writer: asyncio.StreamWriter) -> None:
         writer.write(head.encode())
@@ -88,7 +88,7 @@ def endless(head: str, chunk: bytes = b" " * 65536) -> Reply:
 
 
 async def byte_by_byte(writer: asyncio.StreamWriter) -> None:
-    """Answer in slices of one byte."""
+    """Send one byte at a time."""
     for byte in http():
         writer.write(bytes([byte]))
         await writer.drain()
@@ -96,7 +96,7 @@ async def byte_by_byte(writer: asyncio.StreamWriter) -> None:
 
 
 class Server:
-    """A raw server: takes one reply from its list for each request, the last for ever."""
+    """A raw server: one reply from its list for each request, the last one repeatedly."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = replies
@@ -126,7 +126,7 @@ class Server:
         writer.close()
 
     async def stop(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -151,7 +151,7 @@ def make_client(url: str, **options: Any) -> QualifiedNumbersClient:
 
 @asynccontextmanager
 async def transport(**options: Any) -> AsyncIterator[Transport]:
-    """Return a transport that is closed in the end."""
+    """Return a transport that is closed at the end."""
     made = Transport(**options)
     try:
         yield made
@@ -165,7 +165,7 @@ def get(url: str, *, fresh: bool = False) -> Request:
 
 
 async def failing(call: Awaitable[object]) -> SinchError:
-    """Return the error that the call raises, having looked for secrets in it."""
+    """Return the error of the call, after searching it for secrets."""
     with pytest.raises(SinchError) as caught:
         await call
     error: BaseException | None = caught.value
@@ -190,7 +190,7 @@ BROKEN: dict[str, Reply] = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 async def test_broken_after_sending(kind: str) -> None:
-    """A connection that breaks after the request left is UNKNOWN; a voice call is not resent."""
+    """A connection that breaks after sending is UNKNOWN; a voice call is not retried."""
     async with serving(BROKEN[kind]) as server, make_client(server.url, retry=SOON) as client:
         error = await failing(client.send_voice_challenge(NUMBER))
         assert type(error) is TransportError
@@ -200,7 +200,7 @@ async def test_broken_after_sending(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", BROKEN)
 async def test_get_survives_a_broken_connection(kind: str) -> None:
-    """A GET is repeated after a broken connection, as often as its policy says and no oftener."""
+    """A GET is retried after a broken connection, exactly as often as its policy says."""
     async with serving(BROKEN[kind], http()) as server, make_client(server.url) as client:
         assert (await client.get_number(NUMBER, retry=SOON)).phone_number == NUMBER
         assert len(server.heads) == 2
@@ -212,19 +212,19 @@ async def test_get_survives_a_broken_connection(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["EOF before the answer", "RST before the answer"])
 async def test_no_hidden_reconnect(kind: str) -> None:
-    """Aiohttp repeats nothing by itself, not even on a connection the server has just dropped."""
+    """Aiohttp retries nothing itself, not even on a connection that the server has just closed."""
     async with serving(http(), BROKEN[kind]) as server, make_client(server.url) as client:
         await client.get_number(NUMBER)
         error = await failing(client.get_number(NUMBER, retry=ONCE))
         assert type(error) is TransportError
-        assert server.connections == 1  # it was the kept connection
+        assert server.connections == 1  # it was the kept-alive connection
         assert len(server.heads) == 2
         error = await failing(client.delete_number(NUMBER, retry=ONCE))
         assert len(server.heads) == 3
 
 
-async def test_what_cannot_be_repeated_gets_a_fresh_connection() -> None:
-    """GETs share a connection; a voice call never goes out on one that was used before."""
+async def test_non_idempotent_requests_use_a_new_connection() -> None:
+    """GETs share a connection; a voice call never uses one that was used before."""
     async with serving(http()) as server, make_client(server.url) as client:
         for _ in range(3):
             await client.get_number(NUMBER)
@@ -249,7 +249,7 @@ async def test_refused() -> None:
 
 
 async def test_a_voice_call_waits_for_a_server_that_comes_up() -> None:
-    """A refused connection surely rang no phone, so the voice call is tried again."""
+    """A refused connection called no phone, so the voice call is retried."""
     async with serving(http()) as server:
         url = server.url
     up: list[asyncio.Server] = []
@@ -272,7 +272,7 @@ async def test_a_voice_call_waits_for_a_server_that_comes_up() -> None:
 
 
 async def test_tls_that_fails() -> None:
-    """A server that speaks no TLS was sent nothing: ConnectError, NOT_SENT."""
+    """A failed TLS handshake sends nothing: ConnectError, NOT_SENT."""
 
     async def no_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -289,7 +289,7 @@ async def test_tls_that_fails() -> None:
 
 
 async def test_a_name_that_does_not_resolve() -> None:
-    """A host that DNS does not know was sent nothing: ConnectError, NOT_SENT."""
+    """A host name that DNS cannot resolve: ConnectError, NOT_SENT."""
 
     class NoSuchHost(aiohttp.abc.AbstractResolver):
         async def resolve(
@@ -298,7 +298,7 @@ async def test_a_name_that_does_not_resolve() -> None:
             raise OSError(None, f"no such host: {host}, {port}, {family}")
 
         async def close(self) -> None:
-            """Nothing to close."""
+            """Do nothing."""
 
     connector = aiohttp.TCPConnector(resolver=NoSuchHost())
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -308,18 +308,18 @@ async def test_a_name_that_does_not_resolve() -> None:
         assert error.outcome is Outcome.NOT_SENT
 
 
-async def test_a_slow_answer() -> None:
-    """A server that takes a voice call and never answers: the deadline passes, UNKNOWN."""
+async def test_a_slow_response() -> None:
+    """A server that accepts a voice call and never responds: the deadline passes, UNKNOWN."""
     async with serving(hang) as server, make_client(server.url) as client:
         error = await failing(client.send_voice_challenge(NUMBER, timeout=0.3))
         assert type(error) is DeadlineExceededError
         assert error.outcome is Outcome.UNKNOWN
-        assert "waiting for the answer" in str(error)
+        assert "waiting for the response" in str(error)
         assert len(server.heads) == 1
 
 
 async def test_a_slow_loris() -> None:
-    """An answer that trickles in for ever is cut off by the deadline too."""
+    """A response that trickles in forever ends at the deadline, too."""
 
     async def trickle(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -335,7 +335,7 @@ async def test_a_slow_loris() -> None:
 
 
 async def test_no_connection_free_in_time() -> None:
-    """A call that gets no connection in time was not sent, says so, and the next one works."""
+    """A call without a free connection in time was not sent, says so, and the next one works."""
     async with (
         serving(hang, http()) as server,
         make_client(server.url, max_connections=1) as client,
@@ -354,8 +354,8 @@ async def test_no_connection_free_in_time() -> None:
         assert len(server.heads) == 2
 
 
-async def test_cancelling_hangs_up() -> None:
-    """A cancelled call closes its connection and leaves no task behind."""
+async def test_cancelling_closes_the_connection() -> None:
+    """A cancelled call closes its connection and leaves no task."""
     gone = asyncio.Event()
 
     class Watched(asyncio.Protocol):
@@ -384,7 +384,7 @@ async def test_cancelling_hangs_up() -> None:
 
 
 async def test_identity_is_asked_for() -> None:
-    """Every request asks for an uncompressed answer."""
+    """Every request asks for an uncompressed response."""
     async with serving(http()) as server, make_client(server.url) as client:
         await client.get_number(NUMBER)
         await client.send_voice_challenge(NUMBER)
@@ -411,7 +411,7 @@ async def test_an_encoded_body_is_refused(encoding: str) -> None:
 
 
 async def test_identity_is_no_encoding() -> None:
-    """A body that is said to be as it is, is read."""
+    """A body with the identity encoding is read."""
     async with (
         serving(http(head="Content-Encoding: Identity\r\n")) as server,
         make_client(server.url) as client,
@@ -430,8 +430,8 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-async def test_an_endless_body_is_cut_off(kind: str) -> None:
-    """A body is read up to the cap and no further: InvalidResponseError, and little memory."""
+async def test_an_endless_body_is_rejected(kind: str) -> None:
+    """A body is read up to the limit only: InvalidResponseError, and little memory."""
     async with serving(ENDLESS[kind]) as server, transport(max_body=1_000_000) as wire:
         tracemalloc.start()
         try:
@@ -445,14 +445,14 @@ async def test_an_endless_body_is_cut_off(kind: str) -> None:
         assert peak < 5_000_000
 
 
-async def test_a_body_as_large_as_the_cap() -> None:
-    """A body of just the cap's size is read."""
+async def test_a_body_of_the_size_limit() -> None:
+    """A body of exactly the limit is read."""
     async with serving(http(b"x" * 100_000)) as server, transport(max_body=100_000) as wire:
         assert (await wire.send(get(server.url))).body == b"x" * 100_000
 
 
 async def test_one_byte_at_a_time() -> None:
-    """An answer may come in slices of any size."""
+    """A response may arrive in chunks of any size."""
     async with serving(byte_by_byte) as server, make_client(server.url) as client:
         assert (await client.get_number(NUMBER)).phone_number == NUMBER
 
@@ -469,7 +469,7 @@ UNREADABLE: dict[str, Reply] = {
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 async def test_an_error_status_needs_no_body(kind: str) -> None:
-    """The server refused, whether or not its explanation can be read: REJECTED."""
+    """An error status is REJECTED, even if its body is unreadable."""
     async with serving(UNREADABLE[kind]) as server, make_client(server.url) as client:
         error = await failing(client.send_voice_challenge(NUMBER))
         assert type(error) is PermissionDeniedError
@@ -478,7 +478,7 @@ async def test_an_error_status_needs_no_body(kind: str) -> None:
 
 
 async def test_limits_survive_an_unreadable_body() -> None:
-    """The headers of an error with an unreadable body still count."""
+    """The headers of an error with an unreadable body are used."""
     limited = half(http(b"too many", "Retry-After: 99\r\n", 429))
     async with serving(limited) as server, make_client(server.url) as client:
         error = await failing(client.send_voice_challenge(NUMBER, timeout=5.0))
@@ -512,7 +512,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
     ids=["another protocol", "no status", "no header", "huge header", "bad length"],
 )
 async def test_not_http(garbage: bytes) -> None:
-    """What is not HTTP is an InvalidResponseError, UNKNOWN, that holds no request and no secret."""
+    """A response that is not HTTP is an InvalidResponseError, UNKNOWN, without any secret."""
     async with serving(garbage) as server, make_client(server.url) as client:
         error = await failing(client.send_voice_challenge(NUMBER))
         assert isinstance(error, InvalidResponseError | TransportError)
@@ -523,8 +523,8 @@ async def test_not_http(garbage: bytes) -> None:
 # ---- sessions ----------------------------------------------------------------------------------
 
 
-async def test_a_brought_session_is_left_open() -> None:
-    """A session that was handed in is used, and left open."""
+async def test_an_external_session_is_left_open() -> None:
+    """An external session is used and left open."""
     async with serving(http()) as server, aiohttp.ClientSession() as session:
         async with make_client(server.url, session=session) as client:
             await client.get_number(NUMBER)
@@ -535,8 +535,8 @@ async def test_a_brought_session_is_left_open() -> None:
             await client.get_number(NUMBER)
 
 
-async def test_a_brought_session_has_no_cap_but_its_own() -> None:
-    """A call over a brought session waits for no slot of ours, whatever hangs beside it."""
+async def test_an_external_session_has_its_own_limit() -> None:
+    """A call over an external session waits for no slot of the client."""
     async with (
         serving(hang, http()) as server,
         aiohttp.ClientSession() as session,
@@ -549,8 +549,8 @@ async def test_a_brought_session_has_no_cap_but_its_own() -> None:
         await asyncio.wait([first])
 
 
-async def test_a_brought_session_that_broke_is_unknown() -> None:
-    """With a brought session nobody can tell when a connection was had: UNKNOWN, to be safe."""
+async def test_a_broken_external_session_is_unknown() -> None:
+    """With an external session the time of connection is not known: UNKNOWN, to be safe."""
     async with serving(eof) as server, aiohttp.ClientSession() as session:
         error = await failing(make_client(server.url, session=session).send_voice_challenge(NUMBER))
         assert type(error) is TransportError
@@ -558,23 +558,23 @@ async def test_a_brought_session_that_broke_is_unknown() -> None:
         assert len(server.heads) == 1
 
 
-async def test_a_brought_session_that_is_closed() -> None:
-    """A session that was closed elsewhere is named as the trouble."""
+async def test_a_closed_external_session() -> None:
+    """The error for a closed external session names it."""
     session = aiohttp.ClientSession()
     await session.close()
     client = make_client("http://127.0.0.1:9", session=session)
-    with pytest.raises(RuntimeError, match="handed in is closed"):
+    with pytest.raises(RuntimeError, match="external aiohttp session is closed"):
         await client.get_number(NUMBER)
 
 
 async def test_own_sessions_are_closed() -> None:
-    """close() closes what was opened here, at once and more than once; then nothing is sent."""
+    """close() closes own sessions and can be called twice; then nothing is sent."""
     async with serving(http()) as server:
         client = make_client(server.url)
         await client.get_number(NUMBER)
         await client.send_voice_challenge(NUMBER)
         wire = client._pipeline._transport
-        sessions = [wire._kept, wire._fresh]
+        sessions = [wire._keepalive_session, wire._single_use_session]
         await client.close()
         await client.close()
         assert all(session is not None and session.closed for session in sessions)
@@ -583,8 +583,8 @@ async def test_own_sessions_are_closed() -> None:
         assert len(server.heads) == 2
 
 
-async def test_closing_stops_those_who_wait() -> None:
-    """What waits for a connection when its client is closed is not sent, and nothing is opened."""
+async def test_closing_stops_waiting_calls() -> None:
+    """A call that waits for a connection when its client is closed is not sent."""
     async with serving(hang) as server:
         client = make_client(server.url, max_connections=1, retry=ONCE)
         first = asyncio.create_task(client.get_number(NUMBER))
@@ -600,10 +600,10 @@ async def test_closing_stops_those_who_wait() -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
-    """Nothing that a server sets is sent back."""
+    """Cookies are never sent back."""
     async with (
         serving(http(head="Set-Cookie: a=b\r\n")) as server,
-        # cookies of bare addresses are not kept by anyone
+        # aiohttp keeps no cookies of IP addresses
         make_client(server.url.replace("127.0.0.1", "localhost")) as client,
     ):
         await client.get_number(NUMBER)
@@ -615,10 +615,10 @@ async def test_cookies_are_not_kept() -> None:
 @pytest.mark.parametrize(
     "error", [OSError("no route"), aiohttp.ClientConnectionError("closed"), TimeoutError()], ids=str
 )
-async def test_what_has_no_connection_was_not_sent(
+async def test_without_connection_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Whatever goes wrong before there is a connection is NOT_SENT, by whichever exception."""
+    """Any exception before there is a connection is NOT_SENT."""
 
     async def connect(*_: object) -> None:
         raise error
@@ -631,8 +631,8 @@ async def test_what_has_no_connection_was_not_sent(
 
 
 @pytest.mark.parametrize("used", ["get_number", "send_voice_challenge"])
-async def test_a_forgotten_client_says_where_it_was_made(used: str) -> None:
-    """A client that was not closed gives one ResourceWarning, naming file and line."""
+async def test_an_unclosed_client_warns(used: str) -> None:
+    """An unclosed client gives one ResourceWarning with the file and line of its creation."""
     async with serving(http()) as server:
         gc.collect()
         client = make_client(server.url)
@@ -648,8 +648,8 @@ async def test_a_forgotten_client_says_where_it_was_made(used: str) -> None:
     assert f"{__file__}:{line} was not closed" in str(warning.message)
 
 
-async def test_a_client_that_was_closed_or_never_used_says_nothing() -> None:
-    """There is nothing to warn of where nothing was left open."""
+async def test_a_closed_or_unused_client_does_not_warn() -> None:
+    """Without an open session there is no warning."""
     async with serving(http()) as server:
         gc.collect()
         with warnings.catch_warnings(record=True) as caught:
@@ -664,7 +664,7 @@ async def test_a_client_that_was_closed_or_never_used_says_nothing() -> None:
 
 
 async def test_progress() -> None:
-    """A request says how far it has come, so that a deadline knows what it cut off."""
+    """A request records its progress for the deadline."""
     async with serving(hang) as server, transport(max_connections=1) as wire:
         first, second = Progress(), Progress()
         assert not first.connection_acquired
@@ -673,15 +673,15 @@ async def test_progress() -> None:
         tasks.append(asyncio.create_task(wire.send(get(server.url), second)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (first.connection_acquired, first.stage) == (True, "the answer")
+        assert (first.connection_acquired, first.stage) == (True, "the response")
         assert (second.connection_acquired, second.stage) == (False, "a free connection")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_status_and_headers_come_as_they_are() -> None:
-    """The transport judges no status."""
+async def test_status_and_headers_are_unchanged() -> None:
+    """The transport returns any status and headers unchanged."""
     async with serving(http(b"x", "X-A: b\r\n", 599)) as server, transport() as wire:
         answer = await wire.send(get(server.url))
         assert isinstance(answer, Response)

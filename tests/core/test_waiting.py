@@ -1,4 +1,4 @@
-"""Waiting for a state: it ends with the state, with certainty that it cannot come, or in time."""
+"""Waiting for states: it ends with the state, once that is unreachable, or at the timeout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from sinch_qn import errors
 from sinch_qn.errors import DeadlineExceededError, Outcome, SinchError, UnexpectedStateError
 from sinch_qn.lifecycle import REACHABLE
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import QualifiedNumber
 from sinch_qn.retry import RetryRule
 from sinch_qn.waiting import backoff, until_reachable, wait_for_state, watch
@@ -23,9 +23,9 @@ NUMBER = "+12025550134"
 
 
 class Server:
-    """Gives one answer after the other, the last for ever."""
+    """Returns one state after the other, the last repeatedly."""
 
-    def __init__(self, *answers: State | str | SinchError | None) -> None:
+    def __init__(self, *answers: SinchState | str | SinchError | None) -> None:
         self.answers = answers
         self.polls: list[float] = []
 
@@ -36,11 +36,11 @@ class Server:
         answer = self.answers[min(len(self.polls), len(self.answers)) - 1]
         if isinstance(answer, SinchError):
             raise answer
-        state = None if answer is None else State(answer)
+        state = None if answer is None else SinchState(answer)
         return QualifiedNumber(phone_number=phone_number, global_process_state=state)
 
     async def wait(
-        self, *states: State, timeout: float = 3600.0, jitter: float = 1.0
+        self, *states: SinchState, timeout: float = 3600.0, jitter: float = 1.0
     ) -> QualifiedNumber:
         """Wait for one of *states*."""
         return await wait_for_state(
@@ -50,31 +50,33 @@ class Server:
 
 @virtual_clock
 async def test_the_state_is_reached() -> None:
-    """The wait ends with the number in the state that was waited for, at once if it is there."""
-    server = Server(State.ELIGIBLE_CHECK_PENDING, State.ELIGIBLE_CHECK_PENDING, State.ELIGIBLE)
-    number = await server.wait(State.ELIGIBLE)
-    assert number.global_process_state is State.ELIGIBLE
+    """The wait ends with the number in the awaited state, at once if it is there."""
+    server = Server(
+        SinchState.ELIGIBLE_CHECK_PENDING, SinchState.ELIGIBLE_CHECK_PENDING, SinchState.ELIGIBLE
+    )
+    number = await server.wait(SinchState.ELIGIBLE)
+    assert number.global_process_state is SinchState.ELIGIBLE
     assert len(server.polls) == 3
-    here = Server(State.VERIFIED)
+    here = Server(SinchState.VERIFIED)
     before = asyncio.get_running_loop().time()
-    await here.wait(State.VERIFIED, State.ELIGIBLE)
+    await here.wait(SinchState.VERIFIED, SinchState.ELIGIBLE)
     assert asyncio.get_running_loop().time() == before
 
 
 @pytest.mark.parametrize(
     ("seen", "wanted"),
     [
-        (State.NOT_ELIGIBLE, {State.ELIGIBLE}),
-        (State.VERIFICATION_BLOCKED, {State.VERIFIED}),
-        (State.HOSTING_FAILED, {State.HOSTING_DONE}),
-        (State.HOSTING_DONE, {State.HOSTING_FAILED, State.VERIFIED}),
-        (State.VERIFIED, {State.ELIGIBLE}),
-        (State.HOSTING_IN_PROGRESS, {State.VERIFIED, State.NOT_ELIGIBLE}),
+        (SinchState.NOT_ELIGIBLE, {SinchState.ELIGIBLE}),
+        (SinchState.VERIFICATION_BLOCKED, {SinchState.VERIFIED}),
+        (SinchState.HOSTING_FAILED, {SinchState.HOSTING_DONE}),
+        (SinchState.HOSTING_DONE, {SinchState.HOSTING_FAILED, SinchState.VERIFIED}),
+        (SinchState.VERIFIED, {SinchState.ELIGIBLE}),
+        (SinchState.HOSTING_IN_PROGRESS, {SinchState.VERIFIED, SinchState.NOT_ELIGIBLE}),
     ],
 )
 @virtual_clock
-async def test_a_state_that_can_no_longer_come(seen: State, wanted: Iterable[State]) -> None:
-    """Once no wanted state can be reached the wait ends at once, with the number as it is."""
+async def test_an_unreachable_state(seen: SinchState, wanted: Iterable[SinchState]) -> None:
+    """Once no awaited state is reachable the wait ends at once, with the number."""
     server = Server(seen)
     with pytest.raises(UnexpectedStateError) as caught:
         await server.wait(*wanted)
@@ -86,48 +88,52 @@ async def test_a_state_that_can_no_longer_come(seen: State, wanted: Iterable[Sta
 
 
 @virtual_clock
-async def test_what_can_still_come_is_waited_for() -> None:
+async def test_a_reachable_state_is_awaited() -> None:
     """A failed verification can be repeated, so it does not end a wait for VERIFIED."""
-    server = Server(State.VERIFICATION_FAILED, State.VERIFICATION_PENDING, State.VERIFIED)
-    await server.wait(State.VERIFIED)
+    server = Server(
+        SinchState.VERIFICATION_FAILED, SinchState.VERIFICATION_PENDING, SinchState.VERIFIED
+    )
+    await server.wait(SinchState.VERIFIED)
     assert len(server.polls) == 3
 
 
 @virtual_clock
 async def test_unknown_states_keep_waiting() -> None:
-    """Nobody knows what can come after a state that is new, unspecified or missing."""
-    server = Server("GLOBAL_PROCESS_STATE_IN_ORBIT", State.UNSPECIFIED, None, State.VERIFIED)
-    await server.wait(State.VERIFIED)
+    """An unknown, unspecified or missing state does not end the wait."""
+    server = Server(
+        "GLOBAL_PROCESS_STATE_IN_ORBIT", SinchState.UNSPECIFIED, None, SinchState.VERIFIED
+    )
+    await server.wait(SinchState.VERIFIED)
     assert len(server.polls) == 4
 
 
 @virtual_clock
-async def test_the_deadline_names_what_was_seen() -> None:
-    """The wait ends in time, and says what it waited for and what it saw last."""
-    server = Server(State.ELIGIBLE_CHECK_PENDING)
+async def test_the_timeout_names_states() -> None:
+    """The timeout error names the awaited states and the last one seen."""
+    server = Server(SinchState.ELIGIBLE_CHECK_PENDING)
     with pytest.raises(DeadlineExceededError) as caught:
-        await server.wait(State.ELIGIBLE, State.VERIFIED, timeout=100.0)
+        await server.wait(SinchState.ELIGIBLE, SinchState.VERIFIED, timeout=100.0)
     assert asyncio.get_running_loop().time() == 100.0
     assert "ELIGIBLE or VERIFIED" in str(caught.value)
-    assert State.ELIGIBLE_CHECK_PENDING in str(caught.value)
+    assert SinchState.ELIGIBLE_CHECK_PENDING in str(caught.value)
     assert caught.value.outcome is Outcome.NOT_SENT
     assert caught.value.__cause__ is None
 
 
 @virtual_clock
-async def test_the_deadline_cuts_off_a_poll() -> None:
-    """A poll that hangs does not outlast the wait."""
+async def test_the_timeout_cancels_a_poll() -> None:
+    """The timeout cancels a poll that hangs."""
 
     async def hang(_: str) -> QualifiedNumber:
         await asyncio.sleep(1e6)
         raise AssertionError
 
     with pytest.raises(DeadlineExceededError, match="nothing yet"):
-        await wait_for_state(hang, NUMBER, frozenset({State.VERIFIED}), timeout=5.0)
+        await wait_for_state(hang, NUMBER, frozenset({SinchState.VERIFIED}), timeout=5.0)
     assert asyncio.get_running_loop().time() == 5.0
 
 
-PASSING: list[SinchError] = [
+TRANSIENT: list[SinchError] = [
     errors.TransportError("reset"),
     errors.ConnectError("refused"),
     errors.ServerError(status_code=503),
@@ -138,29 +144,29 @@ PASSING: list[SinchError] = [
 
 
 @virtual_clock
-async def test_passing_faults_are_survived() -> None:
-    """Faults that pass do not end the wait."""
-    server = Server(*PASSING, State.VERIFIED)
-    await server.wait(State.VERIFIED)
-    assert len(server.polls) == len(PASSING) + 1
+async def test_transient_errors_do_not_end_the_wait() -> None:
+    """Transient errors do not end the wait."""
+    server = Server(*TRANSIENT, SinchState.VERIFIED)
+    await server.wait(SinchState.VERIFIED)
+    assert len(server.polls) == len(TRANSIENT) + 1
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("error", TRANSIENT, ids=lambda error: type(error).__name__)
 @virtual_clock
-async def test_a_fault_that_does_not_pass_is_the_cause(fault: SinchError) -> None:
-    """A deadline that passes while polls fail is chained to the last failure."""
-    server = Server(State.ELIGIBLE, fault)
+async def test_a_transient_error_is_the_cause(error: SinchError) -> None:
+    """If the last poll failed, the timeout error is chained to its error."""
+    server = Server(SinchState.ELIGIBLE, error)
     with pytest.raises(DeadlineExceededError, match="STATE_ELIGIBLE") as caught:
-        await server.wait(State.VERIFIED, timeout=60.0)
-    assert caught.value.__cause__ is fault
-    server = Server(fault, State.ELIGIBLE)
+        await server.wait(SinchState.VERIFIED, timeout=60.0)
+    assert caught.value.__cause__ is error
+    server = Server(error, SinchState.ELIGIBLE)
     with pytest.raises(DeadlineExceededError) as caught:
-        await server.wait(State.VERIFIED, timeout=60.0)
+        await server.wait(SinchState.VERIFIED, timeout=60.0)
     assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "error",
     [
         errors.NotFoundError(status_code=404),
         errors.AuthenticationError(status_code=401),
@@ -168,24 +174,24 @@ async def test_a_fault_that_does_not_pass_is_the_cause(fault: SinchError) -> Non
         errors.InvalidRequestError("bad"),
         errors.InvalidResponseError("garbage"),
     ],
-    ids=lambda fault: type(fault).__name__,
+    ids=lambda error: type(error).__name__,
 )
 @virtual_clock
-async def test_lasting_faults_end_the_wait(fault: SinchError) -> None:
-    """A number that is gone, refused credentials and the like end the wait at once."""
-    server = Server(State.ELIGIBLE, fault, State.VERIFIED)
-    with pytest.raises(type(fault)):
-        await server.wait(State.VERIFIED)
+async def test_other_errors_end_the_wait(error: SinchError) -> None:
+    """Other errors, such as a deleted number or refused credentials, end the wait at once."""
+    server = Server(SinchState.ELIGIBLE, error, SinchState.VERIFIED)
+    with pytest.raises(type(error)):
+        await server.wait(SinchState.VERIFIED)
     assert len(server.polls) == 2
 
 
 @pytest.mark.parametrize(("jitter", "share"), [(0.0, 0.5), (1.0, 1.0)])
 @virtual_clock
-async def test_polls_grow_rare(jitter: float, share: float) -> None:
-    """Waits grow by half from 1 s to 30 s, each cut by up to a half by chance."""
-    server = Server(State.ELIGIBLE)
+async def test_delays_grow(jitter: float, share: float) -> None:
+    """Delays grow by half from 1 s to 30 s; jitter cuts each by up to a half."""
+    server = Server(SinchState.ELIGIBLE)
     with pytest.raises(DeadlineExceededError):
-        await server.wait(State.VERIFIED, timeout=400.0, jitter=jitter)
+        await server.wait(SinchState.VERIFIED, timeout=400.0, jitter=jitter)
     gaps = [b - a for a, b in zip(server.polls, server.polls[1:], strict=False)]
     expected = [share * min(30.0, 1.5**i) for i in range(len(gaps))]
     assert gaps == pytest.approx(expected)
@@ -193,33 +199,33 @@ async def test_polls_grow_rare(jitter: float, share: float) -> None:
 
 
 NUMBERS = [f"+1202555{i:04}" for i in range(500)]
-HOSTED = frozenset({State.HOSTING_DONE, State.HOSTING_FAILED})
+HOSTED = frozenset({SinchState.HOSTING_DONE, SinchState.HOSTING_FAILED})
 
 
 class Project:
-    """Numbers that move, listed by state and looked up one by one."""
+    """Numbers that change state, listed by state and looked up one by one."""
 
-    def __init__(self, numbers: Mapping[str, State | str | None]) -> None:
+    def __init__(self, numbers: Mapping[str, SinchState | str | None]) -> None:
         self.numbers = dict(numbers)
         self.calls: Counter[str] = Counter()
-        self.listed: list[tuple[State, ...]] = []
+        self.listed: list[tuple[SinchState, ...]] = []
         self.read = 0
-        self.faults: list[SinchError] = []
+        self.errors_to_raise: list[SinchError] = []
         self.hidden: set[str] = set()
 
     def _number(self, phone_number: str) -> QualifiedNumber:
         state = self.numbers[phone_number]
         return QualifiedNumber(
             phone_number=phone_number,
-            global_process_state=None if state is None else State(state),
+            global_process_state=None if state is None else SinchState(state),
         )
 
-    async def list_numbers(self, *states: State) -> AsyncGenerator[QualifiedNumber, None]:
+    async def list_numbers(self, *states: SinchState) -> AsyncGenerator[QualifiedNumber, None]:
         """Yield the numbers in *states*, one state after the other."""
         self.calls["list"] += 1
         self.listed.append(states)
-        if self.faults:
-            raise self.faults.pop(0)
+        if self.errors_to_raise:
+            raise self.errors_to_raise.pop(0)
         for state in states:
             for phone_number in [n for n, s in self.numbers.items() if s == state]:
                 if phone_number not in self.hidden:
@@ -229,18 +235,18 @@ class Project:
     async def get_number(self, phone_number: str) -> QualifiedNumber:
         """Return one number."""
         self.calls["get"] += 1
-        if self.faults:
-            raise self.faults.pop(0)
+        if self.errors_to_raise:
+            raise self.errors_to_raise.pop(0)
         if phone_number not in self.numbers:
             raise errors.NotFoundError(status_code=404)
         return self._number(phone_number)
 
     def watch(
         self,
-        numbers: Iterable[str] | Mapping[str, State | None],
-        *states: State,
+        numbers: Iterable[str] | Mapping[str, SinchState | None],
+        *states: SinchState,
         timeout: float = 3600.0,
-        steps: bool = False,
+        every_change: bool = False,
     ) -> AsyncGenerator[list[QualifiedNumber], None]:
         """Watch *numbers*."""
         return watch(
@@ -249,101 +255,101 @@ class Project:
             numbers,
             states or HOSTED,
             timeout=timeout,
-            steps=steps,
+            every_change=every_change,
             jitter=lambda: 1.0,
         )
 
 
-def told(look: list[QualifiedNumber]) -> dict[str | None, State | None]:
-    """Return what a look brought."""
-    return {number.phone_number: number.global_process_state for number in look}
+def states_of(poll: list[QualifiedNumber]) -> dict[str | None, SinchState | None]:
+    """Return the states that a poll yielded."""
+    return {number.phone_number: number.global_process_state for number in poll}
 
 
 @virtual_clock
 async def test_many_are_watched_with_listings() -> None:
-    """Many numbers cost listings rather than a GET each, and each comes once, when it is there."""
-    looks = []
-    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_IN_PROGRESS))
-    project.numbers.update(dict.fromkeys(NUMBERS[:100], State.HOSTING_DONE))
-    async for look in project.watch(NUMBERS):
-        looks.append(told(look))
-        project.numbers.update(dict.fromkeys(NUMBERS[100:], State.HOSTING_FAILED))
-    assert looks == [
-        dict.fromkeys(NUMBERS[:100], State.HOSTING_DONE),
-        dict.fromkeys(NUMBERS[100:], State.HOSTING_FAILED),
+    """Many numbers cost listings, not a GET each, and each is yielded once, on arrival."""
+    polls = []
+    project = Project(dict.fromkeys(NUMBERS, SinchState.HOSTING_IN_PROGRESS))
+    project.numbers.update(dict.fromkeys(NUMBERS[:100], SinchState.HOSTING_DONE))
+    async for poll in project.watch(NUMBERS):
+        polls.append(states_of(poll))
+        project.numbers.update(dict.fromkeys(NUMBERS[100:], SinchState.HOSTING_FAILED))
+    assert polls == [
+        dict.fromkeys(NUMBERS[:100], SinchState.HOSTING_DONE),
+        dict.fromkeys(NUMBERS[100:], SinchState.HOSTING_FAILED),
     ]
     assert project.calls == {"list": 2}
 
 
 @virtual_clock
-async def test_only_states_that_can_come_are_listed() -> None:
-    """A look lists where its numbers can be by now, in the order of a number's life."""
-    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
-    async with aclosing(project.watch(dict.fromkeys(NUMBERS, State.VERIFIED))) as looks:
-        await anext(looks)
-    hosting = (State.HOSTING_IN_PROGRESS, State.HOSTING_DONE, State.HOSTING_FAILED)
-    assert project.listed == [(State.VERIFIED, *hosting)]
-    async with aclosing(project.watch(NUMBERS)) as looks:
-        await anext(looks)
+async def test_only_possible_states_are_listed() -> None:
+    """A poll lists the states that its numbers can be in, in the order of a number's life."""
+    project = Project(dict.fromkeys(NUMBERS, SinchState.HOSTING_DONE))
+    async with aclosing(project.watch(dict.fromkeys(NUMBERS, SinchState.VERIFIED))) as polls:
+        await anext(polls)
+    hosting = (SinchState.HOSTING_IN_PROGRESS, SinchState.HOSTING_DONE, SinchState.HOSTING_FAILED)
+    assert project.listed == [(SinchState.VERIFIED, *hosting)]
+    async with aclosing(project.watch(NUMBERS)) as polls:
+        await anext(polls)
     assert project.listed[1] == tuple(REACHABLE)
 
 
 @virtual_clock
 async def test_a_listing_is_read_only_while_it_is_cheaper() -> None:
     """A few numbers among very many are looked up: the listing is not read to its end."""
-    project = Project({f"+1303{i:07}": State.ELIGIBLE for i in range(20_000)})
+    project = Project({f"+1303{i:07}": SinchState.ELIGIBLE for i in range(20_000)})
     few = NUMBERS[:20]
-    project.numbers.update(dict.fromkeys(few, State.HOSTING_DONE))
-    assert [told(look) async for look in project.watch(few)] == [
-        dict.fromkeys(few, State.HOSTING_DONE)
+    project.numbers.update(dict.fromkeys(few, SinchState.HOSTING_DONE))
+    assert [states_of(poll) async for poll in project.watch(few)] == [
+        dict.fromkeys(few, SinchState.HOSTING_DONE)
     ]
     assert project.calls == {"list": 1, "get": 20}
     assert project.read == 2000
-    one = [told(look) async for look in project.watch(few[:1])]
-    assert one == [{few[0]: State.HOSTING_DONE}]
-    assert project.calls["list"] == 1, "fewer numbers than states are looked up at once"
+    one = [states_of(poll) async for poll in project.watch(few[:1])]
+    assert one == [{few[0]: SinchState.HOSTING_DONE}]
+    assert project.calls["list"] == 1, "fewer numbers than states are looked up one by one"
 
 
 @virtual_clock
 async def test_absence_is_confirmed_by_a_get() -> None:
-    """A number that no listing showed is looked up; one that is gone comes without a state."""
-    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
+    """A number that no listing has is looked up; a deleted one is yielded without a state."""
+    project = Project(dict.fromkeys(NUMBERS, SinchState.HOSTING_DONE))
     project.hidden = {NUMBERS[7]}
     del project.numbers[NUMBERS[8]]
-    (look,) = [told(look) async for look in project.watch(NUMBERS)]
-    assert look[NUMBERS[7]] is State.HOSTING_DONE
-    assert look[NUMBERS[8]] is None
-    assert len(look) == len(NUMBERS)
+    (poll,) = [states_of(poll) async for poll in project.watch(NUMBERS)]
+    assert poll[NUMBERS[7]] is SinchState.HOSTING_DONE
+    assert poll[NUMBERS[8]] is None
+    assert len(poll) == len(NUMBERS)
     assert project.calls == {"list": 1, "get": 2}
 
 
 @virtual_clock
-async def test_what_can_no_longer_come_is_not_watched() -> None:
-    """A number that cannot reach a wanted state any more comes as it is, and the rest go on."""
+async def test_unreachable_numbers_are_not_watched() -> None:
+    """A number that cannot reach an awaited state is yielded, and the others are watched on."""
     numbers = NUMBERS[:3]
-    project = Project(dict.fromkeys(numbers, State.VERIFICATION_PENDING))
-    project.numbers[numbers[0]] = State.VERIFICATION_BLOCKED
-    looks = []
-    async for look in project.watch(numbers, State.VERIFIED):
-        looks.append(told(look))
-        project.numbers.update(dict.fromkeys(numbers[1:], State.VERIFIED))
-    assert looks[0] == {numbers[0]: State.VERIFICATION_BLOCKED}
-    assert looks[1] == dict.fromkeys(numbers[1:], State.VERIFIED)
+    project = Project(dict.fromkeys(numbers, SinchState.VERIFICATION_PENDING))
+    project.numbers[numbers[0]] = SinchState.VERIFICATION_BLOCKED
+    polls = []
+    async for poll in project.watch(numbers, SinchState.VERIFIED):
+        polls.append(states_of(poll))
+        project.numbers.update(dict.fromkeys(numbers[1:], SinchState.VERIFIED))
+    assert polls[0] == {numbers[0]: SinchState.VERIFICATION_BLOCKED}
+    assert polls[1] == dict.fromkeys(numbers[1:], SinchState.VERIFIED)
 
 
 @virtual_clock
-async def test_steps_come_once_each() -> None:
-    """With steps a number comes whenever it has moved, and not when it has not."""
+async def test_every_change_is_yielded_once() -> None:
+    """With *every_change* a number is yielded at each change of its state, and not in between."""
     life = [
-        State.VERIFIED,
-        State.VERIFIED,
+        SinchState.VERIFIED,
+        SinchState.VERIFIED,
         None,
-        State.HOSTING_IN_PROGRESS,
+        SinchState.HOSTING_IN_PROGRESS,
         "GLOBAL_PROCESS_STATE_IN_ORBIT",
         "GLOBAL_PROCESS_STATE_IN_ORBIT",
-        State.HOSTING_DONE,
+        SinchState.HOSTING_DONE,
     ]
-    project = Project({NUMBER: State.VERIFIED})
+    project = Project({NUMBER: SinchState.VERIFIED})
     get_number = project.get_number
 
     async def moving(phone_number: str) -> QualifiedNumber:
@@ -351,60 +357,60 @@ async def test_steps_come_once_each() -> None:
         return await get_number(phone_number)
 
     project.get_number = moving  # type: ignore[method-assign]
-    seen = {NUMBER: State.VERIFIED}
-    looks = [told(look)[NUMBER] async for look in project.watch(seen, steps=True)]
-    assert looks == [
-        State.HOSTING_IN_PROGRESS,
-        State("GLOBAL_PROCESS_STATE_IN_ORBIT"),
-        State.HOSTING_DONE,
+    seen = {NUMBER: SinchState.VERIFIED}
+    polls = [states_of(poll)[NUMBER] async for poll in project.watch(seen, every_change=True)]
+    assert polls == [
+        SinchState.HOSTING_IN_PROGRESS,
+        SinchState("GLOBAL_PROCESS_STATE_IN_ORBIT"),
+        SinchState.HOSTING_DONE,
     ]
     assert not life
 
 
 @virtual_clock
 async def test_a_watch_ends_in_time() -> None:
-    """The deadline says how many are missing; what was seen before it has come."""
-    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_IN_PROGRESS))
-    project.numbers[NUMBERS[0]] = State.HOSTING_DONE
-    looks = project.watch(NUMBERS, timeout=100.0)
-    assert told(await anext(looks)) == {NUMBERS[0]: State.HOSTING_DONE}
+    """The timeout error says how many are missing; the numbers seen before were yielded."""
+    project = Project(dict.fromkeys(NUMBERS, SinchState.HOSTING_IN_PROGRESS))
+    project.numbers[NUMBERS[0]] = SinchState.HOSTING_DONE
+    polls = project.watch(NUMBERS, timeout=100.0)
+    assert states_of(await anext(polls)) == {NUMBERS[0]: SinchState.HOSTING_DONE}
     with pytest.raises(DeadlineExceededError, match=r"499 of 500 .* HOSTING_DONE or") as caught:
-        await anext(looks)
+        await anext(polls)
     assert asyncio.get_running_loop().time() == 100.0
     assert caught.value.outcome is Outcome.NOT_SENT
     assert caught.value.__cause__ is None
 
 
 @virtual_clock
-async def test_a_watch_survives_passing_faults() -> None:
-    """Faults that pass do not end a watch; the last is the cause of a deadline missed by it."""
-    project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
-    project.faults = list(PASSING)
-    (look,) = [look async for look in project.watch(NUMBERS)]
-    assert len(look) == 500
-    assert project.calls == {"list": len(PASSING) + 1}
-    fault = PASSING[0]
-    project.faults = [fault] * 100
+async def test_transient_errors_do_not_end_a_watch() -> None:
+    """Transient errors do not end a watch; the last one is the cause of a timeout."""
+    project = Project(dict.fromkeys(NUMBERS, SinchState.HOSTING_DONE))
+    project.errors_to_raise = list(TRANSIENT)
+    (poll,) = [poll async for poll in project.watch(NUMBERS)]
+    assert len(poll) == 500
+    assert project.calls == {"list": len(TRANSIENT) + 1}
+    error = TRANSIENT[0]
+    project.errors_to_raise = [error] * 100
     with pytest.raises(DeadlineExceededError) as caught:
-        _ = [look async for look in project.watch(NUMBERS[:1], timeout=60.0)]
-    assert caught.value.__cause__ is fault
+        _ = [poll async for poll in project.watch(NUMBERS[:1], timeout=60.0)]
+    assert caught.value.__cause__ is error
 
 
 @virtual_clock
-async def test_a_watch_ends_with_what_does_not_pass() -> None:
-    """Refused credentials end a watch, whether listed or looked up."""
+async def test_other_errors_end_a_watch() -> None:
+    """Refused credentials end a watch, in a listing or a GET."""
     for numbers in (NUMBERS, NUMBERS[:1]):
-        project = Project(dict.fromkeys(NUMBERS, State.HOSTING_DONE))
-        project.faults = [errors.AuthenticationError(status_code=401)]
+        project = Project(dict.fromkeys(NUMBERS, SinchState.HOSTING_DONE))
+        project.errors_to_raise = [errors.AuthenticationError(status_code=401)]
         with pytest.raises(errors.AuthenticationError):
-            _ = [look async for look in project.watch(numbers)]
+            _ = [poll async for poll in project.watch(numbers)]
 
 
 @virtual_clock
-async def test_nobody_is_watched_at_no_cost() -> None:
-    """A watch of nothing ends at once."""
+async def test_no_numbers_cost_nothing() -> None:
+    """A watch of no numbers ends at once."""
     project = Project({})
-    assert [look async for look in project.watch([])] == []
+    assert [poll async for poll in project.watch([])] == []
     assert not project.calls
 
 
@@ -412,17 +418,17 @@ async def test_nobody_is_watched_at_no_cost() -> None:
 
 
 class Outage:
-    """A listing that fails with one error after the other, then for ever succeeds."""
+    """A listing that fails with one error after the other, then always succeeds."""
 
     def __init__(self, *failures: SinchError) -> None:
         self.failures = list(failures)
         self.probes: list[float] = []
 
     async def list_number_pages(
-        self, state: State, *, page_size: int, retry: RetryRule
+        self, state: SinchState, *, page_size: int, retry: RetryRule
     ) -> AsyncGenerator[object, None]:
         """Fail, or yield a page."""
-        assert (state, page_size) == (State.VERIFIED, 1)
+        assert (state, page_size) == (SinchState.VERIFIED, 1)
         assert getattr(retry, "max_attempts", None) == 1
         self.probes.append(asyncio.get_running_loop().time())
         if self.failures:
@@ -447,8 +453,8 @@ def test_backoff_doubles_up_to_its_maximum() -> None:
 @pytest.mark.parametrize("stop", [False, True], ids=["forever", "stoppable"])
 @virtual_clock
 async def test_an_outage_ends_with_the_first_response(stop: bool) -> None:  # noqa: FBT001
-    """Probes go on with growing delays until one succeeds; each failure is reported once."""
-    failures = [*PASSING, errors.InvalidResponseError("garbage")]
+    """Probes continue with growing delays until one succeeds; each failure is reported."""
+    failures = [*TRANSIENT, errors.InvalidResponseError("garbage")]
     outage, seen = Outage(*failures), list[SinchError]()
     assert await until_reachable(
         outage.list_number_pages,
@@ -472,7 +478,7 @@ async def test_an_outage_ends_with_the_first_response(stop: bool) -> None:  # no
 @virtual_clock
 async def test_refused_credentials_are_no_outage(error: SinchError) -> None:
     """Refused credentials and a missing project are raised at once."""
-    outage = Outage(PASSING[0], error)
+    outage = Outage(TRANSIENT[0], error)
     with pytest.raises(type(error)):
         await until_reachable(outage.list_number_pages, delays=backoff(jitter=lambda: 1.0))
     assert outage.probes == [0.0, 1.0]
@@ -480,8 +486,8 @@ async def test_refused_credentials_are_no_outage(error: SinchError) -> None:
 
 @virtual_clock
 async def test_a_probe_is_stopped_between_attempts() -> None:
-    """Setting *stop* ends the wait at once; set beforehand, nothing is sent."""
-    outage, stop = Outage(*PASSING * 9), asyncio.Event()
+    """Setting *stop* ends the wait at once; if set before, nothing is sent."""
+    outage, stop = Outage(*TRANSIENT * 9), asyncio.Event()
     asyncio.get_running_loop().call_later(10.0, stop.set)
     probe = until_reachable(outage.list_number_pages, delays=backoff(jitter=lambda: 1.0), stop=stop)
     assert not await probe

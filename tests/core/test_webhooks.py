@@ -1,4 +1,4 @@
-"""A callback is believed when its raw bytes are signed, and read however it was put together."""
+"""Callbacks: signatures are verified over the raw bytes; events are read tolerantly."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 
 def event(**changes: Any) -> bytes:
-    """Return the body of a callback; a field that is None is left out."""
+    """Return the body of a callback, without fields that are None."""
     return orjson.dumps({k: v for k, v in {**EVENT, **changes}.items() if v is not None})
 
 
 def test_a_signed_event_is_typed() -> None:
-    """The documented example comes out as an event, its enums and time in their own types."""
+    """The documented example is read as an event with typed enums and time."""
     read = parse(BODY, signed(BODY), SECRET)
     assert (read.event_id, read.resource_id) == ("01gy8", "+12345612345")
     assert read.status is CallbackStatus.FAILED
@@ -64,8 +64,8 @@ def test_a_signed_event_is_typed() -> None:
         CIMultiDict({"x-Sinch-signature": sign(BODY, SECRET)}),
     ],
 )
-def test_the_case_of_header_and_digits_is_no_difference(headers: Mapping[str, str]) -> None:
-    """A plain dict or a server's own headers, upper or lower case: the signature is found."""
+def test_header_and_digits_are_case_insensitive(headers: Mapping[str, str]) -> None:
+    """The signature is found in a dict or a server's headers, in upper or lower case."""
     assert parse(BODY, headers, SECRET).event_id == "01gy8"
 
 
@@ -83,8 +83,8 @@ def test_the_case_of_header_and_digits_is_no_difference(headers: Mapping[str, st
         {"X-Sinch-Signature": sign(BODY, SECRET), "x-sinch-signature": sign(BODY, SECRET)},
     ],
 )
-def test_what_is_not_signed_rightly_is_refused(headers: dict[str, str]) -> None:
-    """Missing, wrong, cut, doubled or unprintable: each signature but the right one is refused."""
+def test_a_wrong_signature_is_rejected(headers: dict[str, str]) -> None:
+    """A signature that is missing, wrong, truncated, repeated or unprintable is rejected."""
     with pytest.raises(WebhookError, match="ignature") as caught:
         parse(BODY, headers, SECRET)
     assert sign(BODY, SECRET) not in str(caught.value)
@@ -93,7 +93,7 @@ def test_what_is_not_signed_rightly_is_refused(headers: dict[str, str]) -> None:
 @given(at=st.integers(0, len(BODY) - 1), bit=st.integers(0, 7))
 @settings(deadline=None, derandomize=True)
 def test_no_bit_can_be_changed(at: int, bit: int) -> None:
-    """The raw bytes are signed: with any one bit changed they are another's."""
+    """The signature is over the raw bytes: any changed bit invalidates it."""
     forged = bytearray(BODY)
     forged[at] ^= 1 << bit
     with pytest.raises(WebhookError, match="the signature is wrong"):
@@ -101,7 +101,7 @@ def test_no_bit_can_be_changed(at: int, bit: int) -> None:
 
 
 def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a wrong signature takes tells nothing about the right one."""
+    """The time of a comparison reveals nothing about the right signature."""
     compared: list[bytes] = []
 
     def compare(given: bytes, right: bytes) -> bool:
@@ -114,15 +114,15 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_same_event_in_other_bytes_is_not_signed() -> None:
-    """A body that was parsed and written again is not what was signed."""
+    """A body that was parsed and serialized again has another signature."""
     again = orjson.dumps(orjson.loads(BODY))
     assert again != BODY
     with pytest.raises(WebhookError, match="the signature is wrong"):
         parse(again, signed(BODY), SECRET)
 
 
-def test_to_ask_for_no_signature_is_said_out_loud() -> None:
-    """Only None means that none is asked for; an empty secret, which anyone knows, is refused."""
+def test_only_none_disables_verification() -> None:
+    """Only None disables the verification; an empty secret is rejected."""
     assert parse(BODY, {}, None).event_id == "01gy8"
     assert parse(BODY, {"X-Sinch-Signature": "wrong"}, None).event_id == "01gy8"
     wrong: list[Any] = ["", b"secret", 7]
@@ -132,15 +132,15 @@ def test_to_ask_for_no_signature_is_said_out_loud() -> None:
 
 
 def test_the_raw_body_is_needed() -> None:
-    """Text or a parsed body cannot be checked, which is said rather than guessed."""
+    """A string or a parsed body is rejected with an explanation."""
     bodies: list[Any] = [BODY.decode(), EVENT, None]
     for body in bodies:
-        with pytest.raises(InvalidRequestError, match="body: the raw bytes are needed"):
+        with pytest.raises(InvalidRequestError, match="body: expected the raw bytes"):
             parse(body, {}, SECRET)
 
 
 def test_an_oversized_body_is_refused_first() -> None:
-    """A body over the cap is refused unread, signed or not; the cap is the caller's to set."""
+    """A body over the limit is rejected unread, signed or not; the caller can set the limit."""
     padded = BODY.ljust(MAX_SIZE)
     assert parse(padded, signed(padded), SECRET).event_id == "01gy8"
     too_large = padded + b" "
@@ -171,8 +171,8 @@ def test_an_oversized_body_is_refused_first() -> None:
         (event(resourceId=[CANARY]), r"\$\.resource_id"),
     ],
 )
-def test_what_is_no_event_is_refused_and_not_shown(body: bytes, problem: str) -> None:
-    """Signed or not, what cannot be read is one error that tells where, and never what."""
+def test_an_unreadable_body_is_rejected_and_not_shown(body: bytes, problem: str) -> None:
+    """An unreadable body, signed or not, is one error that names the field, not the value."""
     with pytest.raises(WebhookError, match=problem) as caught:
         parse(body, signed(body), SECRET, max_size=1_000_000)
     shown = "".join(traceback.TracebackException.from_exception(caught.value).format())
@@ -180,8 +180,8 @@ def test_what_is_no_event_is_refused_and_not_shown(body: bytes, problem: str) ->
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 
-def test_what_is_new_is_kept() -> None:
-    """Unknown fields are ignored, unknown values kept as they came; only the id is needed."""
+def test_unknown_fields_and_values() -> None:
+    """Unknown fields are ignored, unknown values kept; only the id is required."""
     read = parse(event(status="PENDING", eventType="MOON", more={"a": [1]}), {}, None)
     assert (str(read.status), str(read.event_type)) == ("PENDING", "MOON")
     assert parse(b'{"eventId": "1"}', {}, None) == CallbackEvent(event_id="1")
@@ -198,7 +198,7 @@ def test_what_is_new_is_kept() -> None:
 )
 @settings(deadline=None, derandomize=True, max_examples=300)
 def test_any_body_gives_an_event_or_a_webhook_error(body: bytes) -> None:
-    """Whatever is signed, the answer is an event with an id or a WebhookError."""
+    """Any signed body gives an event with an id or a WebhookError."""
     try:
         read = parse(body, signed(body), SECRET)
     except WebhookError as refused:
@@ -208,8 +208,8 @@ def test_any_body_gives_an_event_or_a_webhook_error(body: bytes) -> None:
     assert text
 
 
-def test_a_webhook_error_is_no_answer_of_the_api() -> None:
-    """A refused callback is a SinchError, but no status of a call: nothing was sent."""
+def test_a_webhook_error_has_no_status() -> None:
+    """A rejected callback is a SinchError, NOT_SENT, without a status."""
     assert issubclass(WebhookError, SinchError)
     assert not issubclass(WebhookError, StatusError)
     assert errors.WebhookError("x").outcome is Outcome.NOT_SENT

@@ -1,4 +1,4 @@
-"""The generated files: up to date, reproducible, and what the description of the API says."""
+"""The generated files are up to date, reproducible, and match the API description."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOA_KINDS = {"direct_loa_info", "reseller_loa_info", "blanket_loa_info"}
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """Copy what generation reads and writes."""
+    """Copy the input and output of the generation."""
     for path in (SPEC, *GENERATED, Path("pyproject.toml")):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
@@ -53,7 +53,7 @@ def checked(generated: dict[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def wire_fields(name: str) -> Mapping[str, attrs.Attribute[Any]]:
-    """Return the fields of the model *name* by their wire names."""
+    """Return the fields of the model *name* by wire name."""
     return {field.metadata["wire"]: field for field in attrs.fields(getattr(models, name))}
 
 
@@ -64,7 +64,7 @@ def wire_properties(name: str) -> dict[str, dict[str, Any]]:
 
 
 def test_generated_files_are_up_to_date(checked: None) -> None:
-    """What is checked in is byte for byte what the description generates."""
+    """The files are byte for byte what the description generates."""
     assert main(["--check"]) == 0
 
 
@@ -72,7 +72,7 @@ def test_generated_files_are_up_to_date(checked: None) -> None:
 def test_check_finds_one_changed_byte(
     path: Path, checkout: Path, checked: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A check fails on one byte of drift, names the file, and leaves it as it was."""
+    """A check fails on one changed byte, names the file, and does not change it."""
     assert main(["--check"], root=checkout) == 0
     drifted = bytearray((checkout / path).read_bytes())
     drifted[len(drifted) // 2] ^= 1
@@ -86,21 +86,21 @@ def test_check_finds_one_changed_byte(
 
 
 def test_check_finds_a_missing_file(checkout: Path, checked: None) -> None:
-    """A generated file that is not there is drift too."""
+    """A check fails on a missing file."""
     (checkout / MODELS).unlink()
     assert main(["--check"], root=checkout) == 1
     assert not (checkout / MODELS).exists()
 
 
 def test_check_finds_a_changed_description(checkout: Path) -> None:
-    """A described field that was not generated is drift."""
+    """A check fails on a described field that was not generated."""
     description = (checkout / SPEC).read_text()
     (checkout / SPEC).write_text(description.replace("campaignId:", "campaignKey:"))
     assert main(["--check"], root=checkout) == 1
 
 
 def test_generation_restores_and_reproduces(checkout: Path, generated: dict[Path, bytes]) -> None:
-    """Generating again, wherever and after whatever, gives the same bytes."""
+    """Generation gives the same bytes in any directory and state."""
     for path in GENERATED:
         (checkout / path).write_bytes(b"")
     assert main([], root=checkout) == 0
@@ -110,14 +110,14 @@ def test_generation_restores_and_reproduces(checkout: Path, generated: dict[Path
 
 
 def test_sandbox_has_the_whole_description() -> None:
-    """The sandbox's copy says what the YAML says, although no YAML is installed with it."""
+    """The sandbox's copy equals the YAML, which is not installed with it."""
     described = yaml.safe_load((ROOT / SPEC).read_text())
     assert json.loads((ROOT / SANDBOX_SPEC).read_text()) == described
 
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_model_has_the_described_fields(name: str) -> None:
-    """A model has the described fields, under snake_case names, required where they are."""
+    """A model has the described fields with snake_case names, required as described."""
     fields, required = wire_fields(name), SCHEMAS[name].get("required", [])
     assert set(fields) == set(wire_properties(name))
     for wire, field in fields.items():
@@ -129,7 +129,7 @@ def test_model_has_the_described_fields(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_model_is_frozen_and_slotted(name: str) -> None:
-    """A model can neither be changed nor be given attributes that the API does not have."""
+    """A model cannot be changed or given other attributes."""
     model: type[Any] = getattr(models, name)
     instance = model(**{a.name: None for a in attrs.fields(model) if a.default is attrs.NOTHING})
     assert not hasattr(instance, "__dict__")
@@ -140,13 +140,13 @@ def test_model_is_frozen_and_slotted(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_repr_shows_nothing_sensitive(name: str) -> None:
-    """A field that is described as sensitive has no place in a repr; every other field has."""
+    """A field described as sensitive is not in the repr; all others are."""
     for wire, node in wire_properties(name).items():
         assert wire_fields(name)[wire].repr is not node.get("x-sensitive", False), wire
 
 
 def test_loa_repr_holds_no_personal_data() -> None:
-    """Whoever prints a whole request prints nobody's name, address or business."""
+    """The repr of a whole request has no name, address or business."""
     canary = "canary"
     person = models.AuthorizedPerson(first_name=canary, last_name=canary, email=canary)
     address = models.Address(
@@ -181,7 +181,7 @@ def test_loa_repr_holds_no_personal_data() -> None:
 
 @pytest.mark.parametrize("name", ENUMS)
 def test_enum_has_the_described_members(name: str) -> None:
-    """An enum is open, and has the described values under their names without a prefix."""
+    """An enum is open and has the described values, with names without prefix."""
     enum, schema = getattr(models, name), SCHEMAS[name]
     assert issubclass(enum, OpenStrEnum if schema["type"] == "string" else OpenIntEnum)
     names = schema.get("x-enum-varnames", schema["enum"])
@@ -191,7 +191,7 @@ def test_enum_has_the_described_members(name: str) -> None:
 
 
 def test_every_public_class_is_described() -> None:
-    """The models hold one class for each described object and enum, and none besides."""
+    """The models are one class per described object and enum, and no others."""
     classes = {
         name
         for name, value in vars(models).items()
@@ -201,7 +201,7 @@ def test_every_public_class_is_described() -> None:
 
 
 def test_text_enablement_takes_any_one_loa() -> None:
-    """There is one class for each request, whichever LOA it carries: each kind is optional."""
+    """Each request is one class with optional fields for each kind of LOA."""
     text, toll_free = (
         {field.name: field.default for field in attrs.fields(model)}
         for model in (models.TextEnableNumbersRequest, models.TextEnableTollFreeNumbersRequest)
@@ -211,8 +211,8 @@ def test_text_enablement_takes_any_one_loa() -> None:
     assert toll_free["direct_loa_info"] is toll_free["reseller_loa_info"] is None
 
 
-def test_disputed_names_and_types_are_marked_for_the_reader() -> None:
-    """The LOA of an order knows its other wire name, a disputed status is an enum or an integer."""
+def test_ambiguous_names_and_types_are_marked() -> None:
+    """The LOA of an order has a second wire name; an ambiguous status is an enum or an integer."""
     metadata = attrs.fields(models.HostingOrder).hosting_order_info.metadata
     assert metadata == {"wire": "hostingOrderInfo", "wire_aliases": ("textEnableInfo",)}
     assert models.OperationStatusValue == models.OperationStatus | int

@@ -1,4 +1,4 @@
-"""Spec ≡ operation table ≡ facade ≡ sandbox: a ninth endpoint is in all of them or in none."""
+"""Spec ≡ operation table ≡ client ≡ sandbox: a ninth endpoint is in all of them or in none."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ PROJECT_PATH = "/v1/projects/{projectId}"
 PHONE = "+12025550134"
 
 BUILT_ON = {"list_numbers": "list_number_pages", "wait_for_state": "get_number"}
-"""Methods that are no operation of their own, and the method that does their work."""
+"""Methods without an operation of their own, and the method that they call."""
 
 
 @attrs.frozen
 class Described:
-    """An operation as the spec has it."""
+    """An operation in the spec."""
 
     id: str
     method: str
     path: str
-    replay: str
-    answer: str | None
-    """The component that a 200's body is; None if it is empty."""
+    idempotent: bool
+    response_model: str | None
+    """The component of a 200's body; None if it is empty."""
 
 
 def described() -> list[Described]:
@@ -51,8 +51,8 @@ def described() -> list[Described]:
             operation["operationId"],
             method.upper(),
             path,
-            operation["x-replay"],
-            answer_of(operation),
+            operation["x-idempotent"],
+            response_model_of(operation),
         )
         for path, item in SPEC["paths"].items()
         for method, operation in item.items()
@@ -60,8 +60,8 @@ def described() -> list[Described]:
     ]
 
 
-def answer_of(operation: dict[str, Any]) -> str | None:
-    """Return the name of the component that *operation*'s 200 has as its body."""
+def response_model_of(operation: dict[str, Any]) -> str | None:
+    """Return the name of the component that is the body of *operation*'s 200."""
     ok = operation["responses"]["200"]
     if "$ref" in ok:
         ok = SPEC["components"]["responses"][ok["$ref"].rpartition("/")[2]]
@@ -71,8 +71,8 @@ def answer_of(operation: dict[str, Any]) -> str | None:
     return str(content["application/json"]["schema"]["$ref"]).rpartition("/")[2]
 
 
-def facade_methods() -> dict[str, Callable[..., Any]]:
-    """Return the client's public methods that ask the API something."""
+def operation_methods() -> dict[str, Callable[..., Any]]:
+    """Return the client's public methods that send operations."""
     return {
         name: method
         for name, method in vars(QualifiedNumbersClient).items()
@@ -83,14 +83,14 @@ def facade_methods() -> dict[str, Callable[..., Any]]:
 
 
 def test_operation_table_is_the_spec() -> None:
-    """Each row has the spec's method, path, replay rule and answer; neither has one more."""
+    """Each row has the spec's method, path, idempotence and response, and there are no others."""
     table = [
         Described(
             row.id,
             row.method,
             PROJECT_PATH + row.path,
-            row.replay.value,
-            None if row.answer is type(None) else row.answer.__name__,
+            row.idempotent,
+            None if row.response_model is type(None) else row.response_model.__name__,
         )
         for row in OPERATIONS
     ]
@@ -99,25 +99,27 @@ def test_operation_table_is_the_spec() -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
-def test_required_field_is_one_of_the_answer(operation: Operation[Any]) -> None:
-    """The field without which a 200 is no answer is a field of that answer."""
-    if operation.required is not None:
-        assert operation.required in {f.metadata["wire"] for f in attrs.fields(operation.answer)}
+def test_required_field_is_in_the_response_model(operation: Operation[Any]) -> None:
+    """The required field is a field of the response model."""
+    if operation.required_field is not None:
+        assert operation.required_field in {
+            f.metadata["wire"] for f in attrs.fields(operation.response_model)
+        }
 
 
 def test_sandbox_serves_the_operation_table() -> None:
-    """The sandbox mounts each operation and no other, and has one handler for each."""
+    """The sandbox mounts exactly these operations and has one handler for each."""
     assert Sandbox().mounted == {(row.method, PROJECT_PATH + row.path) for row in OPERATIONS}
     assert set(HANDLERS) == {row.id for row in OPERATIONS}
 
 
 def test_sandbox_counts_each_operation() -> None:
-    """What was asked can be told for each operation, and for the token endpoint."""
+    """The sandbox counts the requests of each operation and of the token endpoint."""
     assert set(Sandbox().calls.totals()) == {row.id for row in OPERATIONS} | {"token"}
 
 
 def arguments(method: Callable[..., Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return what *method* can be called with: a fit value for each argument that it needs."""
+    """Return arguments for *method*: a valid value for each required parameter."""
     loa = {
         "authorisedPerson": {"firstName": "J", "lastName": "D", "email": "j@example.com"},
         "address": dict.fromkeys(
@@ -159,8 +161,8 @@ async def operations_of(name: str) -> set[str]:
     async def send(request: Request, *_: object) -> Response:
         sent.append(request)
         state = GlobalProcessState.VERIFIED.value
-        answer = {"phoneNumber": PHONE, "hostingOrderId": "1", "globalProcessState": state}
-        return Response(200, {}, orjson.dumps(answer | {"qualifiedNumbers": []}))
+        response_model = {"phoneNumber": PHONE, "hostingOrderId": "1", "globalProcessState": state}
+        return Response(200, {}, orjson.dumps(response_model | {"qualifiedNumbers": []}))
 
     async with QualifiedNumbersClient("project", BasicAuth("key", "secret")) as client:
         client._pipeline._transport.send = send  # type: ignore[method-assign, assignment]
@@ -176,7 +178,7 @@ async def operations_of(name: str) -> set[str]:
 
 
 def operation_of(request: Request) -> str:
-    """Return the id of the row that *request* was built from."""
+    """Return the id of the row of *request*."""
     path = request.url.partition("?")[0].removeprefix(
         "https://imported.numbers.api.sinch.com/v1/projects/project"
     )
@@ -190,9 +192,9 @@ def operation_of(request: Request) -> str:
     return fitting[0]
 
 
-async def test_each_operation_is_one_method_of_the_facade() -> None:
-    """Every operation is sent by exactly one method; the others are built on such a method."""
-    sent = {name: await operations_of(name) for name in facade_methods()}
+async def test_each_operation_is_one_method_of_the_client() -> None:
+    """Exactly one method sends each operation; the others are built on such a method."""
+    sent = {name: await operations_of(name) for name in operation_methods()}
     assert all(len(ids) == 1 for ids in sent.values()), sent
     own = [next(iter(ids)) for name, ids in sent.items() if name not in BUILT_ON]
     assert sorted(own) == sorted(row.id for row in OPERATIONS)
@@ -201,8 +203,8 @@ async def test_each_operation_is_one_method_of_the_facade() -> None:
 
 
 def test_each_method_names_its_operation() -> None:
-    """The docstring of a method ends its first part with the operationId that it stands for."""
-    for name, method in facade_methods().items():
+    """A method's docstring names its operationId at the end."""
+    for name, method in operation_methods().items():
         if name == "wait_for_state":
             continue
         named = re.findall(r"\((\w+)\)", inspect.getdoc(method) or "")
@@ -211,7 +213,7 @@ def test_each_method_names_its_operation() -> None:
 
 
 async def test_a_listing_asks_for_the_specs_ten_states() -> None:
-    """Without states a listing walks the spec's enum in its order, all but UNSPECIFIED."""
+    """Without states a listing requests the spec's states in order, except UNSPECIFIED."""
     asked: list[str] = []
 
     async def send(request: Request, *_: object) -> Response:
@@ -228,7 +230,7 @@ async def test_a_listing_asks_for_the_specs_ten_states() -> None:
 
 
 def test_addresses_are_the_specs() -> None:
-    """The client's default addresses are the server and the token endpoint of the spec."""
+    """The client's default addresses are the spec's server and token endpoint."""
     assert [server["url"] for server in SPEC["servers"]] == [BASE_URL]
     flows = SPEC["components"]["securitySchemes"]["OAuth2.0"]["flows"]
     assert flows["clientCredentials"]["tokenUrl"] == TOKEN_URL

@@ -1,4 +1,4 @@
-"""What one warm call costs, in counts that need no quiet machine: a regression is seen in review.
+"""The cost of one warm call, in counts that do not depend on the machine's load.
 
 `make check` runs this; `python -m pytest -s tests/project/test_cost.py` prints the counts.
 `make bench` measures time.
@@ -27,9 +27,9 @@ CEILINGS = {
     "functions in C": 109,
     "steps of the event loop": 2,
 }
-"""What one `get_number` may call and resume, with requirements.txt's pins on Python 3.11.
+"""Calls and resumptions of one `get_number`, with the pins of requirements.txt on Python 3.11.
 
-Raising one is a decision: say in the commit what is had for it. Lower them when calls get cheaper.
+To raise one, say in the commit what it buys. Lower them when calls get cheaper.
 """
 
 OURS = str(Path(sinch_qn.__file__).parent)
@@ -47,13 +47,13 @@ _BODIES = {
 
 @pytest.fixture
 def base_url() -> Iterator[str]:
-    """Serve one connection from a thread, which no counter of this one sees."""
+    """Serve one connection from a thread, which the counters of this one do not see."""
 
     def serve() -> None:
         request = bytearray(4096)
         connection, _ = listening.accept()
         with connection:
-            while connection.recv_into(request):  # a small request comes in one piece
+            while connection.recv_into(request):  # a small request arrives in one piece
                 body = _BODIES[bytes(request[:4])]
                 connection.sendall(_HEAD % len(body) + body)
 
@@ -66,7 +66,7 @@ def base_url() -> Iterator[str]:
 
 
 async def calls_of(client: QualifiedNumbersClient) -> Counter[tuple[str, str]]:
-    """Return how often each function is called, or resumed, in one `get_number`."""
+    """Return how often each function is called or resumed in one `get_number`."""
     called: Counter[tuple[str, str]] = Counter()
 
     def profile(frame: FrameType, event: str, _: object) -> None:
@@ -84,14 +84,14 @@ async def calls_of(client: QualifiedNumbersClient) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the ceilings are Python 3.11's")
-async def test_a_warm_call_costs_no_more_than_it_did(base_url: str) -> None:
-    """One `get_number` needs no more calls and steps of the event loop than were agreed on."""
+async def test_a_warm_call_stays_below_the_ceilings(base_url: str) -> None:
+    """One `get_number` needs no more calls and event-loop steps than the ceilings."""
     auth = OAuth2("key", "secret", token_url=base_url + "/oauth2/token")
     async with QualifiedNumbersClient("p", auth, base_url=base_url) as client:
-        await client.get_number(NUMBER)  # has the token and a connection from now on
-        gc.disable()  # what the collector finds to call is no part of a call
+        await client.get_number(NUMBER)  # from now on there are a token and a connection
+        gc.disable()  # garbage collection is not part of a call
         try:
-            # The least of some: so nothing counts that the interpreter does now and then.
+            # The minimum, to exclude occasional work of the interpreter.
             called = min([await calls_of(client) for _ in range(20)], key=Counter.total)
         finally:
             gc.enable()
@@ -103,17 +103,17 @@ async def test_a_warm_call_costs_no_more_than_it_did(base_url: str) -> None:
         "functions in C": in_c,
         "steps of the event loop": called[asyncio.events.__file__, "Handle._run"],
     }
-    print(costs)  # noqa: T201 - for who lowers a ceiling
+    print(costs)  # noqa: T201 - to lower a ceiling
     over = [
         f"{cost} {what}, {cost - CEILINGS[what]} more ({cost / CEILINGS[what] - 1:+.0%}) than "
-        f"the {CEILINGS[what]} agreed on"
+        f"the ceiling of {CEILINGS[what]}"
         for what, cost in costs.items()
         if cost > CEILINGS[what]
     ]
     listed = sorted(
         f"{times:4} times {Path(file).stem}.{name}" for (file, name), times in ours.items()
     )
-    advice = "If that is worth it, raise CEILINGS here, and say in the commit for what."
+    advice = "If it is worth it, raise CEILINGS here, and say in the commit why."
     assert not over, "\n".join(
         ["one get_number calls", *over, advice, "Of sinch_qn it calls", *listed]
     )

@@ -1,4 +1,4 @@
-"""The names and signatures that users rely on; a change here is a change for them."""
+"""The public names and signatures; a change here is a change for users."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from sinch_qn import BasicAuth, OAuth2, Page, QualifiedNumbersClient, RateLimit,
 
 ROOT = Path(__file__).parents[2]
 
+ALL: tuple[str, ...] = vars(sinch_qn)["__all__"]
+
 DESIGNED = {
     *("QualifiedNumbersClient", "BasicAuth", "OAuth2", "RateLimit", "RetryPolicy", "Page"),
     *("PreparedCall",),
@@ -29,7 +31,7 @@ DESIGNED = {
     *("DirectLoaInfo", "ResellerLoaInfo", "BlanketLoaInfo", "TextEnableNumbersRequest"),
     *("TextEnableTollFreeNumbersRequest", "HostingOrder"),
 }
-"""The public names of design.md."""
+"""The public names that must not be missing."""
 
 METHODS = {
     "list_numbers": "*states, region_code=None, page_size=None, order_by=None, "
@@ -47,7 +49,7 @@ METHODS = {
     "prepare": "*, timeout=None",
     "close": "",
 }
-"""The client's public methods, as design.md lists them."""
+"""The client's public methods and their parameters."""
 
 
 def parameters(of: Any) -> str:
@@ -62,7 +64,7 @@ def parameters(of: Any) -> str:
 
 
 def run_fresh(code: str) -> str:
-    """Return what *code* prints in a new interpreter that turns warnings into errors."""
+    """Return the output of *code* in a new interpreter that turns warnings into errors."""
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -76,17 +78,17 @@ def run_fresh(code: str) -> str:
 
 
 def test_all_is_sorted_and_complete() -> None:
-    """`__all__` is the lazy table, the modules and the version, in order and once each."""
+    """`__all__` is the lazy table, the modules and the version, sorted, without duplicates."""
     lazy = {*sinch_qn._MODULE_OF, *sinch_qn._MODULES, "__version__"}
-    assert set(sinch_qn.__all__) == lazy
-    assert sinch_qn.__all__ == sorted(set(sinch_qn.__all__))
+    assert set(ALL) == lazy
+    assert list(ALL) == sorted(set(ALL))
     assert lazy >= DESIGNED
-    assert dir(sinch_qn) == sinch_qn.__all__
+    assert dir(sinch_qn) == list(ALL)
 
 
-@pytest.mark.parametrize("name", sinch_qn.__all__)
+@pytest.mark.parametrize("name", ALL)
 def test_public_name_is_there(name: str) -> None:
-    """Every public name is had from the package, and is what its module has under that name."""
+    """Every public name can be imported from the package and is its module's object."""
     value = getattr(sinch_qn, name)
     if name in sinch_qn._MODULE_OF:
         module = importlib.import_module(f"sinch_qn.{sinch_qn._MODULE_OF[name]}")
@@ -97,8 +99,8 @@ def test_public_name_is_there(name: str) -> None:
 
 
 def test_names_are_loaded_once_when_they_are_used() -> None:
-    """A name is loaded by its first use, and costs nothing after that."""
-    for name in sinch_qn.__all__:
+    """A name is loaded at its first use only."""
+    for name in ALL:
         vars(sinch_qn).pop(name, None) if name != "__version__" else None
         first = getattr(sinch_qn, name)
         assert vars(sinch_qn)[name] is first
@@ -107,16 +109,18 @@ def test_names_are_loaded_once_when_they_are_used() -> None:
 
 @pytest.mark.parametrize("name", ["nothing", "__path_to_nowhere__", "_converter", "Client"])
 def test_unknown_name_is_an_attribute_error(name: str) -> None:
-    """What the package does not have is missing in the usual way."""
+    """An unknown name is an AttributeError."""
     with pytest.raises(AttributeError, match=f"module 'sinch_qn' has no attribute '{name}'"):
         getattr(sinch_qn, name)
     assert not hasattr(sinch_qn, name)
 
 
 def test_type_checkers_see_the_lazy_table() -> None:
-    """What `__init__` imports for type checkers is what it loads when it runs."""
+    """`__init__` imports the same names for type checkers as it loads at run time."""
     tree = ast.parse((ROOT / "sinch_qn/__init__.py").read_text())
-    (block,) = (n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n))
+    (block,) = (
+        n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
+    )
     imported = {
         alias.name: (node.module or "").removeprefix("sinch_qn").lstrip(".")
         for node in block.body
@@ -127,14 +131,14 @@ def test_type_checkers_see_the_lazy_table() -> None:
 
 
 def test_star_import_gives_the_public_names() -> None:
-    """`from sinch_qn import *` gives all of `__all__` and nothing else."""
+    """`from sinch_qn import *` imports exactly `__all__`."""
     code = "from sinch_qn import *; print(*sorted(n for n in dir() if n[:2] != '__'))"
-    expected = [name for name in sinch_qn.__all__ if name != "__version__"]
+    expected = [name for name in ALL if name != "__version__"]
     assert run_fresh(code).split() == expected
 
 
 def test_client_is_made_as_designed() -> None:
-    """The client takes a project and credentials; all else is by keyword."""
+    """The client takes a project and credentials; all options are keyword-only."""
     assert parameters(QualifiedNumbersClient) == (
         "project_id, auth, *, base_url='https://imported.numbers.api.sinch.com', session=None, "
         f"timeout=30.0, retry={RetryPolicy()!r}, rate_limit=None, allow_http=False, "
@@ -144,7 +148,7 @@ def test_client_is_made_as_designed() -> None:
 
 
 def test_client_has_the_designed_methods() -> None:
-    """The client's methods are those of design.md: the same parameters, kinds and defaults."""
+    """The client's methods have the designed parameters, kinds and defaults."""
     methods = {
         name: parameters(method)
         for name, method in inspect.getmembers(QualifiedNumbersClient, inspect.isfunction)
@@ -155,7 +159,7 @@ def test_client_has_the_designed_methods() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"prepare", "close"}))
 def test_every_method_takes_timeout_and_retry_by_keyword(name: str) -> None:
-    """The deadline and the retry policy of one call can be set, by name only."""
+    """Each call's deadline and retry policy can be set, by keyword only."""
     taken = inspect.signature(getattr(QualifiedNumbersClient, name)).parameters
     for option in ("timeout", "retry"):
         assert taken[option].kind is inspect.Parameter.KEYWORD_ONLY
@@ -164,7 +168,7 @@ def test_every_method_takes_timeout_and_retry_by_keyword(name: str) -> None:
 
 
 def test_credentials_limits_and_policies_are_made_as_designed() -> None:
-    """The other public classes take what design.md says."""
+    """The other public classes have the designed parameters."""
     designed = {"key_id", "key_secret"}
     assert set(inspect.signature(BasicAuth).parameters) == designed
     taken = inspect.signature(OAuth2).parameters
@@ -182,7 +186,7 @@ def test_credentials_limits_and_policies_are_made_as_designed() -> None:
 
 
 def test_help_shows_no_environment() -> None:
-    """No signature has the environment, and with it every secret in it, for a default."""
+    """No default in a signature contains the environment and its secrets."""
     code = "import pydoc, sinch_qn; print(pydoc.render_doc(sinch_qn.QualifiedNumbersClient))"
     os.environ["SINCH_KEY_SECRET_CANARY"] = "canary7f3a"
     try:
@@ -192,7 +196,7 @@ def test_help_shows_no_environment() -> None:
 
 
 def test_models_are_frozen_slotted_and_by_keyword() -> None:
-    """Every model is immutable, takes no attribute by mistake, and no value by position."""
+    """Every model is immutable, has no other attributes, and takes keyword arguments only."""
     classes = [m for m in vars(models).values() if inspect.isclass(m) and attrs.has(m)]
     assert len(classes) > 10
     for model in classes:
@@ -203,8 +207,8 @@ def test_models_are_frozen_slotted_and_by_keyword() -> None:
 
 
 def test_public_things_have_docstrings() -> None:
-    """`help()` has an answer for every public class and every method of the client."""
-    for name in sinch_qn.__all__:
+    """Every public class and every method of the client has a docstring."""
+    for name in ALL:
         if name != "__version__":
             assert inspect.getdoc(getattr(sinch_qn, name)), name
     for name in METHODS:
@@ -213,26 +217,26 @@ def test_public_things_have_docstrings() -> None:
 
 @pytest.mark.parametrize("module", ["sinch_qn", "sinch_qn.errors", "sinch_qn.pytest_plugin"])
 def test_import_is_cheap(module: str) -> None:
-    """Importing the package, its errors or its pytest plugin loads no library with sockets."""
+    """Importing the package, its errors or its pytest plugin imports no networking library."""
     heavy = {"aiohttp", "cattrs", "orjson", "yarl", "asyncio", "jsonschema_rs", "sinch_qn.client"}
     if module == "sinch_qn.pytest_plugin":
-        heavy -= {"asyncio"}  # pytest's own
+        heavy -= {"asyncio"}  # imported by pytest
     code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
     assert run_fresh(code) == ""
 
 
 def test_names_work_in_a_fresh_interpreter() -> None:
-    """The first use of a name loads it, in an interpreter that has loaded nothing else."""
+    """The first use of a name loads it, in an interpreter that has imported nothing else."""
     code = "import sinch_qn; print(sinch_qn.QualifiedNumbersClient.__name__, sinch_qn.__version__)"
     assert run_fresh(code) == f"QualifiedNumbersClient {sinch_qn.__version__}"
 
 
 def test_package_is_typed() -> None:
-    """Users' type checkers are told to read our annotations."""
+    """The package has the marker for type checkers."""
     assert (ROOT / "sinch_qn/py.typed").is_file()
 
 
 def test_version_is_the_projects() -> None:
-    """The version in the code is that of the distribution."""
+    """The version in the code is the distribution's."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert sinch_qn.__version__ == project["version"]

@@ -1,4 +1,4 @@
-"""The public API as a user's type checker sees it: read by mypy, never run."""
+"""The public API as a type checker sees it: read by mypy, never run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import assert_type
 
 import aiohttp
 
+import sinch_qn
 from sinch_qn import (
     Address,
     AuthorizedPerson,
@@ -35,8 +36,13 @@ from sinch_qn import (
 )
 
 
+def misspelt_names() -> None:
+    """Use a name that the package does not have: an error."""
+    _ = sinch_qn.QualifiedNumberClient  # type: ignore[attr-defined]
+
+
 def clients(session: aiohttp.ClientSession) -> None:
-    """Every way to make a client."""
+    """Create a client in every way."""
     client = QualifiedNumbersClient("project", OAuth2("key", "secret"))
     assert_type(client, QualifiedNumbersClient)
     assert_type(QualifiedNumbersClient.from_env(), QualifiedNumbersClient)
@@ -63,7 +69,7 @@ def patiently(failure: Failure) -> float | None:
 
 
 async def operations(client: QualifiedNumbersClient) -> None:
-    """Every operation, with and without its options."""
+    """Call every operation, with and without options."""
     async with client as entered:
         assert_type(entered, QualifiedNumbersClient)
     phone, retry = "+12025550134", RetryPolicy(max_attempts=1)
@@ -93,7 +99,7 @@ async def prepared_calls(client: QualifiedNumbersClient) -> None:
 
 
 async def listings(client: QualifiedNumbersClient) -> None:
-    """Numbers one by one, and by the page."""
+    """List numbers one by one and by page."""
     numbers = client.list_numbers()
     assert_type(numbers, AsyncGenerator[QualifiedNumber, None])
     async for number in client.list_numbers(GlobalProcessState.VERIFIED, region_code="US"):
@@ -108,7 +114,7 @@ async def listings(client: QualifiedNumbersClient) -> None:
 
 
 async def orders(client: QualifiedNumbersClient) -> None:
-    """Text enablement, by keyword only."""
+    """Order text enablement, by keyword only."""
     direct = DirectLoaInfo(
         authorised_person=AuthorizedPerson(first_name="J", last_name="D", email="j@example.com"),
         address=Address(
@@ -144,8 +150,8 @@ async def orders(client: QualifiedNumbersClient) -> None:
     TextEnableNumbersRequest("US", [], "plan")  # type: ignore[call-arg]
 
 
-def answers(number: QualifiedNumber) -> None:
-    """Read the fields of an answer: all optional, statuses either a string or a number."""
+def responses(number: QualifiedNumber) -> None:
+    """Read the fields of a response: all optional; statuses are strings or numbers."""
     assert_type(number.phone_number, str | None)
     assert_type(number.global_process_state, GlobalProcessState | None)
     if number.osr_eligibility is not None:
@@ -156,7 +162,7 @@ def answers(number: QualifiedNumber) -> None:
 
 
 def failures(error: SinchError) -> None:
-    """Read what every error says, and what an answered one says besides."""
+    """Read the attributes of every error, and those of a `StatusError`."""
     assert_type(error.outcome, Outcome)
     assert_type(error.attempts, int)
     assert_type(error.message, str)

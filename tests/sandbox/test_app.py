@@ -11,7 +11,7 @@ from yarl import URL
 
 from sinch_qn import QualifiedNumbersClient
 from sinch_qn import errors as sinch_errors
-from sinch_qn._operations import OPERATIONS, Operation, Replay
+from sinch_qn._operations import OPERATIONS, Operation
 from sinch_qn.models import (
     BlanketLoaInfo,
     HostingOrderState,
@@ -96,7 +96,9 @@ async def test_an_operation_without_a_handler_fails_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An operation that the sandbox lacks fails at start, not with a 404."""
-    ninth: Operation[Any] = Operation("ninthOperation", "GET", "/ninth", type(None), Replay.SAFE)
+    ninth: Operation[Any] = Operation(
+        "ninthOperation", "GET", "/ninth", type(None), idempotent=True
+    )
     monkeypatch.setattr("sinch_qn.sandbox.app.OPERATIONS", (*OPERATIONS, ninth))
     with pytest.raises(KeyError, match="ninthOperation"):
         async with Sandbox():
