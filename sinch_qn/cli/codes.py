@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import csv
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ import attrs
 import orjson
 
 from sinch_qn.bulk import Submission
-from sinch_qn.cli import as_written
+from sinch_qn.parsing import LostZeros, parse_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,28 +34,7 @@ _PIECE: Final = 1 << 20
 _AT_ONCE: Final = 200
 """Codes that go into the journal together."""
 
-_DELIMITER: Final = re.compile(r"[\t;,|]")
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z~]|O.)")
-
-
-def split(text: str) -> tuple[str, str]:
-    """Split `NUMBER,CODE` or `NUMBER CODE`; what follows them is left out.
-
-    Raises `ValueError`. A code is text: its zeros stay.
-    """
-    delimiter = _DELIMITER.search(text)
-    if delimiter is not None:
-        try:
-            cells = next(csv.reader([text], delimiter=delimiter[0]), [])
-        except csv.Error:  # no ValueError; a lone carriage return in the line, for one
-            cells = []
-    else:
-        cells = text.rsplit(None, 1)
-    number, code = ([cell.strip() for cell in cells] + ["", ""])[:2]
-    code = code.removeprefix('="').removesuffix('"').removeprefix("'")
-    if not number or not code:
-        raise ValueError("expected a number and its code, such as +12025550134,0417")
-    return number, code
 
 
 @attrs.define(eq=False)
@@ -70,10 +48,9 @@ class Intake:
         """Hand in one line, such as `+12025550134 0417`."""
         where = f"{where}: " if where else ""
         try:
-            written, code = split(text)
-            number = as_written.read(written).e164
+            number, code = parse_code(text)
             submission = await self.run.submit_code(number, code)
-        except ValueError as error:  # also a RefusedNumber, an InvalidRequestError
+        except ValueError as error:  # also an InvalidPhoneNumber, an InvalidRequestError
             self.display.tell(f"{where}{error}", "warning")
         else:
             if submission is Submission.DUPLICATE:
@@ -93,8 +70,7 @@ class CodesFile:
     intake: Intake
     _offset: int = 0
     _line: int = 0
-    _lengths: dict[int, int] = attrs.field(factory=dict)
-    """The lengths of codes that are all digits, each with the line that had it first."""
+    _lost_zeros: LostZeros = attrs.field(init=False, factory=LostZeros)
     _told: str = ""
     _stands_at: int = 0
     _stands_since: float = 0.0
@@ -135,26 +111,9 @@ class CodesFile:
     async def _take(self, line: int, text: str) -> None:
         if not text or (line == 1 and not any(map(str.isdigit, text))):
             return  # blank, or headings
-        where = f"{self.path}:{line}"
-        self._look_for_lost_zeros(text, line)
-        await self.intake.take(text, where)
-
-    def _look_for_lost_zeros(self, text: str, line: int) -> None:
-        try:
-            code = split(text)[1]
-        except ValueError:
-            return
-        if not code.isdecimal() or len(code) in self._lengths:
-            return
-        self._lengths[len(code)] = line
-        if len(self._lengths) == 2:
-            (short, one), (_, other) = sorted(self._lengths.items())
-            self.intake.display.tell(
-                f"{self.path}:{one}: a code of {short} digits, but line {other} has a longer one."
-                " A spreadsheet drops leading zeros: format the column as text. Codes are handed"
-                " in as they stand.",
-                "warning",
-            )
+        if found := self._lost_zeros.check(text, line):
+            self.intake.display.tell(f"{self.path}:{found[0]}: {found[1]}", "warning")
+        await self.intake.take(text, f"{self.path}:{line}")
 
     def _note_unfinished(self, size: int) -> None:
         """Tell of a last line that does not end: half a code would be a wrong one."""

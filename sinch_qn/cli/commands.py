@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sinch_qn import QualifiedNumbersClient
-    from sinch_qn.cli.as_written import Number
     from sinch_qn.models import GlobalProcessState
+    from sinch_qn.parsing import ParsedNumber
 
 
 class _Commands(click.Group):
@@ -125,7 +125,7 @@ def list_numbers(
 @cli.command(epilog=examples("sinch-qn get +12025550134", "sinch-qn get --json '(202) 555-0134'"))
 @click.argument("numbers", nargs=-1, required=True, type=inputs.number)
 @json_option
-def get(numbers: Sequence[Number], *, as_json: bool) -> None:
+def get(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Show NUMBERS as they are now."""
 
     async def job(client: QualifiedNumbersClient) -> None:
@@ -145,7 +145,7 @@ def get(numbers: Sequence[Number], *, as_json: bool) -> None:
 )
 @numbers_input
 @json_option
-def add(numbers: Sequence[Number], *, as_json: bool) -> None:
+def add(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Ask Sinch to qualify NUMBERS.
 
     You must then show that they are yours: by their invoices, or by a call to each.
@@ -171,7 +171,7 @@ def add(numbers: Sequence[Number], *, as_json: bool) -> None:
 @click.argument("numbers", nargs=-1, required=True, type=inputs.number)
 @yes_option
 @json_option
-def delete(numbers: Sequence[Number], *, yes: bool, as_json: bool) -> None:
+def delete(numbers: Sequence[ParsedNumber], *, yes: bool, as_json: bool) -> None:
     """Delete NUMBERS from the project.
 
     Asks first.
@@ -192,7 +192,7 @@ def delete(numbers: Sequence[Number], *, yes: bool, as_json: bool) -> None:
 @click.argument("number", type=inputs.number)
 @yes_option
 @json_option
-def send(number: Number, *, yes: bool, as_json: bool) -> None:
+def send(number: ParsedNumber, *, yes: bool, as_json: bool) -> None:
     """Ring NUMBER and read out a code.
 
     Asks first, as a call cannot be taken back.
@@ -216,7 +216,7 @@ def send(number: Number, *, yes: bool, as_json: bool) -> None:
 @click.argument("number", type=inputs.number)
 @click.argument("code", required=False)
 @json_option
-def verify(number: Number, code: str | None, *, as_json: bool) -> None:
+def verify(number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
     """Hand in the CODE that was read out to NUMBER.
 
     It is asked for if not given. Exits with 0 only if the number is verified now.

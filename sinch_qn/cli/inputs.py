@@ -17,18 +17,17 @@ from sinch_qn.cli.output import say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sinch_qn.cli.as_written import Number
-    from sinch_qn.cli.numbers_file import BadLine, GoodLine
     from sinch_qn.models import GlobalProcessState
+    from sinch_qn.parsing import BadLine, GoodLine, ParsedNumber
 
 
-def number(value: str) -> Number:
+def number(value: str) -> ParsedNumber:
     """Read a US or CA number; what will be used is said, unless it is what was written."""
-    from sinch_qn.cli import as_written  # noqa: PLC0415 - 30 ms, for numbers only
+    from sinch_qn.parsing import InvalidPhoneNumber, parse_phone_number  # noqa: PLC0415 - 30 ms
 
     try:
-        read = as_written.read(value)
-    except as_written.RefusedNumber as error:
+        read = parse_phone_number(value)
+    except InvalidPhoneNumber as error:
         raise click.BadParameter(f"{value}: {error}") from error
     if read.e164 != value:
         say(f"{value} is {read.e164}")
@@ -108,7 +107,7 @@ def ask(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def listed(numbers: Sequence[Number], most: int = 5) -> str:
+def listed(numbers: Sequence[ParsedNumber], most: int = 5) -> str:
     """Return the first *most* numbers and how many more there are."""
     shown = ", ".join(each.e164 for each in numbers[:most])
     return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
@@ -119,7 +118,7 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_numbers(
-        numbers: Sequence[Number],
+        numbers: Sequence[ParsedNumber],
         path: Path | None,
         column: str | None,
         *,
@@ -144,12 +143,12 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
     return with_numbers
 
 
-def _read(path: Path, column: str | None, *, skip_invalid: bool) -> list[Number]:
+def _read(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
     """Return the file's numbers, and tell each bad line, with its line number and reason.
 
     Unless bad lines may be skipped nothing is done then; a duplicate is told, but harms nobody.
     """
-    from sinch_qn.cli.numbers_file import GoodLine  # noqa: PLC0415 - 30 ms, for files only
+    from sinch_qn.parsing import GoodLine  # noqa: PLC0415 - 30 ms, for files only
 
     numbers, invalid = [], 0
     for line in file_lines(path, column):
@@ -170,9 +169,9 @@ def file_lines(
     path: Path, column: str | None = None, *, find_duplicates: bool = True
 ) -> Iterator[GoodLine | BadLine]:
     """Read the file at *path*; if its column of numbers is not clear the user is told."""
-    from sinch_qn.cli.numbers_file import ColumnError, read_file  # noqa: PLC0415 - as above
+    from sinch_qn.parsing import ColumnError, read_numbers  # noqa: PLC0415 - as above
 
     try:
-        yield from read_file(path, column=column, find_duplicates=find_duplicates)
+        yield from read_numbers(path, column=column, find_duplicates=find_duplicates)
     except ColumnError as error:
         raise click.UsageError(f"{path}: {error}. Say which with --column.") from error

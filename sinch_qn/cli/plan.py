@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from sinch_qn.bulk import ChallengeState, NewNumber
-from sinch_qn.cli.numbers_file import BadLine, GoodLine
+from sinch_qn.parsing import BadLine, GoodLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
-    from sinch_qn.cli.as_written import Number
     from sinch_qn.cli.conduct import Ended, Orders, Settings
     from sinch_qn.cli.plan import Plan
+    from sinch_qn.parsing import ParsedNumber
 
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
@@ -325,7 +325,7 @@ async def _opened(path: Path) -> AsyncIterator[SqliteJournal]:
 @click.argument("number", type=inputs.number)
 @click.argument("code", required=False)
 @json_option
-def code(journal: Path, number: Number, code: str | None, *, as_json: bool) -> None:
+def code(journal: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
     """Hand the CODE that NUMBER heard to the run in JOURNAL.
 
     It is asked for if not given. It is on disk when this ends; the run verifies it.
@@ -351,7 +351,7 @@ def code(journal: Path, number: Number, code: str | None, *, as_json: bool) -> N
 @click.argument("journal", type=FILE)
 @click.argument("numbers", nargs=-1, required=True, type=inputs.number)
 @json_option
-def recall(journal: Path, numbers: Sequence[Number], *, as_json: bool) -> None:
+def recall(journal: Path, numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Have the run in JOURNAL ring NUMBERS once more: "I missed it".
 
     They ring when their turn comes. Allowed while a code is awaited, and for what is expired,

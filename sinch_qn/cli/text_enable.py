@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
-import orjson
 
 from sinch_qn.cli import inputs
 from sinch_qn.cli.calling import call
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from sinch_qn.cli.as_written import Number
-
-T = TypeVar("T", bound="attrs.AttrsInstance")
+    from sinch_qn.parsing import ParsedNumber
 
 _LETTER = "The Letter of Authorization is sent by email; nothing goes on until it is signed."
 
@@ -73,7 +69,7 @@ def _order_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Take the numbers over from another aggregator at T-Mobile.",
 )
 def text_enable(
-    numbers: Sequence[Number],
+    numbers: Sequence[ParsedNumber],
     region: str | None,
     loa: Path | None,
     *,
@@ -125,7 +121,7 @@ def text_enable(
     help="When to provision, such as 2026-01-13T14:30:00Z.",
 )
 def text_enable_toll_free(
-    numbers: Sequence[Number],
+    numbers: Sequence[ParsedNumber],
     region: str | None,
     loa: Path,
     *,
@@ -154,49 +150,18 @@ def text_enable_toll_free(
 
 def read_loa(path: Path) -> dict[str, Any]:
     """Return the LOA in a JSON file, by its field in the request."""
-    from sinch_qn.models import DirectLoaInfo, ResellerLoaInfo  # noqa: PLC0415 - 50 ms
+    from sinch_qn.models import DirectLoaInfo  # noqa: PLC0415 - 50 ms
+    from sinch_qn.parsing import InvalidLoa, parse_loa  # noqa: PLC0415 - 30 ms, for a LOA only
 
     try:
-        content = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise click.UsageError(f"{path} is not JSON: {error.msg} at {where}") from None
-    match content:
-        case {"directLoaInfo": direct, **rest} if not rest:
-            return {"direct_loa_info": _build(DirectLoaInfo, direct, f"{path}: directLoaInfo")}
-        case {"resellerLoaInfo": reseller, **rest} if not rest:
-            letter = _build(ResellerLoaInfo, reseller, f"{path}: resellerLoaInfo")
-            return {"reseller_loa_info": letter}
-    raise click.UsageError(
-        f'{path}: expected {{"directLoaInfo": {{…}}}} or {{"resellerLoaInfo": {{…}}}}.'
-    )
+        letter = parse_loa(path.read_bytes())
+    except InvalidLoa as error:
+        raise click.UsageError(f"{path}: {error}.") from error
+    kind = "direct" if isinstance(letter, DirectLoaInfo) else "reseller"
+    return {f"{kind}_loa_info": letter}
 
 
-def _build(model: type[T], value: object, where: str) -> T:
-    """Return *value* as a *model*: strictly, so that no misspelt field is left out of a letter.
-
-    What is wrong is said by its name; the values are personal, and never shown.
-    """
-    attrs.resolve_types(model)
-    fields = {field.metadata["wire"]: field for field in attrs.fields(model)}
-    if not isinstance(value, dict):
-        raise click.UsageError(f"{where}: expected an object.")
-    if missing := fields.keys() - value.keys():
-        raise click.UsageError(f"{where}: without {', '.join(sorted(missing))}.")
-    if unknown := value.keys() - fields.keys():
-        raise click.UsageError(f"{where}: there is no field {', '.join(sorted(unknown))}.")
-    built = {}
-    for name, field in fields.items():
-        part = value[name]
-        if attrs.has(field.type):
-            part = _build(field.type, part, f"{where}.{name}")
-        elif not isinstance(part, str):
-            raise click.UsageError(f"{where}.{name}: expected text.")
-        built[field.name] = part
-    return model(**built)
-
-
-def _check_kind(numbers: Sequence[Number], *, toll_free: bool) -> None:
+def _check_kind(numbers: Sequence[ParsedNumber], *, toll_free: bool) -> None:
     """Refuse what Sinch would: the two kinds of number have an operation each."""
     from sinch_qn._checks import MAX_NUMBERS  # noqa: PLC0415 - 50 ms, when it is needed
 
@@ -217,7 +182,7 @@ def _check_kind(numbers: Sequence[Number], *, toll_free: bool) -> None:
         )
 
 
-def _region_of(numbers: Sequence[Number]) -> str:
+def _region_of(numbers: Sequence[ParsedNumber]) -> str:
     regions = {number.region for number in numbers}
     if len(regions) > 1:
         raise click.UsageError(
@@ -227,6 +192,6 @@ def _region_of(numbers: Sequence[Number]) -> str:
     return regions.pop()
 
 
-def _ask(numbers: Sequence[Number], region: str, *, yes: bool) -> None:
+def _ask(numbers: Sequence[ParsedNumber], region: str, *, yes: bool) -> None:
     noun = "number" if len(numbers) == 1 else "numbers"
     ask(f"Order SMS for {len(numbers)} {region} {noun} ({listed(numbers)})?", yes=yes)

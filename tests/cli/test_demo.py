@@ -69,3 +69,9 @@ def test_a_demo_that_cannot_run_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert code == 2
     assert demo.REPORT in err
     assert "kill" not in err
+
+
+def test_the_example_is_the_demo_s_own_list(request: pytest.FixtureRequest) -> None:
+    """`examples/numbers.csv` and the list of a demo without a file are the same."""
+    example = request.config.rootpath / "examples" / "numbers.csv"
+    assert example.read_text(encoding="utf-8") == "".join(demo.made_up_lines())

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 
 import click
-import phonenumbers
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,10 +20,9 @@ from sinch_qn.bulk import ChallengeState, Entry
 from sinch_qn.cli import codes, display, inputs
 from sinch_qn.cli.commands import cli
 from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.numbers_file import GoodLine, read_lines
 from sinch_qn.cli.plan import Plan
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.phone import is_toll_free
+from sinch_qn.parsing import read_numbers
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
     PATIENCE,
@@ -182,7 +180,7 @@ def test_a_plan_takes_no_memory() -> None:
     with closing(Plan()) as plan:
         tracemalloc.start()
         try:
-            plan.read(read_lines(lines, find_duplicates=False))
+            plan.read(read_numbers(lines, find_duplicates=False))
             plan.compare(
                 Entry(number=f"+1202555{n:04}", state=ChallengeState.VERIFIED) for n in range(1_500)
             )
@@ -195,21 +193,6 @@ def test_a_plan_takes_no_memory() -> None:
         assert plan.to_add(5) == 5
         assert len(list(plan.notes())) == 0, "the first twenty are in the journal"
     assert peak < 500_000
-
-
-def test_a_file_is_read_without_a_memory_of_duplicates() -> None:
-    """Where duplicates do not matter a repeated number is a good line again."""
-    lines = list(read_lines(["2025550134\n", "2025550134\n"], find_duplicates=False))
-    assert [isinstance(line, GoodLine) for line in lines] == [True, True]
-
-
-def test_one_list_says_what_is_toll_free() -> None:
-    """A run calls toll-free what phonenumbers does, in every area code, and nothing else."""
-    for code in range(200, 1000):
-        number = phonenumbers.PhoneNumber(country_code=1, national_number=code * 10**7 + 5550134)
-        kind = phonenumbers.number_type(number)
-        is_one = kind == phonenumbers.PhoneNumberType.TOLL_FREE
-        assert is_toll_free(f"+1{code}5550134") is is_one, code
 
 
 # ── From the first call to the last code ────────────────────────────────────────────────────────
@@ -288,7 +271,7 @@ def test_a_growing_file_of_codes_is_followed(sandbox: Sandbox) -> None:
     assert code == 0, err
     assert "codes.csv:4: expected a number and its code" in err
     assert "codes.csv:5: phone_number: +1202•••0199 is not in this run" in err
-    assert "codes.csv:3: a code of 4 digits, but line 5 has a longer one" in err
+    assert "codes.csv:3: this code has 4 digits, line 5 has more" in err
     assert "77777" not in out + err
     for each in (one, two):
         assert f";{each}" not in out + err
@@ -543,28 +526,6 @@ _LOA = {"authorisedPerson": _PERSON, "address": _ADDRESS, "currentVoiceCarrier":
 
 
 # ── Small things ────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("text", "number", "code"),
-    [
-        ("+12025550134,0417", "+12025550134", "0417"),
-        ("+12025550134\t0417\tAda", "+12025550134", "0417"),
-        ('"(202) 555-0134";="0417"', "(202) 555-0134", "0417"),
-        ("(202) 555-0134 0417", "(202) 555-0134", "0417"),
-        ("202-555-0134, '0417", "202-555-0134", "0417"),
-    ],
-)
-def test_a_code_is_read_as_people_write_it(text: str, number: str, code: str) -> None:
-    """Any separator will do, and zeros stay."""
-    assert codes.split(text) == (number, code)
-
-
-@pytest.mark.parametrize("text", ["", "0417", "+12025550134", "+12025550134,", ",0417"])
-def test_half_a_line_is_no_code(text: str) -> None:
-    """Without a number or a code a line is refused."""
-    with pytest.raises(ValueError, match="expected a number and its code"):
-        codes.split(text)
 
 
 def test_durations_have_units() -> None:
