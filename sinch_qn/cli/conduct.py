@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import CallingHours, ChallengeState
-    from sinch_qn.cli.plan import Plan
+    from sinch_qn.bulk.preview import Plan
     from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
 
 _SENDING_LOOK = 0.1
@@ -97,13 +97,13 @@ class _Stop:
             asked.cancel()
 
 
-async def conduct(client: QualifiedNumbersClient, plan: Plan, settings: Settings) -> Ended:
-    """Ring what *plan* has, take codes until all is settled, then place the orders."""
+async def conduct(client: QualifiedNumbersClient, preview: Plan, settings: Settings) -> Ended:
+    """Ring what *preview* has, take codes until all is settled, then place the orders."""
     enabled = None
     with _Stop() as stop:
         try:
             async with client:
-                await _ring(client, plan, settings, stop)
+                await _ring(client, preview, settings, stop)
                 if settings.orders is not None and not stop.asked.is_set():
                     enabled = await _order(client, settings.journal, settings.orders, stop)
         except asyncio.CancelledError:
@@ -124,7 +124,7 @@ async def counts_of(path: Path) -> dict[ChallengeState, int]:
 
 
 async def _ring(
-    client: QualifiedNumbersClient, plan: Plan, settings: Settings, stop: _Stop
+    client: QualifiedNumbersClient, preview: Plan, settings: Settings, stop: _Stop
 ) -> None:
     run = VoiceChallengeRun(
         client,
@@ -148,7 +148,7 @@ async def _ring(
                 follower = asyncio.create_task(display.follow())
                 helpers = _helpers(Intake(run, display), settings, typed)
                 await _attend(
-                    stop, _settle_all(run, plan, settings), follower, display.show(), *helpers
+                    stop, _settle_all(run, preview, settings), follower, display.show(), *helpers
                 )
             if stop.asked.is_set():
                 say("what is in flight finishes; Ctrl-C again does not wait for it", "interrupted")
@@ -169,8 +169,8 @@ def _helpers(
         yield CodesFile(settings.codes, bookmark, intake).follow()
 
 
-async def _settle_all(run: VoiceChallengeRun, plan: Plan, settings: Settings) -> None:
-    additions = plan.additions(settings.limit)
+async def _settle_all(run: VoiceChallengeRun, preview: Plan, settings: Settings) -> None:
+    additions = preview.additions(settings.limit)
     while some := await asyncio.to_thread(list, islice(additions, _AT_ONCE)):  # from its file
         await run.add(some)
     await run.finish()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
+import time
 from contextlib import asynccontextmanager, closing
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,12 +31,12 @@ from sinch_qn.cli.output import Lines, say
 from sinch_qn.cli.text_enable import read_loa
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
+    from sinch_qn.bulk.preview import Plan
     from sinch_qn.cli.conduct import Ended, Orders, Settings
-    from sinch_qn.cli.plan import Plan
     from sinch_qn.parsing import ParsedNumber
 
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
@@ -125,19 +127,19 @@ def run(
     goes on where it was, and rings nobody twice. Exits with 0 if every number is verified, with 1
     if some need a person.
     """
-    from sinch_qn.cli import standing  # noqa: PLC0415 - 300 ms, when it is needed
+    from sinch_qn.bulk.preview import Plan  # noqa: PLC0415 - 300 ms, when it is needed
+    from sinch_qn.cli import standing  # noqa: PLC0415
     from sinch_qn.cli.conduct import conduct  # noqa: PLC0415
-    from sinch_qn.cli.plan import Plan  # noqa: PLC0415
 
     settings = _settings(**more)
     client = _client()
-    with closing(Plan()) as plan:
-        _read_into(plan, client, path, column, settings)
-        _confirm(client, path, plan, settings, yes=yes)
-        ended = asyncio.run(conduct(client, plan, settings))
+    with closing(Plan()) as preview:
+        _read_into(preview, client, path, column, settings)
+        _confirm(client, path, preview, settings, yes=yes)
+        ended = asyncio.run(conduct(client, preview, settings))
     _, batches = asyncio.run(_read(settings.journal))
     standing.write_reports(settings.journal, batches, html=report, csv_file=csv_file)
-    _show_end(settings, ended, bad_lines=plan.bad, is_demo=is_demo)
+    _show_end(settings, ended, bad_lines=preview.bad, is_demo=is_demo)
 
 
 def _client() -> QualifiedNumbersClient:
@@ -201,7 +203,11 @@ def _orders(
 
 
 def _read_into(
-    plan: Plan, client: QualifiedNumbersClient, path: Path, column: str | None, settings: Settings
+    preview: Plan,
+    client: QualifiedNumbersClient,
+    path: Path,
+    column: str | None,
+    settings: Settings,
 ) -> None:
     """Read the file beside the journal, if there is one; that must be of the same project."""
     from sinch_qn.bulk import SqliteJournal  # noqa: PLC0415 - 300 ms, when it is needed
@@ -215,31 +221,62 @@ def _read_into(
     is_there = settings.journal.exists() and settings.journal.stat().st_size > 0
     if is_there:
         asyncio.run(check(journal))
-    plan.read(file_lines(path, column, find_duplicates=False))
+    preview.read(file_lines(path, column, find_duplicates=False))
     if is_there:
-        plan.compare(journal.rows())
-    for note in plan.notes():
-        say(f"{path}:{note}", "warning")
+        preview.compare(journal.rows())
+    for warning in preview.notes():
+        say(f"{path}:{warning}", "warning")
 
 
 def _confirm(
-    client: QualifiedNumbersClient, path: Path, plan: Plan, settings: Settings, *, yes: bool
+    client: QualifiedNumbersClient,
+    path: Path,
+    preview: Plan,
+    settings: Settings,
+    *,
+    yes: bool,
 ) -> None:
     """Say what will be rung and ordered, and ask."""
-    from sinch_qn.cli.plan import describe  # noqa: PLC0415 - 300 ms, when it is needed
-
     say(f"Project {client.project_id} at {client.base_url}.")
-    for line in describe(plan, path, settings):
+    for line in _describe(preview, path, settings):
         say(line)
     parts = []
-    if to_ring := plan.to_ring(settings.limit):
-        parts.append(f"Ring {to_ring} {'phone' if to_ring == 1 else 'phones'} now")
+    if to_call := preview.to_ring(settings.limit):
+        parts.append(f"Ring {to_call} {'phone' if to_call == 1 else 'phones'} now")
     if settings.orders is not None:
         parts.append(
             "order SMS for what is verified" if parts else "Order SMS for what is verified"
         )
     if parts:
         ask(f"{', then '.join(parts)}?", yes=yes)
+
+
+def _describe(preview: Plan, path: Path, settings: Settings) -> Iterator[str]:
+    """Yield the lines that say what would be rung."""
+    from sinch_qn.bulk import ChallengeState  # noqa: PLC0415 - 300 ms, when it is needed
+
+    yield (
+        f"{path}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
+        f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
+    )
+    waiting = preview.journal[ChallengeState.PENDING]
+    if preview.journal:
+        held = preview.open - waiting
+        yield f"{settings.journal}: {waiting} wait for a call, {held} for a code or an answer."
+    if settings.limit is not None:
+        yield f"A trial: {preview.to_add(settings.limit)} of the new ones are added."
+    if to_call := preview.to_ring(settings.limit):
+        hours = f", within {settings.hours.window} where they are" if settings.hours else ""
+        yield (
+            f"{to_call} to ring, at most {settings.rate:g} a second and {settings.max_ringing}"
+            f" phones at once{hours}: until {_clock(to_call / settings.rate)} at the earliest."
+        )
+
+
+def _clock(seconds: float) -> str:
+    now, then = time.time(), time.time() + seconds
+    is_today = time.localtime(now)[:3] == time.localtime(then)[:3]
+    return datetime.fromtimestamp(then).astimezone().strftime("%H:%M" if is_today else "%F %H:%M")
 
 
 def _show_end(settings: Settings, ended: Ended, *, bad_lines: int, is_demo: bool) -> None:

@@ -6,9 +6,7 @@ import csv
 import json
 import os
 import signal
-import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -16,13 +14,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.bulk import ChallengeState, Entry
 from sinch_qn.cli import codes, display, inputs
 from sinch_qn.cli.commands import cli
 from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.plan import Plan
 from sinch_qn.models import GlobalProcessState as State
-from sinch_qn.parsing import read_numbers
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
     PATIENCE,
@@ -172,27 +167,6 @@ def test_a_trial_adds_the_first_that_are_not_settled(
     assert counts(qn) == {"skipped": 4}
     assert qn(*RUN, "--yes").exit_code == Exit.FAILED
     assert counts(qn) == {"skipped": 5, "invalid": 1}
-
-
-def test_a_plan_takes_no_memory() -> None:
-    """The numbers of a file are kept on disk, duplicates and all."""
-    lines = (f"202{exchange}{n:04}\n" for exchange in (555, 556, 555) for n in range(2_000))
-    with closing(Plan()) as plan:
-        tracemalloc.start()
-        try:
-            plan.read(read_numbers(lines, find_duplicates=False))
-            plan.compare(
-                Entry(number=f"+1202555{n:04}", state=ChallengeState.VERIFIED) for n in range(1_500)
-            )
-            added = sum(1 for _ in plan.additions(None))
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert (plan.new, plan.known, plan.settled, plan.duplicates) == (2_500, 1_500, 1_500, 2_000)
-        assert added == 4_000
-        assert plan.to_add(5) == 5
-        assert len(list(plan.notes())) == 0, "the first twenty are in the journal"
-    assert peak < 500_000
 
 
 # ── From the first call to the last code ────────────────────────────────────────────────────────

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
-from datetime import datetime
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
-from sinch_qn.bulk import ChallengeState, NewNumber
+from sinch_qn.bulk.run import NewNumber
+from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.parsing import BadLine, GoodLine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from sinch_qn.bulk import Entry
-    from sinch_qn.cli.conduct import Settings
 
 _SHOWN: Final = 20
 """Bad lines that are told one by one, and duplicates; the report has all."""
@@ -141,29 +134,3 @@ class Plan:
     def open(self) -> int:
         """How many numbers of the journal are not settled."""
         return sum(count for state, count in self.journal.items() if not state.settled)
-
-
-def describe(plan: Plan, path: Path, settings: Settings) -> Iterator[str]:
-    """Yield the lines that say what would be rung."""
-    yield (
-        f"{path}: {plan.new} new numbers, {plan.known} already in {settings.journal}"
-        f" ({plan.settled} settled). Bad lines: {plan.bad}, duplicates: {plan.duplicates}."
-    )
-    waiting = plan.journal[ChallengeState.PENDING]
-    if plan.journal:
-        held = plan.open - waiting
-        yield f"{settings.journal}: {waiting} wait for a call, {held} for a code or an answer."
-    if settings.limit is not None:
-        yield f"A trial: {plan.to_add(settings.limit)} of the new ones are added."
-    if to_ring := plan.to_ring(settings.limit):
-        hours = f", within {settings.hours.window} where they are" if settings.hours else ""
-        yield (
-            f"{to_ring} to ring, at most {settings.rate:g} a second and {settings.max_ringing}"
-            f" phones at once{hours}: until {_clock(to_ring / settings.rate)} at the earliest."
-        )
-
-
-def _clock(seconds: float) -> str:
-    now, then = time.time(), time.time() + seconds
-    is_today = time.localtime(now)[:3] == time.localtime(then)[:3]
-    return datetime.fromtimestamp(then).astimezone().strftime("%H:%M" if is_today else "%F %H:%M")
