@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import CallingHours, ChallengeState
-    from sinch_qn.bulk.preview import Plan
+    from sinch_qn.bulk.preview import RunPreview
     from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
 
 _SENDING_LOOK = 0.1
@@ -97,7 +97,7 @@ class _Stop:
             asked.cancel()
 
 
-async def conduct(client: QualifiedNumbersClient, preview: Plan, settings: Settings) -> Ended:
+async def conduct(client: QualifiedNumbersClient, preview: RunPreview, settings: Settings) -> Ended:
     """Ring what *preview* has, take codes until all is settled, then place the orders."""
     enabled = None
     with _Stop() as stop:
@@ -124,7 +124,7 @@ async def counts_of(path: Path) -> dict[ChallengeState, int]:
 
 
 async def _ring(
-    client: QualifiedNumbersClient, preview: Plan, settings: Settings, stop: _Stop
+    client: QualifiedNumbersClient, preview: RunPreview, settings: Settings, stop: _Stop
 ) -> None:
     run = VoiceChallengeRun(
         client,
@@ -169,8 +169,8 @@ def _helpers(
         yield CodesFile(settings.codes, bookmark, intake).follow()
 
 
-async def _settle_all(run: VoiceChallengeRun, preview: Plan, settings: Settings) -> None:
-    additions = preview.additions(settings.limit)
+async def _settle_all(run: VoiceChallengeRun, preview: RunPreview, settings: Settings) -> None:
+    additions = preview.new_numbers(settings.limit)
     while some := await asyncio.to_thread(list, islice(additions, _AT_ONCE)):  # from its file
         await run.add(some)
     await run.finish()

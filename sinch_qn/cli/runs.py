@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
-    from sinch_qn.bulk.preview import Plan
+    from sinch_qn.bulk.preview import RunPreview
     from sinch_qn.cli.conduct import Ended, Orders, Settings
     from sinch_qn.parsing import ParsedNumber
 
@@ -127,13 +127,13 @@ def run(
     goes on where it was, and rings nobody twice. Exits with 0 if every number is verified, with 1
     if some need a person.
     """
-    from sinch_qn.bulk.preview import Plan  # noqa: PLC0415 - 300 ms, when it is needed
+    from sinch_qn.bulk.preview import RunPreview  # noqa: PLC0415 - 300 ms, when it is needed
     from sinch_qn.cli import standing  # noqa: PLC0415
     from sinch_qn.cli.conduct import conduct  # noqa: PLC0415
 
     settings = _settings(**more)
     client = _client()
-    with closing(Plan()) as preview:
+    with closing(RunPreview()) as preview:
         _read_into(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
         ended = asyncio.run(conduct(client, preview, settings))
@@ -203,7 +203,7 @@ def _orders(
 
 
 def _read_into(
-    preview: Plan,
+    preview: RunPreview,
     client: QualifiedNumbersClient,
     path: Path,
     column: str | None,
@@ -221,17 +221,17 @@ def _read_into(
     is_there = settings.journal.exists() and settings.journal.stat().st_size > 0
     if is_there:
         asyncio.run(check(journal))
-    preview.read(file_lines(path, column, find_duplicates=False))
+    preview.add_lines(file_lines(path, column, find_duplicates=False))
     if is_there:
-        preview.compare(journal.rows())
-    for warning in preview.notes():
+        preview.mark_known(journal.rows())
+    for warning in preview.warnings():
         say(f"{path}:{warning}", "warning")
 
 
 def _confirm(
     client: QualifiedNumbersClient,
     path: Path,
-    preview: Plan,
+    preview: RunPreview,
     settings: Settings,
     *,
     yes: bool,
@@ -241,7 +241,7 @@ def _confirm(
     for line in _describe(preview, path, settings):
         say(line)
     parts = []
-    if to_call := preview.to_ring(settings.limit):
+    if to_call := preview.to_call(settings.limit):
         parts.append(f"Ring {to_call} {'phone' if to_call == 1 else 'phones'} now")
     if settings.orders is not None:
         parts.append(
@@ -251,7 +251,7 @@ def _confirm(
         ask(f"{', then '.join(parts)}?", yes=yes)
 
 
-def _describe(preview: Plan, path: Path, settings: Settings) -> Iterator[str]:
+def _describe(preview: RunPreview, path: Path, settings: Settings) -> Iterator[str]:
     """Yield the lines that say what would be rung."""
     from sinch_qn.bulk import ChallengeState  # noqa: PLC0415 - 300 ms, when it is needed
 
@@ -259,13 +259,13 @@ def _describe(preview: Plan, path: Path, settings: Settings) -> Iterator[str]:
         f"{path}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
         f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
     )
-    waiting = preview.journal[ChallengeState.PENDING]
-    if preview.journal:
+    waiting = preview.counts[ChallengeState.PENDING]
+    if preview.counts:
         held = preview.open - waiting
         yield f"{settings.journal}: {waiting} wait for a call, {held} for a code or an answer."
     if settings.limit is not None:
         yield f"A trial: {preview.to_add(settings.limit)} of the new ones are added."
-    if to_call := preview.to_ring(settings.limit):
+    if to_call := preview.to_call(settings.limit):
         hours = f", within {settings.hours.window} where they are" if settings.hours else ""
         yield (
             f"{to_call} to ring, at most {settings.rate:g} a second and {settings.max_ringing}"
