@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
     from sinch_qn.bulk.preview import RunPreview
-    from sinch_qn.cli.conduct import Ended, Orders, Settings
+    from sinch_qn.cli.run_session import Ended, Orders, Settings
     from sinch_qn.parsing import ParsedNumber
 
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
@@ -129,7 +129,7 @@ def run(
     """
     from sinch_qn.bulk.preview import RunPreview  # noqa: PLC0415 - 300 ms, when it is needed
     from sinch_qn.cli import standing  # noqa: PLC0415
-    from sinch_qn.cli.conduct import conduct  # noqa: PLC0415
+    from sinch_qn.cli.run_session import conduct  # noqa: PLC0415
 
     settings = _settings(**more)
     client = _client()
@@ -162,7 +162,7 @@ def _settings(
 ) -> Settings:
     """Check what was asked for."""
     from sinch_qn.bulk import CallingHours  # noqa: PLC0415 - 300 ms, when it is needed
-    from sinch_qn.cli.conduct import Settings  # noqa: PLC0415
+    from sinch_qn.cli.run_session import Settings  # noqa: PLC0415
 
     orders = None
     if text_enable:
@@ -181,7 +181,7 @@ def _orders(
     service_plan_id: str, campaign_id: str | None, loa: Path | None, follow: float
 ) -> Orders:
     """Return the templates of the orders; toll-free numbers have no blanket LOA."""
-    from sinch_qn.cli.conduct import Orders  # noqa: PLC0415 - 300 ms, when it is needed
+    from sinch_qn.cli.run_session import Orders  # noqa: PLC0415 - 300 ms, when it is needed
     from sinch_qn.models import (  # noqa: PLC0415
         BlanketLoaInfo,
         TextEnableNumbersRequest,

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.cli import codes, display, inputs
+from sinch_qn.cli import inputs, run_codes, run_display
 from sinch_qn.cli.commands import cli
 from sinch_qn.cli.exits import Exit
 from sinch_qn.models import GlobalProcessState as State
@@ -513,16 +513,16 @@ def test_durations_have_units() -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (36_000, "10.0 h")])
 def test_time_left_is_rounded(seconds: float, shown: str) -> None:
     """An estimate is shown as coarse as it is."""
-    assert display._rounded(seconds) == shown
+    assert run_display._rounded(seconds) == shown
 
 
 def test_nobody_sits_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in the background leaves the terminal's keyboard alone."""
     monkeypatch.setattr("sys.stdin", _FakeTerminal())
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
-    assert not codes.Typed.is_possible()
+    assert not run_codes.Typed.is_possible()
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
-    assert codes.Typed.is_possible()
+    assert run_codes.Typed.is_possible()
 
 
 class _FakeTerminal:

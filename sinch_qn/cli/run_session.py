@@ -12,9 +12,9 @@ import attrs
 
 from sinch_qn.bulk import BatchState, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun
-from sinch_qn.cli.codes import CodesFile, Intake, Typed
-from sinch_qn.cli.display import Display, is_live
 from sinch_qn.cli.output import say
+from sinch_qn.cli.run_codes import CodesFile, Intake, Typed
+from sinch_qn.cli.run_display import Display, is_live
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sinch_qn.bulk import RunEvent, VoiceChallengeRun
-    from sinch_qn.cli.codes import Typed
+    from sinch_qn.cli.run_codes import Typed
 
 _REFRESH: Final = 0.25
 """Seconds between two pictures of a live display."""

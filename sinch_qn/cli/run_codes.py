@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sinch_qn.bulk import VoiceChallengeRun
-    from sinch_qn.cli.display import Display
+    from sinch_qn.cli.run_display import Display
 
 _LOOK: Final = 0.25
 """Seconds between two looks at the file."""
