@@ -1,4 +1,4 @@
-"""Codes on their way into a run: from a file that grows, or typed by a person."""
+"""The codes of a run at a terminal: typed at a prompt, or read from a growing file."""
 
 from __future__ import annotations
 
@@ -10,94 +10,91 @@ import sys
 import termios
 import time
 import tty
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
+from pathlib import Path
+from typing import Final, Self
 
 import attrs
 import orjson
 
-from sinch_qn.bulk import Submission
+from sinch_qn.bulk import Submission, VoiceChallengeRun
 from sinch_qn.parsing import LostZeros, parse_code
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from sinch_qn.bulk import VoiceChallengeRun
-    from sinch_qn.cli.run_display import Display
-
-_LOOK: Final = 0.25
-"""Seconds between two looks at the file."""
-_PATIENCE: Final = 2.0
-"""Seconds until an unfinished last line is told of."""
-_PIECE: Final = 1 << 20
-_AT_ONCE: Final = 200
-"""Codes that go into the journal together."""
+_BLOCK_SIZE: Final = 1 << 20
+"""Bytes read at once."""
+_BATCH: Final = 200
+"""Codes submitted together, so that they share a commit."""
 
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z~]|O.)")
 
 
 @attrs.define(eq=False)
-class Intake:
-    """Hands codes to a run, and tells what is wrong with one; no code is ever told."""
+class CodeIntake:
+    """Submits codes to a run, and reports invalid ones; it never shows a code."""
 
     run: VoiceChallengeRun
-    display: Display
+    notify: Callable[[str, str], None]
+    """Shows a text of a kind, such as `warning`."""
 
-    async def take(self, text: str, where: str) -> None:
-        """Hand in one line, such as `+12025550134 0417`."""
+    async def submit_line(self, text: str, where: str) -> None:
+        """Submit the number and code of a line, such as `+12025550134 0417`."""
         where = f"{where}: " if where else ""
         try:
             number, code = parse_code(text)
             submission = await self.run.submit_code(number, code)
         except ValueError as error:  # also an InvalidPhoneNumber, an InvalidRequestError
-            self.display.tell(f"{where}{error}", "warning")
+            self.notify(f"{where}{error}", "warning")
         else:
             if submission is Submission.DUPLICATE:
-                self.display.tell(f"{where}{number}: this code was handed in before")
+                self.notify(f"{where}{number}: this code was submitted before", "")
 
 
 @attrs.define(eq=False)
 class CodesFile:
-    """A CSV of numbers and codes that is read as it grows; lines are added at its end.
+    """A CSV file of numbers and codes that is read as lines are appended.
 
-    How far it was read is kept beside the journal: after a restart an old code is not taken for
-    the code of a later call.
+    Its offset is kept in a file beside the journal: a restart does not submit an old code as the
+    code of a later call.
     """
 
     path: Path
-    bookmark: Path
-    intake: Intake
+    offset_path: Path
+    intake: CodeIntake
+    poll_interval: float = 0.25
+    """Seconds."""
+    partial_line_delay: float = 2.0
+    """Seconds until a warning about a last line without its newline."""
     _offset: int = 0
     _line: int = 0
     _lost_zeros: LostZeros = attrs.field(init=False, factory=LostZeros)
-    _told: str = ""
-    _stands_at: int = 0
-    _stands_since: float = 0.0
+    _last_warning: str = ""
+    _partial_line_at: int = 0
+    """The end of a last line without its newline, as an offset."""
+    _partial_line_since: float = 0.0
 
     async def follow(self) -> None:
-        """Hand in what is there and what comes, until cancelled."""
-        await asyncio.to_thread(self._remember)
+        """Submit the codes that are there and those that are appended, until cancelled."""
+        await asyncio.to_thread(self._restore_offset)
         while True:
             lines = self._new_lines()
-            while chunk := await asyncio.to_thread(list, islice(lines, _AT_ONCE)):
-                # At once, so that they share a commit.
-                await asyncio.gather(*(self._take(number, text) for number, text in chunk))
-                await asyncio.to_thread(self._set_bookmark)
-            await asyncio.sleep(_LOOK)
+            while chunk := await asyncio.to_thread(list, islice(lines, _BATCH)):
+                await asyncio.gather(*(self._submit(number, text) for number, text in chunk))
+                await asyncio.to_thread(self._save_offset)
+            await asyncio.sleep(self.poll_interval)
 
     def _new_lines(self) -> Iterator[tuple[int, str]]:
-        """Yield the lines that have come to their end since the last look, with their numbers."""
+        """Yield the lines completed since the last poll, with their numbers."""
         try:
             if self.path.stat().st_size < self._offset:
                 self._offset = self._line = 0
-                self._tell_once("begins anew: it is shorter than what was read of it")
+                self._warn("read from its start, because it is shorter than what was read before")
             with self.path.open("rb") as file:
                 file.seek(self._offset)
-                while piece := file.read(_PIECE):
-                    whole = piece.rpartition(b"\n")[0]
-                    if not whole and b"\n" not in piece:
-                        self._note_unfinished(len(piece))
+                while block := file.read(_BLOCK_SIZE):
+                    whole = block.rpartition(b"\n")[0]
+                    if not whole and b"\n" not in block:
+                        self._check_partial_line(len(block))
                         return
                     for line in whole.split(b"\n"):
                         self._offset += len(line) + 1
@@ -106,32 +103,32 @@ class CodesFile:
                         yield self._line, text.strip()
                     file.seek(self._offset)
         except FileNotFoundError:
-            self._tell_once("is not there yet: it is read once it is")
+            self._warn("no such file yet; it is read once it exists")
 
-    async def _take(self, line: int, text: str) -> None:
+    async def _submit(self, line: int, text: str) -> None:
         if not text or (line == 1 and not any(map(str.isdigit, text))):
             return  # blank, or headings
         if found := self._lost_zeros.check(text, line):
-            self.intake.display.tell(f"{self.path}:{found[0]}: {found[1]}", "warning")
-        await self.intake.take(text, f"{self.path}:{line}")
+            self.intake.notify(f"{self.path}:{found[0]}: {found[1]}", "warning")
+        await self.intake.submit_line(text, f"{self.path}:{line}")
 
-    def _note_unfinished(self, size: int) -> None:
-        """Tell of a last line that does not end: half a code would be a wrong one."""
-        stands_at = self._offset + size
-        if stands_at != self._stands_at:
-            self._stands_at, self._stands_since = stands_at, time.monotonic()
-        elif time.monotonic() > self._stands_since + _PATIENCE:
-            self._tell_once(f"line {self._line + 1} is not ended yet: it waits for its newline")
+    def _check_partial_line(self, size: int) -> None:
+        """Warn of a last line without its newline: half a code would be a wrong code."""
+        end = self._offset + size
+        if end != self._partial_line_at:
+            self._partial_line_at, self._partial_line_since = end, time.monotonic()
+        elif time.monotonic() > self._partial_line_since + self.partial_line_delay:
+            self._warn(f"line {self._line + 1} is incomplete: end it with a newline")
 
-    def _tell_once(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
-            self.intake.display.tell(f"{self.path}: {text}", "warning")
+    def _warn(self, text: str) -> None:
+        if text != self._last_warning:
+            self._last_warning = text
+            self.intake.notify(f"{self.path}: {text}", "warning")
 
-    def _remember(self) -> None:
-        """Go on where the last process stopped, if that is still the end of a line."""
+    def _restore_offset(self) -> None:
+        """Continue at the saved offset, if a line still ends there."""
         try:
-            offset, line = orjson.loads(self.bookmark.read_bytes())[str(self.path.absolute())]
+            offset, line = orjson.loads(self.offset_path.read_bytes())[str(self.path.absolute())]
             with self.path.open("rb") as file:
                 file.seek(offset - 1)
                 if file.read(1) == b"\n":
@@ -139,35 +136,35 @@ class CodesFile:
         except (OSError, ValueError, LookupError, TypeError):
             return
 
-    def _set_bookmark(self) -> None:
+    def _save_offset(self) -> None:
         try:
-            bookmarks = orjson.loads(self.bookmark.read_bytes())
+            offsets = orjson.loads(self.offset_path.read_bytes())
         except (OSError, ValueError):
-            bookmarks = {}
-        bookmarks[str(self.path.absolute())] = (self._offset, self._line)
-        draft = self.bookmark.with_name(self.bookmark.name + ".new")
-        draft.write_bytes(orjson.dumps(bookmarks))
-        draft.replace(self.bookmark)
+            offsets = {}
+        offsets[str(self.path.absolute())] = (self._offset, self._line)
+        draft = self.offset_path.with_name(self.offset_path.name + ".new")
+        draft.write_bytes(orjson.dumps(offsets))
+        draft.replace(self.offset_path)
 
 
-class Typed:
-    """What a person types below a live display, one line after the other.
+class CodePrompt:
+    """A prompt below a live display, for one number and code a line.
 
-    with Typed(live=True) as typed:
-        await typed.follow(intake)
+    with CodePrompt(live=True) as prompt:
+        await prompt.follow(intake)
     """
 
     def __init__(self, *, live: bool) -> None:
         self.text = ""
-        """The line as far as it is typed."""
+        """The line that is being typed."""
         self._live = live
         self._lines: asyncio.Queue[str] = asyncio.Queue()
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._before: list[object] | None = None
+        self._terminal_settings: list[object] | None = None
 
     @staticmethod
     def is_possible() -> bool:
-        """Say whether a person sits there: a terminal, and this process in its foreground."""
+        """Is standard input a terminal with this process in its foreground?"""
         try:
             return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
         except (OSError, ValueError):
@@ -175,26 +172,26 @@ class Typed:
 
     def __enter__(self) -> Self:
         self._fd = sys.stdin.fileno()
-        if self._live:  # the display shows what is typed; the terminal would write into it
-            self._before = termios.tcgetattr(self._fd)
+        if self._live:  # the display shows the line; the terminal's echo would garble it
+            self._terminal_settings = termios.tcgetattr(self._fd)
             tty.setcbreak(self._fd)
         asyncio.get_running_loop().add_reader(self._fd, self._read)
         return self
 
     def __exit__(self, *_: object) -> None:
         asyncio.get_running_loop().remove_reader(self._fd)
-        if self._before is not None:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+        if self._terminal_settings is not None:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._terminal_settings)  # type: ignore[arg-type]
 
-    async def follow(self, intake: Intake) -> None:
-        """Hand in line by line, until cancelled."""
+    async def follow(self, intake: CodeIntake) -> None:
+        """Submit each line, until cancelled."""
         while True:
             line = await self._lines.get()
-            await intake.take(line, "")
+            await intake.submit_line(line, "")
 
     def _read(self) -> None:
         data = os.read(self._fd, 4096)
-        if not data:  # Ctrl-D: nothing more comes
+        if not data:  # Ctrl-D: the end of input
             asyncio.get_running_loop().remove_reader(self._fd)
         for char in _ESCAPES.sub("", self._decode(data)):
             self._type(char)

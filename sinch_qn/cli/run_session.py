@@ -1,48 +1,52 @@
-"""A run from its first call to its end, with those who hand in codes and those who watch it."""
+"""A run at a terminal: its signals, its display and the sources of its codes."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 import attrs
 
-from sinch_qn.bulk import BatchState, SqliteJournal, VoiceChallengeRun
-from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun
+from sinch_qn import QualifiedNumbersClient
+from sinch_qn.bulk import (
+    BatchState,
+    CallingHours,
+    ChallengeState,
+    SqliteJournal,
+    TextEnableReport,
+    TextEnableRun,
+    VoiceChallengeRun,
+)
+from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.output import say
-from sinch_qn.cli.run_codes import CodesFile, Intake, Typed
-from sinch_qn.cli.run_display import Display, is_live
+from sinch_qn.cli.run_codes import CodeIntake, CodePrompt, CodesFile
+from sinch_qn.cli.run_display import RunDisplay, is_live
+from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-    from pathlib import Path
-
-    from sinch_qn import QualifiedNumbersClient
-    from sinch_qn.bulk import CallingHours, ChallengeState
-    from sinch_qn.bulk.preview import RunPreview
-    from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
-
-_SENDING_LOOK = 0.1
-"""Seconds between two looks at whether an order is still out."""
-_AT_ONCE = 10_000
-"""Numbers that are added together."""
+_SENDING_POLL_INTERVAL = 0.1
+"""Seconds."""
+_PAGE = 10_000
+"""Numbers added together."""
 
 
 @attrs.frozen(kw_only=True)
 class Orders:
-    """What to order for the numbers that are verified."""
+    """The orders for the verified numbers: their templates, and how long to follow them."""
 
     request: TextEnableNumbersRequest
     toll_free_request: TextEnableTollFreeNumbersRequest | None
     follow: float
+    """Seconds."""
 
 
 @attrs.frozen(kw_only=True)
-class Settings:
-    """How a run is to be made."""
+class RunSettings:
+    """The options of a run."""
 
     journal: Path
     codes: Path | None
@@ -58,73 +62,88 @@ class Settings:
 
 
 @attrs.frozen(kw_only=True)
-class Ended:
-    """How far a run came."""
+class SessionResult:
+    """How a session ended."""
 
     counts: dict[ChallengeState, int]
     interrupted: bool
-    enabled: TextEnableReport | None
+    orders: TextEnableReport | None
 
 
-class _Stop:
-    """Ctrl-C: the first lets what is in flight finish, the second does not wait for it."""
+class GracefulStop:
+    """Ctrl-C and SIGTERM: the first lets requests in flight finish, the second cancels them."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
+        self.requested = asyncio.Event()
 
     def __enter__(self) -> Self:
         self._main = asyncio.current_task()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled)
+            loop.add_signal_handler(number, self._handle_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
 
-    def _signalled(self) -> None:
-        if self.asked.is_set() and self._main is not None:
+    def _handle_signal(self) -> None:
+        if self.requested.is_set() and self._main is not None:
             self._main.cancel()
-        self.asked.set()
+        self.requested.set()
 
     async def or_done(self, *tasks: asyncio.Task[None]) -> None:
-        """Wait until one of *tasks* is done, or Ctrl-C."""
-        asked = asyncio.create_task(self.asked.wait())
+        """Wait until one of *tasks* is done, or a stop is requested."""
+        requested = asyncio.create_task(self.requested.wait())
         try:
-            await asyncio.wait([asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([requested, *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            asked.cancel()
+            requested.cancel()
 
 
-async def conduct(client: QualifiedNumbersClient, preview: RunPreview, settings: Settings) -> Ended:
-    """Ring what *preview* has, take codes until all is settled, then place the orders."""
-    enabled = None
-    with _Stop() as stop:
+async def run_to_completion(
+    client: QualifiedNumbersClient,
+    preview: RunPreview,
+    settings: RunSettings,
+    *,
+    poll_interval: float = 0.25,
+) -> SessionResult:
+    """Call the numbers of *preview*, take codes until all are settled, then place the orders.
+
+    *poll_interval* is that of the file of codes, in seconds.
+    """
+    orders = None
+    with GracefulStop() as stop:
         try:
             async with client:
-                await _ring(client, preview, settings, stop)
-                if settings.orders is not None and not stop.asked.is_set():
-                    enabled = await _order(client, settings.journal, settings.orders, stop)
+                await _call_and_verify(client, preview, settings, stop, poll_interval)
+                if settings.orders is not None and not stop.requested.is_set():
+                    orders = await _order(client, settings.journal, settings.orders, stop)
         except asyncio.CancelledError:
-            if not stop.asked.is_set():
+            if not stop.requested.is_set():
                 raise
-    counts = await counts_of(settings.journal)
-    return Ended(counts=counts, interrupted=stop.asked.is_set(), enabled=enabled)
+    async with open_journal(settings.journal) as journal:
+        counts = dict(await journal.counts())
+    return SessionResult(counts=counts, interrupted=stop.requested.is_set(), orders=orders)
 
 
-async def counts_of(path: Path) -> dict[ChallengeState, int]:
-    """Return how many numbers of a journal are in each state."""
+@asynccontextmanager
+async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
+    """Open a journal that another process may be running."""
     journal = SqliteJournal(path)
     await journal.open(None, running=False)
     try:
-        return dict(await journal.counts())
+        yield journal
     finally:
         await journal.close()
 
 
-async def _ring(
-    client: QualifiedNumbersClient, preview: RunPreview, settings: Settings, stop: _Stop
+async def _call_and_verify(
+    client: QualifiedNumbersClient,
+    preview: RunPreview,
+    settings: RunSettings,
+    stop: GracefulStop,
+    poll_interval: float,
 ) -> None:
     run = VoiceChallengeRun(
         client,
@@ -139,75 +158,80 @@ async def _ring(
     follower: asyncio.Task[None] | None = None
     try:
         async with run:
-            with ExitStack() as opened:
+            with ExitStack() as stack:
                 live = is_live(as_json=settings.as_json)
-                typed = opened.enter_context(Typed(live=live)) if Typed.is_possible() else None
-                display = opened.enter_context(
-                    Display(run, as_json=settings.as_json, typed=typed if live else None)
-                )
+                prompt = None
+                if CodePrompt.is_possible():
+                    prompt = stack.enter_context(CodePrompt(live=live))
+                display = RunDisplay(run, as_json=settings.as_json, prompt=prompt if live else None)
+                stack.enter_context(display)
                 follower = asyncio.create_task(display.follow())
-                helpers = _helpers(Intake(run, display), settings, typed)
-                await _attend(
-                    stop, _settle_all(run, preview, settings), follower, display.show(), *helpers
+                intake = CodeIntake(run, display.notify)
+                await _supervise(
+                    stop,
+                    _add_and_finish(run, preview, settings),
+                    follower,
+                    display.show(),
+                    *_code_sources(intake, settings, prompt, poll_interval),
                 )
-            if stop.asked.is_set():
-                say("what is in flight finishes; Ctrl-C again does not wait for it", "interrupted")
-        await follower  # what happened last is told, too
+            if stop.requested.is_set():
+                say("finishing in-flight requests; press Ctrl-C again to abort", "interrupted")
+        await follower  # shows the last events, too
     finally:
         if follower is not None:
-            await _end(follower)
+            await _cancel_and_wait(follower)
 
 
-def _helpers(
-    intake: Intake, settings: Settings, typed: Typed | None
+def _code_sources(
+    intake: CodeIntake, settings: RunSettings, prompt: CodePrompt | None, poll_interval: float
 ) -> Iterator[Coroutine[Any, Any, None]]:
-    """Yield what brings codes."""
-    if typed is not None:
-        yield typed.follow(intake)
+    if prompt is not None:
+        yield prompt.follow(intake)
     if settings.codes is not None:
-        bookmark = settings.journal.with_name(settings.journal.name + ".codes")
-        yield CodesFile(settings.codes, bookmark, intake).follow()
+        offset_path = settings.journal.with_name(settings.journal.name + ".codes")
+        yield CodesFile(settings.codes, offset_path, intake, poll_interval).follow()
 
 
-async def _settle_all(run: VoiceChallengeRun, preview: RunPreview, settings: Settings) -> None:
-    additions = preview.new_numbers(settings.limit)
-    while some := await asyncio.to_thread(list, islice(additions, _AT_ONCE)):  # from its file
-        await run.add(some)
+async def _add_and_finish(
+    run: VoiceChallengeRun, preview: RunPreview, settings: RunSettings
+) -> None:
+    numbers = preview.new_numbers(settings.limit)
+    while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
+        await run.add(page)
     await run.finish()
 
 
-async def _attend(
-    stop: _Stop,
+async def _supervise(
+    stop: GracefulStop,
     work: Coroutine[Any, Any, None],
     follower: asyncio.Task[None],
     *helpers: Coroutine[Any, Any, None],
 ) -> None:
-    """Wait for *work*, or for Ctrl-C, with *helpers* beside it; raise what failed first."""
+    """Wait for *work* or a stop while *helpers* run beside it; raise the first error."""
     working = asyncio.create_task(work)
     helping = [asyncio.create_task(helper) for helper in helpers]
     try:
         await stop.or_done(working, follower, *helping)
     finally:
-        await _end(working, *helping)
+        await _cancel_and_wait(working, *helping)
     for task in (working, *helping, follower):
         if task.done() and not task.cancelled():
             task.result()
 
 
-async def _end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel *tasks* and wait until they have ended."""
+async def _cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # seen: whoever has to know is told by `_attend`
+            task.exception()  # marks it as retrieved: the caller raises it
 
 
 async def _order(
-    client: QualifiedNumbersClient, path: Path, orders: Orders, stop: _Stop
+    client: QualifiedNumbersClient, path: Path, orders: Orders, stop: GracefulStop
 ) -> TextEnableReport:
-    """Order SMS for what is verified, and follow the orders; Ctrl-C lets one that is out finish."""
+    """Order SMS for the verified numbers and follow the orders; a stop waits for one in flight."""
     journal = SqliteJournal(path)
     run = TextEnableRun(
         client,
@@ -222,9 +246,9 @@ async def _order(
         try:
             await stop.or_done(working)
             while not working.done() and await _is_sending(journal):  # noqa: ASYNC110 - on disk
-                await asyncio.sleep(_SENDING_LOOK)
+                await asyncio.sleep(_SENDING_POLL_INTERVAL)
         finally:
-            await _end(working)
+            await _cancel_and_wait(working)
         if not working.cancelled():
             working.result()
         return await run.report()

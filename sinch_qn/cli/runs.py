@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sinch_qn import QualifiedNumbersClient
     from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
     from sinch_qn.bulk.preview import RunPreview
-    from sinch_qn.cli.run_session import Ended, Orders, Settings
+    from sinch_qn.cli.run_session import Orders, RunSettings, SessionResult
     from sinch_qn.parsing import ParsedNumber
 
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
@@ -129,17 +129,17 @@ def run(
     """
     from sinch_qn.bulk.preview import RunPreview  # noqa: PLC0415 - 300 ms, when it is needed
     from sinch_qn.cli import standing  # noqa: PLC0415
-    from sinch_qn.cli.run_session import conduct  # noqa: PLC0415
+    from sinch_qn.cli.run_session import run_to_completion  # noqa: PLC0415
 
     settings = _settings(**more)
     client = _client()
     with closing(RunPreview()) as preview:
         _read_into(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
-        ended = asyncio.run(conduct(client, preview, settings))
+        result = asyncio.run(run_to_completion(client, preview, settings))
     _, batches = asyncio.run(_read(settings.journal))
     standing.write_reports(settings.journal, batches, html=report, csv_file=csv_file)
-    _show_end(settings, ended, bad_lines=preview.bad, is_demo=is_demo)
+    _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 
 def _client() -> QualifiedNumbersClient:
@@ -159,10 +159,10 @@ def _settings(
     calling_hours: str | None,
     default_zone: str | None,
     **more: Any,
-) -> Settings:
+) -> RunSettings:
     """Check what was asked for."""
     from sinch_qn.bulk import CallingHours  # noqa: PLC0415 - 300 ms, when it is needed
-    from sinch_qn.cli.run_session import Settings  # noqa: PLC0415
+    from sinch_qn.cli.run_session import RunSettings  # noqa: PLC0415
 
     orders = None
     if text_enable:
@@ -174,7 +174,7 @@ def _settings(
     elif service_plan_id or campaign_id or loa or blanket_loa:
         raise click.UsageError("options of an order, but no --text-enable.")
     hours = None if calling_hours is None else CallingHours(calling_hours, default_zone)
-    return Settings(hours=hours, orders=orders, **more)
+    return RunSettings(hours=hours, orders=orders, **more)
 
 
 def _orders(
@@ -207,7 +207,7 @@ def _read_into(
     client: QualifiedNumbersClient,
     path: Path,
     column: str | None,
-    settings: Settings,
+    settings: RunSettings,
 ) -> None:
     """Read the file beside the journal, if there is one; that must be of the same project."""
     from sinch_qn.bulk import SqliteJournal  # noqa: PLC0415 - 300 ms, when it is needed
@@ -232,7 +232,7 @@ def _confirm(
     client: QualifiedNumbersClient,
     path: Path,
     preview: RunPreview,
-    settings: Settings,
+    settings: RunSettings,
     *,
     yes: bool,
 ) -> None:
@@ -251,7 +251,7 @@ def _confirm(
         ask(f"{', then '.join(parts)}?", yes=yes)
 
 
-def _describe(preview: RunPreview, path: Path, settings: Settings) -> Iterator[str]:
+def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
     """Yield the lines that say what would be rung."""
     from sinch_qn.bulk import ChallengeState  # noqa: PLC0415 - 300 ms, when it is needed
 
@@ -279,7 +279,9 @@ def _clock(seconds: float) -> str:
     return datetime.fromtimestamp(then).astimezone().strftime("%H:%M" if is_today else "%F %H:%M")
 
 
-def _show_end(settings: Settings, ended: Ended, *, bad_lines: int, is_demo: bool) -> None:
+def _show_result(
+    settings: RunSettings, result: SessionResult, *, bad_lines: int, is_demo: bool
+) -> None:
     """Print how the numbers stand; exit with what that means.
 
     Lines that were bad in an earlier state of the file stay in the journal, but are no more to do.
@@ -289,22 +291,22 @@ def _show_end(settings: Settings, ended: Ended, *, bad_lines: int, is_demo: bool
 
     if settings.as_json:
         record = {
-            "event": "interrupted" if ended.interrupted else "finished",
-            "counts": {state.value: count for state, count in ended.counts.items()},
-            "orders": ended.enabled.orders if ended.enabled else [],
+            "event": "interrupted" if result.interrupted else "finished",
+            "counts": {state.value: count for state, count in result.counts.items()},
+            "orders": result.orders.orders if result.orders else [],
         }
         click.echo(orjson.dumps(record))
     else:
-        standing.show_counts(settings.journal, ended.counts)
-    if ended.enabled is not None:
-        standing.tell_of_orders(ended.enabled)
-    if ended.interrupted:
+        standing.show_counts(settings.journal, result.counts)
+    if result.orders is not None:
+        standing.tell_of_orders(result.orders)
+    if result.interrupted:
         again = shlex.join(["sinch-qn", *sys.argv[1:]])
         say(f"the same command goes on where this stopped:\n{again}", "interrupted")
         raise click.exceptions.Exit(Exit.INTERRUPTED)
-    invalid = min(bad_lines, ended.counts[ChallengeState.INVALID])
-    counts = {**ended.counts, ChallengeState.INVALID: invalid}
-    if standing.needs_a_person(counts, ended.enabled):
+    invalid = min(bad_lines, result.counts[ChallengeState.INVALID])
+    counts = {**result.counts, ChallengeState.INVALID: invalid}
+    if standing.needs_a_person(counts, result.orders):
         if not is_demo:  # its journal is gone when it ends
             say(f"Some need a person: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)

@@ -236,7 +236,7 @@ def test_a_growing_file_of_codes_is_followed(sandbox: Sandbox) -> None:
             file.flush()
             assert command.stderr is not None
             told = ""
-            while "line 6 is not ended yet" not in told:
+            while "line 6 is incomplete" not in told:
                 told += command.stderr.readline()
             assert sandbox.calls.total("verifyVoiceChallenge") == 1
             file.write(f'{two[2:]}"\n')
@@ -348,7 +348,7 @@ def test_the_same_command_goes_on(
             assert code == -how
         else:
             assert code == Exit.INTERRUPTED
-            assert "what is in flight finishes" in err
+            assert "finishing in-flight requests" in err
             assert f"goes on where this stopped: sinch-qn {' '.join(command)}" in err
             assert not {"calling", "verifying", "unknown"} & counts(qn).keys()
         assert sum(rings(sandbox, *NUMBERS)) < len(NUMBERS)
@@ -369,7 +369,7 @@ def test_a_second_ctrl_c_does_not_wait(sandbox: Sandbox, qn: Callable[..., Resul
         sandbox.latency = 60.0
         eventually(lambda: sandbox.calls.count("sendVoiceChallenge", TWO))
         command.send_signal(signal.SIGINT)
-        while "in flight" not in command.stderr.readline():
+        while "in-flight" not in command.stderr.readline():
             pass
         command.send_signal(signal.SIGINT)
         code, _, err = finish(command)
@@ -520,9 +520,9 @@ def test_nobody_sits_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in the background leaves the terminal's keyboard alone."""
     monkeypatch.setattr("sys.stdin", _FakeTerminal())
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
-    assert not run_codes.Typed.is_possible()
+    assert not run_codes.CodePrompt.is_possible()
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
-    assert run_codes.Typed.is_possible()
+    assert run_codes.CodePrompt.is_possible()
 
 
 class _FakeTerminal:
