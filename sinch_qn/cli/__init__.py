@@ -13,6 +13,6 @@ def main() -> int:
     if any(find_spec(name) is None for name in _NEEDED):
         print("sinch-qn needs an extra: pip install 'sinch-qn[cli]'", file=sys.stderr)  # noqa: T201
         return 2
-    from sinch_qn.cli.commands import cli  # noqa: PLC0415 - needs the extra
+    from sinch_qn.cli.commands.numbers import cli  # noqa: PLC0415 - needs the extra
 
     return cli.main(prog_name="sinch-qn")

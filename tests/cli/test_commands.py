@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sinch_qn import __version__, errors
-from sinch_qn.cli import exits, output
-from sinch_qn.cli.commands import cli
+from sinch_qn.cli import exit_codes, output
+from sinch_qn.cli.commands.numbers import cli
 from sinch_qn.errors import Outcome
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.models import (
@@ -182,7 +182,7 @@ def test_a_blocked_number_is_a_failure(sandbox: Sandbox, run: Callable[..., Resu
     """Where Sinch answers a call with a blocked number, `send` exits with 1 and expects no code."""
     sandbox.add(["+12025559995"])
     result = run("send", "--yes", "+12025559995")
-    assert result.exit_code == exits.Exit.FAILED
+    assert result.exit_code == exit_codes.Exit.FAILED
     assert "by invoices only" in result.stderr
     assert "Hand in" not in result.stderr
 
@@ -194,7 +194,7 @@ def test_the_code_is_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> 
     assert result.exit_code == 0
     assert "Code that" not in result.stdout
     assert "Code that" in result.stderr
-    assert run("verify", NUMBER, stdin="").exit_code == exits.Exit.INTERRUPTED
+    assert run("verify", NUMBER, stdin="").exit_code == exit_codes.Exit.INTERRUPTED
 
 
 @pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
@@ -204,7 +204,7 @@ def test_a_wrong_code_is_a_failure(wrong_code: Any) -> None:
         sandbox.add([NUMBER], State.VERIFICATION_PENDING)
         code = f"{(int(sandbox.code_for(NUMBER) or 0) + 1) % 10_000:04}"
         result = CliRunner().invoke(cli, ["verify", NUMBER, code], env=sandbox.environment())
-    assert result.exit_code == exits.Exit.FAILED
+    assert result.exit_code == exit_codes.Exit.FAILED
     assert code not in result.stderr.replace(NUMBER, "")
 
 
@@ -212,7 +212,7 @@ def test_a_number_is_deleted(sandbox: Sandbox, run: Callable[..., Result]) -> No
     """`delete` says what it deleted, and an error names the number that it is about."""
     sandbox.add([NUMBER])
     result = run("delete", "--yes", NUMBER, OTHER)
-    assert result.exit_code == exits.Exit.NOT_FOUND
+    assert result.exit_code == exit_codes.Exit.NOT_FOUND
     assert result.stdout == f"{NUMBER}\tdeleted\n"
     assert f"error: {OTHER}: HTTP 404 NOT_FOUND" in result.stderr
 
@@ -235,7 +235,7 @@ def test_a_bad_line_stops_the_file(
     path = tmp_path / "numbers.csv"
     path.write_text("2025550134\n1.20256E+10\n")
     refused = run("add", "--file", str(path))
-    assert refused.exit_code == exits.Exit.USAGE
+    assert refused.exit_code == exit_codes.Exit.USAGE
     assert f"{path}:2: 1.20256E+10: a spreadsheet" in refused.stderr
     assert "1 bad line, and nothing was done" in refused.stderr
     assert sandbox.calls.total("addQualifiedNumbers") == 0
@@ -363,7 +363,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 ) -> None:
     """A mistake on the command line exits with 2, says what it is, and sends nothing."""
     result = run(*(loa if argument == "LOA" else argument for argument in arguments))
-    assert result.exit_code == exits.Exit.USAGE
+    assert result.exit_code == exit_codes.Exit.USAGE
     assert reason in result.stderr
     assert result.stdout == ""
     assert not any(sandbox.calls.totals().values())
@@ -377,7 +377,7 @@ def test_an_order_takes_at_most_500(
     path.write_text("".join(f"202555{number:04}\n" for number in range(501)))
     plan = ("--service-plan-id", "p", "--blanket-loa")
     refused = run("text-enable", "--file", str(path), *plan)
-    assert refused.exit_code == exits.Exit.USAGE
+    assert refused.exit_code == exit_codes.Exit.USAGE
     assert "501 numbers, but one order takes at most 500" in refused.stderr
 
 
@@ -386,7 +386,7 @@ def test_a_bad_loa_is_explained_and_not_shown(run: Callable[..., Result], tmp_pa
     path = tmp_path / "loa.json"
     path.write_text(json.dumps({"resellerLoaInfo": LOA}))
     result = run("text-enable", NUMBER, "--service-plan-id", "p", "--loa", str(path))
-    assert result.exit_code == exits.Exit.USAGE
+    assert result.exit_code == exit_codes.Exit.USAGE
     assert f"{path}: resellerLoaInfo: without businessName." in result.stderr
     assert "canary" not in result.output.lower()
 
@@ -423,8 +423,8 @@ def test_exit_codes_tell_the_kind_of_failure(
     error: errors.SinchError, command: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A script can tell from the exit code what it may do next; what reads is never in doubt."""
-    assert exits.explain(error, command) == code
-    assert ("outcome unknown" in capsys.readouterr().err) is (code == exits.Exit.UNKNOWN)
+    assert exit_codes.explain(error, command) == code
+    assert ("outcome unknown" in capsys.readouterr().err) is (code == exit_codes.Exit.UNKNOWN)
 
 
 def test_an_unknown_outcome_says_what_may_have_happened(
@@ -433,7 +433,7 @@ def test_an_unknown_outcome_says_what_may_have_happened(
     """Where the answer to a call was lost, it is said that the phone may be ringing."""
     sandbox.add([LOST_ANSWER])
     result = run("send", "--yes", LOST_ANSWER)
-    assert result.exit_code == exits.Exit.UNKNOWN
+    assert result.exit_code == exit_codes.Exit.UNKNOWN
     assert "The phone may be ringing" in result.stderr
     assert sandbox.world.rings(LOST_ANSWER) == 1
 
@@ -441,14 +441,14 @@ def test_an_unknown_outcome_says_what_may_have_happened(
 def test_refused_credentials_are_told(run: Callable[..., Result]) -> None:
     """A wrong secret exits with 3, and is shown nowhere."""
     result = run("list", env={"SINCH_KEY_SECRET": "canary"})
-    assert result.exit_code == exits.Exit.AUTHENTICATION
+    assert result.exit_code == exit_codes.Exit.AUTHENTICATION
     assert "canary" not in result.output
 
 
 def test_missing_credentials_are_named(run: Callable[..., Result]) -> None:
     """Without credentials every variable that is missing is named at once."""
     result = run("list", env={"SINCH_KEY_ID": "", "SINCH_KEY_SECRET": ""})
-    assert result.exit_code == exits.Exit.USAGE
+    assert result.exit_code == exit_codes.Exit.USAGE
     assert "SINCH_KEY_ID, SINCH_KEY_SECRET" in result.stderr
 
 
@@ -456,7 +456,7 @@ def test_no_server_is_no_traceback(run: Callable[..., Result]) -> None:
     """Where nobody listens nothing was done, and it is said that it may be tried again."""
     nobody = {"SINCH_BASE_URL": "http://127.0.0.1:9", "SINCH_TOKEN_URL": "http://127.0.0.1:9/"}
     result = run("send", "--yes", NUMBER, env=nobody)
-    assert result.exit_code == exits.Exit.TRY_AGAIN
+    assert result.exit_code == exit_codes.Exit.TRY_AGAIN
     assert "Nothing was done" in result.stderr
 
 
@@ -468,7 +468,7 @@ def test_an_unreadable_file_is_no_traceback(
     path.write_text("2025550134\n")
     monkeypatch.setattr("pathlib.Path.open", _refuse)
     result = run("add", "--file", str(path))
-    assert result.exit_code == exits.Exit.USAGE
+    assert result.exit_code == exit_codes.Exit.USAGE
     assert result.stderr == "error: numbers.csv: Permission denied\n"
 
 
@@ -493,7 +493,7 @@ def test_without_a_terminal_yes_must_be_given(
 ) -> None:
     """What rings, deletes or orders is refused where nobody can be asked, unless `--yes`."""
     result = run(*(loa if argument == "LOA" else argument for argument in arguments), stdin="y\n")
-    assert result.exit_code == exits.Exit.USAGE
+    assert result.exit_code == exit_codes.Exit.USAGE
     assert "repeat it with --yes" in result.stderr
     assert not any(sandbox.calls.totals().values())
 
@@ -503,7 +503,7 @@ def test_at_a_terminal_it_is_asked_first(sandbox: Sandbox) -> None:
     sandbox.add([NUMBER, OTHER])
     for refusal in ("n\n", "\n", "\x03", "\x04"):
         code, shown = at_terminal(sandbox, "delete", "202-555-0134", answer=refusal)
-        assert code == exits.Exit.INTERRUPTED
+        assert code == exit_codes.Exit.INTERRUPTED
         assert f"Delete {NUMBER} from the project? [y/N]" in shown
         assert "Nothing was done" in shown
         assert "Traceback" not in shown
@@ -562,7 +562,7 @@ def test_ctrl_c_is_no_traceback() -> None:
             eventually(lambda: sandbox.calls.total("sendVoiceChallenge") == 1)
             command.send_signal(signal.SIGINT)
             code, _, err = finish(command)
-    assert code == exits.Exit.INTERRUPTED
+    assert code == exit_codes.Exit.INTERRUPTED
     assert "The phone may be ringing" in err
 
 
@@ -585,14 +585,14 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     done = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
-    assert done.returncode == exits.Exit.USAGE
+    assert done.returncode == exit_codes.Exit.USAGE
     assert done.stderr == "sinch-qn needs an extra: pip install 'sinch-qn[cli]'\n"
 
 
 def test_help_loads_little() -> None:
     """`--help` loads neither aiohttp nor rich nor phonenumbers, so that it is quick."""
     script = (
-        "import sys; from sinch_qn.cli.commands import cli;"
+        "import sys; from sinch_qn.cli.commands.numbers import cli;"
         " cli.main(['list', '--help'], standalone_mode=False);"
         " print({'aiohttp', 'rich', 'phonenumbers', 'cattrs'} & {*sys.modules})"
     )

@@ -14,9 +14,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.cli import inputs, run_codes, run_display
-from sinch_qn.cli.commands import cli
-from sinch_qn.cli.exits import Exit
+from sinch_qn.cli import options, run_codes, run_display
+from sinch_qn.cli.commands.numbers import cli
+from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]
     """A mistake in the options exits with 2 and makes no journal."""
     write(ONE)
     Path("loa.json").write_text("{}")
-    for options, reason in (
+    for given, reason in (
         (["--calling-hours", "9-5"], "is not a window"),
         (["--calling-hours", "09:00-17:00", "--default-zone", "Mars"], "no such time zone"),
         (["--code-timeout", "soon"], "is not a duration"),
@@ -122,8 +122,8 @@ def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]
         (["--journal", "no/run.db"], "there is no folder 'no'"),
         (["--column", "Mobile"], "no column 'Mobile'"),
     ):
-        result = qn(*RUN, "--yes", *options)
-        assert result.exit_code == Exit.USAGE, options
+        result = qn(*RUN, "--yes", *given)
+        assert result.exit_code == Exit.USAGE, given
         assert reason in result.stderr
         assert not Path("run.db").exists()
 
@@ -504,10 +504,10 @@ _LOA = {"authorisedPerson": _PERSON, "address": _ADDRESS, "currentVoiceCarrier":
 
 def test_durations_have_units() -> None:
     """A duration is seconds, or has its unit."""
-    read = [inputs.duration(text) for text in ("90", "1.5s", "15m", "24h", "2d")]
+    read = [options.duration(text) for text in ("90", "1.5s", "15m", "24h", "2d")]
     assert read == [90.0, 1.5, 900.0, 86_400.0, 172_800.0]
     with pytest.raises(click.BadParameter):
-        inputs.duration("-1")
+        options.duration("-1")
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (36_000, "10.0 h")])

@@ -19,8 +19,8 @@ import orjson
 
 from sinch_qn.bulk import ChallengeState, SqliteJournal, recall, submit_code
 from sinch_qn.bulk.report import what_to_do
-from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.inputs import file_lines
+from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.options import file_lines
 from sinch_qn.cli.output import Lines, say
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.parsing import BadLine, GoodLine

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sinch_qn.cli import inputs
-from sinch_qn.cli.calling import call
-from sinch_qn.cli.inputs import (
+from sinch_qn.cli import options
+from sinch_qn.cli.client import call
+from sinch_qn.cli.options import (
     FILE,
     ask,
     examples,
@@ -59,7 +59,7 @@ def _order_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--osr-update-time",
     "scheduled_osr_update_time",
-    type=inputs.time,
+    type=options.time,
     help="When to switch over, such as 2026-01-13T14:30:00Z.",
 )
 @click.option(
@@ -117,7 +117,7 @@ def text_enable(
 @click.option(
     "--provisioning-time",
     "scheduled_zipwhip_provisioning_time",
-    type=inputs.time,
+    type=options.time,
     help="When to provision, such as 2026-01-13T14:30:00Z.",
 )
 def text_enable_toll_free(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sinch_qn.cli.inputs import examples
+from sinch_qn.cli.options import examples
 from sinch_qn.cli.output import say
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from sinch_qn.cli import inputs
-from sinch_qn.cli.calling import about
-from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.inputs import (
+from sinch_qn.cli import options
+from sinch_qn.cli.client import about
+from sinch_qn.cli.commands.text_enabling import read_loa
+from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.options import (
     FILE,
     OUTPUT,
     ask,
@@ -28,7 +29,6 @@ from sinch_qn.cli.inputs import (
     yes_option,
 )
 from sinch_qn.cli.output import Lines, say
-from sinch_qn.cli.text_enable import read_loa
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -361,7 +361,7 @@ async def _opened(path: Path) -> AsyncIterator[SqliteJournal]:
     )
 )
 @click.argument("journal", type=FILE)
-@click.argument("number", type=inputs.number)
+@click.argument("number", type=options.number)
 @click.argument("code", required=False)
 @json_option
 def code(journal: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
@@ -388,7 +388,7 @@ def code(journal: Path, number: ParsedNumber, code: str | None, *, as_json: bool
     )
 )
 @click.argument("journal", type=FILE)
-@click.argument("numbers", nargs=-1, required=True, type=inputs.number)
+@click.argument("numbers", nargs=-1, required=True, type=options.number)
 @json_option
 def recall(journal: Path, numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Have the run in JOURNAL ring NUMBERS once more: "I missed it".

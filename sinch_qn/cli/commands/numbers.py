@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sinch_qn import __version__
-from sinch_qn.cli import exits, inputs, runs, sandbox
-from sinch_qn.cli.calling import about, call
-from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.inputs import (
+from sinch_qn.cli import exit_codes, options
+from sinch_qn.cli.client import about, call
+from sinch_qn.cli.commands import runs, sandbox
+from sinch_qn.cli.commands.text_enabling import text_enable, text_enable_toll_free
+from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.options import (
     ask,
     examples,
     json_option,
@@ -23,7 +25,6 @@ from sinch_qn.cli.inputs import (
     yes_option,
 )
 from sinch_qn.cli.output import Lines, NumberLines, say, show_number, state_name
-from sinch_qn.cli.text_enable import text_enable, text_enable_toll_free
 from sinch_qn.errors import SinchError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class _Commands(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a reader that went away shows here, not at the interpreter's end
         except SinchError as error:
-            ctx.exit(exits.explain(error, ctx.invoked_subcommand or ""))
+            ctx.exit(exit_codes.explain(error, ctx.invoked_subcommand or ""))
         except BrokenPipeError:
             raise  # click ends quietly
         except OSError as error:
@@ -54,7 +55,7 @@ class _Commands(click.Group):
             say("Nothing was done.", "interrupted")
             ctx.exit(Exit.INTERRUPTED)
         except KeyboardInterrupt:
-            ctx.exit(exits.explain_interrupt(ctx.invoked_subcommand or ""))
+            ctx.exit(exit_codes.explain_interrupt(ctx.invoked_subcommand or ""))
         return result
 
 
@@ -86,7 +87,7 @@ def cli() -> None:
         "sinch-qn list verification-pending --json | jq -r .phoneNumber",
     ),
 )
-@click.argument("states", nargs=-1, type=inputs.state)
+@click.argument("states", nargs=-1, type=options.state)
 @region_option
 @click.option("--page-size", type=click.IntRange(min=1), help="Numbers per request.")
 @click.option("--order-by", type=click.Choice(["createdTime", "updatedTime"]))
@@ -123,7 +124,7 @@ def list_numbers(
 
 
 @cli.command(epilog=examples("sinch-qn get +12025550134", "sinch-qn get --json '(202) 555-0134'"))
-@click.argument("numbers", nargs=-1, required=True, type=inputs.number)
+@click.argument("numbers", nargs=-1, required=True, type=options.number)
 @json_option
 def get(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Show NUMBERS as they are now."""
@@ -168,7 +169,7 @@ def add(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
 
 
 @cli.command(epilog=examples("sinch-qn delete +12025550134", "sinch-qn delete --yes +12025550134"))
-@click.argument("numbers", nargs=-1, required=True, type=inputs.number)
+@click.argument("numbers", nargs=-1, required=True, type=options.number)
 @yes_option
 @json_option
 def delete(numbers: Sequence[ParsedNumber], *, yes: bool, as_json: bool) -> None:
@@ -189,7 +190,7 @@ def delete(numbers: Sequence[ParsedNumber], *, yes: bool, as_json: bool) -> None
 
 
 @cli.command(epilog=examples("sinch-qn send +12025550134", "sinch-qn send --yes +12025550134"))
-@click.argument("number", type=inputs.number)
+@click.argument("number", type=options.number)
 @yes_option
 @json_option
 def send(number: ParsedNumber, *, yes: bool, as_json: bool) -> None:
@@ -213,7 +214,7 @@ def send(number: ParsedNumber, *, yes: bool, as_json: bool) -> None:
         "echo 0417 | sinch-qn verify +12025550134",
     )
 )
-@click.argument("number", type=inputs.number)
+@click.argument("number", type=options.number)
 @click.argument("code", required=False)
 @json_option
 def verify(number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
@@ -240,7 +241,7 @@ def run_sandbox(**settings: Any) -> None:
 
 
 @cli.command("demo", epilog=examples("sinch-qn demo", "sinch-qn demo customers.csv"))
-@click.argument("path", metavar="[FILE]", required=False, type=inputs.FILE)
+@click.argument("path", metavar="[FILE]", required=False, type=options.FILE)
 @json_option
 def run_demo(path: Path | None, *, as_json: bool) -> None:
     """Do the whole job on the sandbox: no account, no phones, no questions.
@@ -248,7 +249,7 @@ def run_demo(path: Path | None, *, as_json: bool) -> None:
     The numbers in FILE, or made-up ones, are added, rung, verified and text-enabled by a run that
     is killed in the middle and goes on. Leaves demo-report.html here.
     """
-    from sinch_qn.cli.demo import demo  # noqa: PLC0415 - 500 ms, when it is needed
+    from sinch_qn.cli.commands.demo import demo  # noqa: PLC0415 - 500 ms, when it is needed
 
     demo(path, as_json=as_json)
 
