@@ -1,16 +1,12 @@
-"""What a command exits with, and what it says when it fails: never a traceback."""
+"""Exit codes, and the messages of a command that fails: never a traceback."""
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
 
 from sinch_qn import errors
-from sinch_qn.cli.output import say
-from sinch_qn.errors import Outcome
-
-if TYPE_CHECKING:
-    from sinch_qn.errors import SinchError
+from sinch_qn.cli.messages import print_message
+from sinch_qn.errors import Outcome, SinchError
 
 
 class Exit(enum.IntEnum):
@@ -18,60 +14,47 @@ class Exit(enum.IntEnum):
 
     OK = 0
     FAILED = 1
-    """Sinch refused, or its answer cannot be understood; also a code that was wrong, or a run in
-    which some numbers need a person."""
+    """Sinch rejected the request, its response is invalid, the code was wrong, or some numbers of
+    a run need attention."""
     USAGE = 2
-    """Refused here: arguments, files, the environment, a journal that cannot be used."""
+    """Rejected here: arguments, files, the environment, a journal that cannot be used."""
     AUTHENTICATION = 3
-    """The credentials were refused, or may not do this."""
+    """The credentials were rejected, or do not permit the request."""
     NOT_FOUND = 4
     """Sinch does not know the number or the project."""
     UNKNOWN = 5
-    """It may have happened: look before repeating it."""
+    """The request may have had its effect: check before you repeat it."""
     TRY_AGAIN = 6
-    """It did not happen: no connection, no token, too many requests, out of time."""
+    """The request had no effect: no connection, no token, too many requests, out of time."""
     INTERRUPTED = 130
-    """Ctrl-C, or a question that was not answered with yes."""
+    """Ctrl-C, or a confirmation that was not answered with yes."""
 
 
-_IN_DOUBT: Final = {
-    "add": "The numbers may have been added: look with `sinch-qn list` before you repeat it.",
-    "delete": "The number may be deleted already. Deleting it again does no harm.",
-    "send": "The phone may be ringing: wait for its code, or look with `sinch-qn get`, before you"
-    " ring again.",
-    "text-enable": "The order may have been placed: look with `sinch-qn list hosting_in_progress`"
-    " before you repeat it, as a second order sends a second letter.",
-    "verify": "The code may have been used: look with `sinch-qn get` before you try it again.",
-}
-_IN_DOUBT["text-enable-toll-free"] = _IN_DOUBT["text-enable"]
-"""What may have happened when a command's outcome is unknown; for the others it is nothing."""
+def report_error(error: SinchError, *, if_unknown: str = "", if_failed: str = "") -> Exit:
+    """Print what failed and what to do next; return the exit code.
 
-
-def explain(error: SinchError, command: str) -> Exit:
-    """Say what went wrong, and return the exit code."""
-    if command == "run":
-        say(str(error) or type(error).__name__, "error")
-        code = _exit_code(error, command)
-        if code is not Exit.USAGE:  # that is to be put right first, and nothing may have begun
-            say("The same command goes on where this stopped, and rings nobody twice.")
-        return code
-    about = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
-    say(f"{about}{error or type(error).__name__}", "error")
-    code = _exit_code(error, command)
+    *if_unknown* is printed if the outcome is unknown; it is empty for a command that changes
+    nothing. *if_failed* is printed after any other error that is not about the command's usage.
+    """
+    context = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+    print_message(f"{context}{error or type(error).__name__}", "error")
+    code = _exit_code(error, changes_state=bool(if_unknown))
     if code is Exit.UNKNOWN:
-        say(_IN_DOUBT[command], "outcome unknown")
-    elif code is Exit.TRY_AGAIN and command in _IN_DOUBT:
-        say("Nothing was done; you may try again.", "not sent")
+        print_message(if_unknown, "outcome unknown")
+    elif code is Exit.TRY_AGAIN and if_unknown:
+        print_message("Nothing was done; you may try again.", "not sent")
+    elif code is not Exit.USAGE and if_failed:
+        print_message(if_failed)
     return code
 
 
-def explain_interrupt(command: str) -> Exit:
-    """Say what an interrupted command may have done."""
-    say(_IN_DOUBT.get(command, "Nothing was changed."), "interrupted")
+def report_interrupt(if_unknown: str = "") -> Exit:
+    """Print what an interrupted command may have done; return the exit code."""
+    print_message(if_unknown or "Nothing was changed.", "interrupted")
     return Exit.INTERRUPTED
 
 
-def _exit_code(error: SinchError, command: str) -> Exit:
+def _exit_code(error: SinchError, *, changes_state: bool) -> Exit:
     match error:
         case errors.InvalidRequestError() | errors.JournalError():
             return Exit.USAGE
@@ -79,14 +62,14 @@ def _exit_code(error: SinchError, command: str) -> Exit:
             return Exit.AUTHENTICATION
         case errors.NotFoundError():
             return Exit.NOT_FOUND
-    if error.outcome is Outcome.UNKNOWN and command in _IN_DOUBT:
+    if error.outcome is Outcome.UNKNOWN and changes_state:
         return Exit.UNKNOWN
-    passing = (
+    transient = (
         errors.DeadlineExceededError,
         errors.RateLimitError,
         errors.ServerError,
         errors.TransportError,
     )
-    if error.outcome is Outcome.NOT_SENT or isinstance(error, passing):
+    if error.outcome is Outcome.NOT_SENT or isinstance(error, transient):
         return Exit.TRY_AGAIN
     return Exit.FAILED

@@ -1,4 +1,4 @@
-"""What people hand in: numbers as they write them, states, files, and a yes or no."""
+"""What commands take: numbers, states, files and durations, and a yes before they act."""
 
 from __future__ import annotations
 
@@ -6,38 +6,45 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from sinch_qn.cli.output import say
+from sinch_qn.cli.messages import print_message
+from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
+from sinch_qn.parsing import (
+    BadLine,
+    ColumnError,
+    GoodLine,
+    InvalidLoa,
+    InvalidPhoneNumber,
+    ParsedNumber,
+    parse_loa,
+    parse_phone_number,
+    read_numbers,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-    from sinch_qn.models import GlobalProcessState
-    from sinch_qn.parsing import BadLine, GoodLine, ParsedNumber
+# ── Types ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def number(value: str) -> ParsedNumber:
-    """Read a US or CA number; what will be used is said, unless it is what was written."""
-    from sinch_qn.parsing import InvalidPhoneNumber, parse_phone_number  # noqa: PLC0415 - 30 ms
-
+def phone_number(value: str) -> ParsedNumber:
+    """Parse a US or CA number, and print it as E.164 unless it is written so."""
     try:
-        read = parse_phone_number(value)
+        number = parse_phone_number(value)
     except InvalidPhoneNumber as error:
         raise click.BadParameter(f"{value}: {error}") from error
-    if read.e164 != value:
-        say(f"{value} is {read.e164}")
-    return read
+    if number.e164 != value:
+        print_message(f"{value} is {number.e164}")
+    return number
 
 
 def state(value: str) -> GlobalProcessState:
-    """Read a state, as in `verified`, `VERIFICATION-PENDING` or by its whole name."""
-    from sinch_qn.models import GlobalProcessState  # noqa: PLC0415 - 50 ms, for states only
-
+    """Parse a state, such as `verified`, `VERIFICATION-PENDING` or its full name."""
     name = value.upper().replace("-", "_").removeprefix("GLOBAL_PROCESS_STATE_")
     if name not in GlobalProcessState.__members__:
         known = ", ".join(GlobalProcessState.__members__).lower()
@@ -45,15 +52,15 @@ def state(value: str) -> GlobalProcessState:
     return GlobalProcessState[name]
 
 
-def time(value: str) -> datetime:
-    """Read a moment with its time zone, such as `2026-01-13T14:30:00Z`."""
+def moment(value: str) -> datetime:
+    """Parse a time with its time zone, such as `2026-01-13T14:30:00Z`."""
     try:
-        read = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a time: 2026-01-13T14:30:00Z") from None
-    if read.tzinfo is None:
+    if time.tzinfo is None:
         raise click.BadParameter(f"{value!r} has no time zone: end it with Z for UTC")
-    return read
+    return time
 
 
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -61,7 +68,7 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
 
 
 def duration(value: str) -> float:
-    """Read a duration such as `90`, `15m` or `24h`, in seconds."""
+    """Parse a duration such as `90`, `15m` or `24h`, in seconds."""
     match = _DURATION.fullmatch(value)
     if match is None:
         raise click.BadParameter(f"{value!r} is not a duration such as 90, 15m, 24h or 2d")
@@ -69,48 +76,66 @@ def duration(value: str) -> float:
 
 
 class _Output(click.Path):
-    """A file to be written: its folder must be there now, not only when the work is done."""
+    """A file to write; its folder must exist before the command starts."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
             self.fail(f"{value!r}: there is no folder {str(path.parent)!r}.", param, ctx)
         if not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"{value!r}: nothing can be written into {str(path.parent)!r}.", param, ctx)
+            self.fail(f"{value!r}: no permission to write into {str(path.parent)!r}.", param, ctx)
         return path
+
+
+def loa_file(value: str) -> dict[str, DirectLoaInfo | ResellerLoaInfo]:
+    """Read a file with a LOA as JSON; return it by the request field that takes it."""
+    try:
+        loa = parse_loa(Path(value).read_bytes())
+    except InvalidLoa as error:
+        raise click.BadParameter(f"{value}: {error}.") from error
+    return {f"{'direct' if isinstance(loa, DirectLoaInfo) else 'reseller'}_loa_info": loa}
 
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUTPUT: Final = _Output(dir_okay=False)
 
+# ── Options of several commands ─────────────────────────────────────────────────────────────────
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 region_option = click.option(
     "--region",
     type=click.Choice(["US", "CA"], case_sensitive=False),
     metavar="US|CA",
     help="The region of the numbers.",
 )
+column_option = click.option(
+    "--column", help="The file's column of numbers: its heading, or 1, 2, 3 …"
+)
+campaign_option = click.option(
+    "--campaign-id", help="The 10DLC campaign. Sinch's guide requires it."
+)
+blanket_loa_option = click.option("--blanket-loa", is_flag=True, help="Use the agreed blanket LOA.")
 
 
-def examples(*lines: str) -> str:
-    """Return the end of a command's --help."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+def combine(*options: Decorator) -> Decorator:
+    """Return one decorator that adds *options* in their order."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        return functools.reduce(lambda done, option: option(done), reversed(options), function)
+
+    return decorate
 
 
-def ask(question: str, *, yes: bool) -> None:
-    """Go on only after a yes; where nobody can be asked, `--yes` must have been given."""
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"{question} There is no terminal to ask at: repeat it with --yes.")
-    click.confirm(question, abort=True, err=True)
-
-
-def listed(numbers: Sequence[ParsedNumber], most: int = 5) -> str:
-    """Return the first *most* numbers and how many more there are."""
-    shown = ", ".join(each.e164 for each in numbers[:most])
-    return shown + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+def loa_option(*, required: bool = False) -> Decorator:
+    """Return the option of a direct or reseller LOA."""
+    return click.option(
+        "--loa",
+        type=loa_file,
+        metavar="FILE",
+        required=required,
+        help="Direct or reseller LOA, as JSON: see docs/cli.md.",
+    )
 
 
 def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
@@ -125,37 +150,33 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
         skip_invalid: bool,
         **options: Any,
     ) -> None:
-        gathered = {each.e164: each for each in numbers}
+        unique = {number.e164: number for number in numbers}
         if path is not None:
-            for each in _read(path, column, skip_invalid=skip_invalid):
-                gathered.setdefault(each.e164, each)
-        if not gathered:
+            for number in _read_file(path, column, skip_invalid=skip_invalid):
+                unique.setdefault(number.e164, number)
+        if not unique:
             raise click.UsageError("no numbers: give them as arguments, or with --file.")
-        command(numbers=list(gathered.values()), **options)
+        command(numbers=list(unique.values()), **options)
 
-    for option in (
-        click.option("--skip-invalid", is_flag=True, help="Go on without the lines that are bad."),
-        click.option("--column", help="The file's column of numbers: its heading, or 1, 2, 3 …"),
+    return combine(
+        click.argument("numbers", nargs=-1, type=phone_number),
         click.option("--file", "path", type=FILE, help="A CSV file of numbers, however written."),
-        click.argument("numbers", nargs=-1, type=number),
-    ):
-        with_numbers = option(with_numbers)
-    return with_numbers
+        column_option,
+        click.option("--skip-invalid", is_flag=True, help="Skip bad lines of the file."),
+    )(with_numbers)
 
 
-def _read(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
-    """Return the file's numbers, and tell each bad line, with its line number and reason.
+def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
+    """Return the numbers of a file; print a warning about each bad line and duplicate.
 
-    Unless bad lines may be skipped nothing is done then; a duplicate is told, but harms nobody.
+    Raises `click.UsageError` if there are bad lines, unless they are to be skipped.
     """
-    from sinch_qn.parsing import GoodLine  # noqa: PLC0415 - 30 ms, for files only
-
     numbers, invalid = [], 0
-    for line in file_lines(path, column):
+    for line in read_lines(path, column):
         if isinstance(line, GoodLine):
             numbers.append(line.number)
         else:
-            say(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
+            print_message(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
             invalid += line.duplicate_of is None
     if invalid and not skip_invalid:
         raise click.UsageError(
@@ -165,13 +186,34 @@ def _read(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedN
     return numbers
 
 
-def file_lines(
+def read_lines(
     path: Path, column: str | None = None, *, find_duplicates: bool = True
 ) -> Iterator[GoodLine | BadLine]:
-    """Read the file at *path*; if its column of numbers is not clear the user is told."""
-    from sinch_qn.parsing import ColumnError, read_numbers  # noqa: PLC0415 - as above
-
+    """Read the lines of a file; raises `click.UsageError` if its column of numbers is ambiguous."""
     try:
         yield from read_numbers(path, column=column, find_duplicates=find_duplicates)
     except ColumnError as error:
         raise click.UsageError(f"{path}: {error}. Say which with --column.") from error
+
+
+# ── Prompts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Continue only after a yes; without a terminal `--yes` is required."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"{question} No terminal to confirm at: repeat it with --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def summarize_numbers(numbers: Sequence[ParsedNumber], shown: int = 5) -> str:
+    """Return the first numbers, and how many more there are."""
+    text = ", ".join(number.e164 for number in numbers[:shown])
+    return text + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
+
+
+def code_or_prompt(number: ParsedNumber, code: str | None) -> str:
+    """Return *code*, or the one that is typed at a prompt: that keeps it out of the history."""
+    return (code or click.prompt(f"Code read out to {number.e164}", err=True)).strip()

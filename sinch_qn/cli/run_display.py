@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sinch_qn.bulk import ChallengeState, RunEvent, VoiceChallengeRun
-from sinch_qn.cli.output import clean, say
+from sinch_qn.cli.messages import clean, print_message
 from sinch_qn.cli.run_codes import CodePrompt
 
 _REFRESH_INTERVAL: Final = 0.25
@@ -72,7 +72,7 @@ class RunDisplay:
     def notify(self, text: str, kind: str) -> None:
         """Print a message, above the table if there is one."""
         if self._live is None:
-            say(text, kind)
+            print_message(text, kind)
             return
         head = Text(f"{kind}: ", style="bold yellow") if kind else Text()
         self._live.console.print(head + Text(clean(text)))
@@ -99,7 +99,7 @@ class RunDisplay:
                 continue
             line = self._line(counts)
             if line != before and not self._as_json:
-                say(f"{time.strftime('%T')} {line}")
+                print_message(f"{time.strftime('%T')} {line}")
             before = line
             await asyncio.sleep(interval)
             interval = min(_MAX_LINE_INTERVAL, interval * 1.5)

@@ -23,7 +23,7 @@ from sinch_qn.bulk import (
     VoiceChallengeRun,
 )
 from sinch_qn.bulk.preview import RunPreview
-from sinch_qn.cli.output import say
+from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodePrompt, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
@@ -175,7 +175,9 @@ async def _call_and_verify(
                     *_code_sources(intake, settings, prompt, poll_interval),
                 )
             if stop.requested.is_set():
-                say("finishing in-flight requests; press Ctrl-C again to abort", "interrupted")
+                print_message(
+                    "finishing in-flight requests; press Ctrl-C again to abort", "interrupted"
+                )
         await follower  # shows the last events, too
     finally:
         if follower is not None:
@@ -240,7 +242,7 @@ async def _order(
         toll_free_request=orders.toll_free_request,
         follow=orders.follow,
     )
-    say("Ordering SMS for the verified numbers.")
+    print_message("Ordering SMS for the verified numbers.")
     async with run:
         working = asyncio.create_task(_finish(run))
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,9 @@ import orjson
 
 from sinch_qn.bulk import BatchState, ChallengeState, SqliteJournal
 from sinch_qn.bulk.report import as_record, what_to_do, what_to_do_about, write_csv, write_html
-from sinch_qn.cli.output import Lines, say
+from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.output import Lines
+from sinch_qn.cli.run_session import open_journal
 from sinch_qn.models import GlobalProcessState
 
 if TYPE_CHECKING:
@@ -41,14 +44,14 @@ def needs_a_person(
     )
 
 
-def tell_of_orders(enabled: TextEnableReport) -> None:
+def report_orders(enabled: TextEnableReport) -> None:
     """Tell why orders stopped, and what is verified but in none."""
     if enabled.stopped:
-        say(enabled.stopped, "error")
+        print_message(enabled.stopped, "error")
     if enabled.left:
         toll_free = enabled.toll_free_left
         why = f"; {toll_free} are toll-free, which needs --loa" if toll_free else ""
-        say(f"{enabled.left} verified numbers are in no order{why}", "warning")
+        print_message(f"{enabled.left} verified numbers are in no order{why}", "warning")
 
 
 def _people_work(
@@ -130,17 +133,20 @@ def _batch_record(batch: Batch) -> dict[str, object]:
     }
 
 
-def write_reports(
-    path: Path, batches: Sequence[Batch], *, html: Path | None, csv_file: Path | None
-) -> None:
-    """Write the page and the table that were asked for."""
+def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
+    """Write the HTML page and the CSV file, if given."""
     rows = SqliteJournal(path).rows
     if html is not None:
-        write_html(rows(), html, batches=batches, about=str(path))
-        say(f"A report to look at: {html.absolute()}")
+        write_html(rows(), html, batches=asyncio.run(_batches(path)), about=str(path))
+        print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
         write_csv(rows(), csv_file)
-        say(f"A line for each number: {csv_file.absolute()}")
+        print_message(f"CSV report: {csv_file.absolute()}")
+
+
+async def _batches(path: Path) -> Sequence[Batch]:
+    async with open_journal(path) as journal:
+        return await journal.batches()
 
 
 def print_records(path: Path) -> None:

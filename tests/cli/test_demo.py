@@ -51,7 +51,7 @@ def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.Mo
         "duplicate": 1,
     }
     assert re.search(r"kill -9 after \d+ calls", shown)
-    assert re.search(r"8 phones rang; \d+ of them again .*, and 0 without being asked", shown)
+    assert re.search(r"8 phones rang; \d+ of them again .*, and 0 without a request", shown)
     assert "awaiting code" in shown
     assert "sinch-qn status" not in shown, "its journal is gone"
     assert raw.rindex("\x1b[?25h") > raw.rindex("\x1b[?25l")

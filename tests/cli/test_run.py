@@ -14,9 +14,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.cli import options, run_codes, run_display
-from sinch_qn.cli.commands.numbers import cli
+from sinch_qn.cli import run_codes, run_display
+from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.options import duration
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
@@ -95,12 +96,10 @@ def test_what_will_be_rung_is_said_first(sandbox: Sandbox, qn: Callable[..., Res
     assert result.exit_code == Exit.USAGE
     assert f"Project {sandbox.project_id} at {sandbox.base_url}." in result.stderr
     assert "2 new numbers, 0 already in run.db (0 settled). Bad lines: 1, dup" in result.stderr
-    assert "2 to ring, at most 2 a second and 7 phones at once: until " in result.stderr
+    assert "2 to call, at most 2 a second and 7 phones at once: until " in result.stderr
     assert "numbers.csv:4: +12025550100: duplicate of line 2" in result.stderr
     assert "numbers.csv:5: 202-555-010: too short" in result.stderr
-    assert "Ring 2 phones now? There is no terminal to ask at: repeat it with --yes" in (
-        result.stderr
-    )
+    assert "Call 2 phones now? No terminal to confirm at: repeat it with --yes" in result.stderr
     assert not any(sandbox.calls.totals().values())
     assert not Path("run.db").exists()
 
@@ -137,7 +136,7 @@ def test_a_run_that_cannot_begin_does_not_speak_of_going_on(
     result = qn(*RUN, "--yes")
     assert result.exit_code == Exit.USAGE
     assert "not set in the environment: SINCH_KEY_SECRET" in result.stderr
-    assert "goes on" not in result.stderr
+    assert "resume" not in result.stderr
 
 
 def test_a_journal_of_another_project_is_refused(
@@ -150,7 +149,7 @@ def test_a_journal_of_another_project_is_refused(
     result = qn(*RUN)
     assert result.exit_code == Exit.USAGE
     assert "belongs to project" in result.stderr
-    assert "Ring" not in result.stderr
+    assert "Call" not in result.stderr
 
 
 def test_a_trial_adds_the_first_that_are_not_settled(
@@ -160,7 +159,7 @@ def test_a_trial_adds_the_first_that_are_not_settled(
     sandbox.add([ONE, TWO], State.VERIFIED)
     write("x", *NUMBERS[:5])
     trial = qn(*RUN, "--yes", "--limit", "2")
-    assert "A trial: 2 of the new ones are added." in trial.stderr
+    assert "Trial: 2 new numbers are added." in trial.stderr
     assert (trial.exit_code, counts(qn)) == (0, {"skipped": 2})
     sandbox.add(NUMBERS[2:5], State.VERIFIED)
     assert qn(*RUN, "--yes", "--limit", "2").exit_code == 0
@@ -185,7 +184,7 @@ def test_all_verified_is_0_and_people_work_is_1(
     result = qn(*RUN, "--yes", "--csv", "results.csv", "--report", "report.html")
     assert result.exit_code == Exit.FAILED
     assert "blocked\t1\t+12025559995\tSinch takes no more codes for it" in result.stdout
-    assert "Some need a person: sinch-qn status run.db" in result.stderr
+    assert "Needs attention: sinch-qn status run.db" in result.stderr
     assert rings(sandbox, *NUMBERS[:5]) == [1] * 5
     rows = list(csv.DictReader(Path("results.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == ["verified"] * 5 + ["blocked"]
@@ -196,7 +195,7 @@ def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
     """At a terminal the run asks first, and then takes NUMBER CODE while it shows itself."""
     write(ONE, TWO)
     with Terminal({}, *RUN, "--codes", "codes.csv") as terminal:
-        terminal.expect("Ring 2 phones now? [y/N]")
+        terminal.expect("Call 2 phones now? [y/N]")
         terminal.type("y\n")
         terminal.expect(TAKES)
         eventually(lambda: sandbox.code_for(ONE) and sandbox.code_for(TWO))
@@ -349,7 +348,7 @@ def test_the_same_command_goes_on(
         else:
             assert code == Exit.INTERRUPTED
             assert "finishing in-flight requests" in err
-            assert f"goes on where this stopped: sinch-qn {' '.join(command)}" in err
+            assert f"run the same command to resume: sinch-qn {' '.join(command)}" in err
             assert not {"calling", "verifying", "unknown"} & counts(qn).keys()
         assert sum(rings(sandbox, *NUMBERS)) < len(NUMBERS)
         with process(*command) as second:
@@ -374,7 +373,7 @@ def test_a_second_ctrl_c_does_not_wait(sandbox: Sandbox, qn: Callable[..., Resul
         command.send_signal(signal.SIGINT)
         code, _, err = finish(command)
     assert code == Exit.INTERRUPTED
-    assert "goes on where this stopped" in err
+    assert "run the same command to resume" in err
     assert counts(qn) == {"awaiting_code": 1, "unknown": 1}
 
 
@@ -386,7 +385,7 @@ def test_refused_credentials_stop_the_run(
     monkeypatch.setenv("SINCH_KEY_SECRET", "canary")
     result = qn(*RUN, "--yes")
     assert result.exit_code == Exit.AUTHENTICATION
-    assert "The same command goes on" in result.stderr
+    assert "Run the same command to resume" in result.stderr
     assert "canary" not in result.output
     assert counts(qn) == {"pending": 1}
 
@@ -480,7 +479,7 @@ def test_what_is_verified_is_ordered_once(sandbox: Sandbox, qn: Callable[..., Re
     Path("run.db").unlink()
     sandbox.add([ONE], State.VERIFIED)
     sandbox.world.orders.clear()
-    assert "now, then order SMS for what is verified? There" in qn(*RUN, *order).stderr
+    assert "now, then order SMS for the verified numbers? No" in qn(*RUN, *order).stderr
     result = qn(*RUN, "--yes", *order)
     assert result.exit_code == 0, result.output
     assert sorted(len(order.numbers) for order in sandbox.world.orders.values()) == [1, 1]
@@ -504,10 +503,10 @@ _LOA = {"authorisedPerson": _PERSON, "address": _ADDRESS, "currentVoiceCarrier":
 
 def test_durations_have_units() -> None:
     """A duration is seconds, or has its unit."""
-    read = [options.duration(text) for text in ("90", "1.5s", "15m", "24h", "2d")]
+    read = [duration(text) for text in ("90", "1.5s", "15m", "24h", "2d")]
     assert read == [90.0, 1.5, 900.0, 86_400.0, 172_800.0]
     with pytest.raises(click.BadParameter):
-        options.duration("-1")
+        duration("-1")
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (36_000, "10.0 h")])

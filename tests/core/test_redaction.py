@@ -29,7 +29,7 @@ from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy, Sin
 from sinch_qn.auth import Token
 from sinch_qn.bulk import Entry, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.report import write_csv, write_html, write_json_lines
-from sinch_qn.cli.commands.numbers import cli
+from sinch_qn.cli.app import cli
 from sinch_qn.models import (
     Address,
     AuthorizedPerson,

@@ -1,1 +1,1 @@
-"""One module a noun: its commands, each of which reads options, makes one call and prints."""
+"""The commands, one module a noun: each reads options, makes one call, and prints."""

@@ -2,76 +2,86 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
-from sinch_qn.cli import options
-from sinch_qn.cli.client import call
+from sinch_qn._checks import MAX_NUMBERS
+from sinch_qn.cli.app import command
+from sinch_qn.cli.client import with_client
+from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
-    FILE,
-    ask,
-    examples,
+    blanket_loa_option,
+    campaign_option,
+    combine,
+    confirm,
     json_option,
-    listed,
+    loa_option,
+    moment,
     numbers_input,
     region_option,
+    summarize_numbers,
     yes_option,
 )
-from sinch_qn.cli.output import Lines, say, show_order
+from sinch_qn.cli.output import Lines, show_order
+from sinch_qn.models import (
+    BlanketLoaInfo,
+    TextEnableNumbersRequest,
+    TextEnableTollFreeNumbersRequest,
+)
+from sinch_qn.parsing import ParsedNumber
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from sinch_qn.parsing import ParsedNumber
-
-_LETTER = "The Letter of Authorization is sent by email; nothing goes on until it is signed."
-
-
-def _order_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Take what both kinds of order have; options are named as the request's fields."""
-    for option in (
-        json_option,
-        yes_option,
-        click.option("--callback-url", help="Where Sinch reports what becomes of the numbers."),
-        click.option("--display-name", help="A name for the order."),
-        region_option,
-        click.option("--service-plan-id", required=True, help="The SMS service of the numbers."),
-        numbers_input,
-    ):
-        command = option(command)
-    return command
+_LOA_SENT: Final = (
+    "The Letter of Authorization is sent by email; the order continues once it is signed."
+)
+_IF_UNKNOWN: Final = (
+    "The order may have been placed: check with `sinch-qn list hosting_in_progress` before you"
+    " repeat it, because a second order sends a second letter."
+)
 
 
-@click.command(
+_order_options = combine(
+    numbers_input,
+    click.option("--service-plan-id", required=True, help="The SMS service of the numbers."),
+    region_option,
+    click.option("--display-name", help="A name for the order."),
+    click.option("--callback-url", help="Where Sinch reports the state of the numbers."),
+    yes_option,
+    json_option,
+)
+"""The options of both kinds of order, named as the fields of the request."""
+
+
+@command(
     "text-enable",
-    epilog=examples(
-        "sinch-qn text-enable +12025550134 --service-plan-id P --campaign-id C --loa loa.json",
-        "sinch-qn text-enable --file ours.csv --service-plan-id P --campaign-id C --blanket-loa",
-    ),
+    examples="""
+        sinch-qn text-enable +12025550134 --service-plan-id P --campaign-id C --loa loa.json
+        sinch-qn text-enable --file ours.csv --service-plan-id P --campaign-id C --blanket-loa
+    """,
+    if_unknown=_IF_UNKNOWN,
 )
 @_order_options
-@click.option("--campaign-id", help="The 10DLC campaign. Sinch's guide says it must be given.")
-@click.option("--loa", type=FILE, help="Direct or reseller LOA, as JSON: see docs/cli.md.")
-@click.option("--blanket-loa", is_flag=True, help="Use the blanket LOA that was agreed.")
+@campaign_option
+@loa_option()
+@blanket_loa_option
 @click.option("--nnid", help="A Net Number ID other than your account's.")
 @click.option(
     "--osr-update-time",
     "scheduled_osr_update_time",
-    type=options.time,
+    type=moment,
     help="When to switch over, such as 2026-01-13T14:30:00Z.",
 )
 @click.option(
     "--migrate-to-sinch-tmo",
     is_flag=True,
     default=None,
-    help="Take the numbers over from another aggregator at T-Mobile.",
+    help="Migrate the numbers from another aggregator at T-Mobile.",
 )
 def text_enable(
     numbers: Sequence[ParsedNumber],
     region: str | None,
-    loa: Path | None,
+    loa: dict[str, Any] | None,
     *,
     blanket_loa: bool,
     yes: bool,
@@ -80,50 +90,44 @@ def text_enable(
 ) -> None:
     """Order SMS for verified NUMBERS.
 
-    At most 500 in an order. Asks first.
+    At most 500 in an order. Asks for confirmation.
     """
-    from sinch_qn.models import BlanketLoaInfo, TextEnableNumbersRequest  # noqa: PLC0415
-
     if blanket_loa == (loa is not None):
         raise click.UsageError("give either --loa FILE or --blanket-loa.")
-    letter = read_loa(loa) if loa else {"blanket_loa_info": BlanketLoaInfo()}
     _check_kind(numbers, toll_free=False)
     request = TextEnableNumbersRequest(
         region_code=region or _region_of(numbers),
         numbers=[number.e164 for number in numbers],
-        **letter,
+        **(loa or {"blanket_loa_info": BlanketLoaInfo()}),
         **fields,
     )
     if request.campaign_id is None:
-        say("no --campaign-id: Sinch's guide says that SMS needs one.", "warning")
-    _ask(numbers, request.region_code, yes=yes)
-    order_id = call(lambda client: client.text_enable_numbers(request))
+        print_message("no --campaign-id: Sinch's guide requires one for SMS.", "warning")
+    _confirm(numbers, request.region_code, yes=yes)
+    order_id = with_client(lambda client: client.text_enable_numbers(request))
     with Lines("ORDER", as_json=as_json) as lines:
         lines.add({"hostingOrderId": order_id}, order_id)
     if loa:
-        say(_LETTER)
+        print_message(_LOA_SENT)
 
 
-@click.command(
+@command(
     "text-enable-toll-free",
-    epilog=examples(
-        "sinch-qn text-enable-toll-free +18335550134 --service-plan-id P --loa loa.json",
-    ),
+    examples="sinch-qn text-enable-toll-free +18335550134 --service-plan-id P --loa loa.json",
+    if_unknown=_IF_UNKNOWN,
 )
 @_order_options
-@click.option(
-    "--loa", type=FILE, required=True, help="Direct or reseller LOA, as JSON: see docs/cli.md."
-)
+@loa_option(required=True)
 @click.option(
     "--provisioning-time",
     "scheduled_zipwhip_provisioning_time",
-    type=options.time,
+    type=moment,
     help="When to provision, such as 2026-01-13T14:30:00Z.",
 )
 def text_enable_toll_free(
     numbers: Sequence[ParsedNumber],
     region: str | None,
-    loa: Path,
+    loa: dict[str, Any],
     *,
     yes: bool,
     as_json: bool,
@@ -131,51 +135,29 @@ def text_enable_toll_free(
 ) -> None:
     """Order SMS for verified toll-free NUMBERS.
 
-    Asks first.
+    Asks for confirmation.
     """
-    from sinch_qn.models import TextEnableTollFreeNumbersRequest  # noqa: PLC0415
-
     _check_kind(numbers, toll_free=True)
     request = TextEnableTollFreeNumbersRequest(
         region_code=region or _region_of(numbers),
         numbers=[number.e164 for number in numbers],
-        **read_loa(loa),
+        **loa,
         **fields,
     )
-    _ask(numbers, request.region_code, yes=yes)
-    order = call(lambda client: client.text_enable_toll_free_numbers(request))
+    _confirm(numbers, request.region_code, yes=yes)
+    order = with_client(lambda client: client.text_enable_toll_free_numbers(request))
     show_order(order, as_json=as_json)
-    say(_LETTER)
-
-
-def read_loa(path: Path) -> dict[str, Any]:
-    """Return the LOA in a JSON file, by its field in the request."""
-    from sinch_qn.models import DirectLoaInfo  # noqa: PLC0415 - 50 ms
-    from sinch_qn.parsing import InvalidLoa, parse_loa  # noqa: PLC0415 - 30 ms, for a LOA only
-
-    try:
-        letter = parse_loa(path.read_bytes())
-    except InvalidLoa as error:
-        raise click.UsageError(f"{path}: {error}.") from error
-    kind = "direct" if isinstance(letter, DirectLoaInfo) else "reseller"
-    return {f"{kind}_loa_info": letter}
+    print_message(_LOA_SENT)
 
 
 def _check_kind(numbers: Sequence[ParsedNumber], *, toll_free: bool) -> None:
-    """Refuse what Sinch would: the two kinds of number have an operation each."""
-    from sinch_qn._checks import MAX_NUMBERS  # noqa: PLC0415 - 50 ms, when it is needed
-
+    """Reject numbers of the other kind, which has an operation of its own."""
     wrong = [number for number in numbers if number.toll_free is not toll_free]
     if wrong:
-        kind, other = (
-            ("not toll-free", "text-enable")
-            if toll_free
-            else (
-                "toll-free",
-                "text-enable-toll-free",
-            )
-        )
-        raise click.UsageError(f"{listed(wrong)}: {kind}, which is for `sinch-qn {other}`.")
+        kind = "not toll-free" if toll_free else "toll-free"
+        other = "text-enable" if toll_free else "text-enable-toll-free"
+        numbers_given = summarize_numbers(wrong)
+        raise click.UsageError(f"{numbers_given}: {kind}, which is for `sinch-qn {other}`.")
     if len(numbers) > MAX_NUMBERS:
         raise click.UsageError(
             f"{len(numbers)} numbers, but one order takes at most {MAX_NUMBERS}: split them."
@@ -186,12 +168,14 @@ def _region_of(numbers: Sequence[ParsedNumber]) -> str:
     regions = {number.region for number in numbers}
     if len(regions) > 1:
         raise click.UsageError(
-            "the numbers are of US and of CA, but an order has one region: place an order for"
-            " each, or say which with --region."
+            "some numbers are US, some CA, but an order has one region: place an order for each,"
+            " or say which with --region."
         )
     return regions.pop()
 
 
-def _ask(numbers: Sequence[ParsedNumber], region: str, *, yes: bool) -> None:
+def _confirm(numbers: Sequence[ParsedNumber], region: str, *, yes: bool) -> None:
     noun = "number" if len(numbers) == 1 else "numbers"
-    ask(f"Order SMS for {len(numbers)} {region} {noun} ({listed(numbers)})?", yes=yes)
+    confirm(
+        f"Order SMS for {len(numbers)} {region} {noun} ({summarize_numbers(numbers)})?", yes=yes
+    )
