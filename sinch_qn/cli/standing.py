@@ -4,44 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 import orjson
 
-from sinch_qn.bulk import BatchState, ChallengeState, SqliteJournal
-from sinch_qn.bulk.report import as_record, what_to_do, what_to_do_about, write_csv, write_html
+from sinch_qn.bulk import SqliteJournal
+from sinch_qn.bulk.report import (
+    batch_record,
+    entries_needing_attention,
+    entry_record,
+    first_of_each_state,
+    what_to_do,
+    what_to_do_about,
+    write_csv,
+    write_html,
+)
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.output import Lines
 from sinch_qn.cli.run_session import open_journal
-from sinch_qn.models import GlobalProcessState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sinch_qn.bulk import Batch, Entry
+    from sinch_qn.bulk import Batch, ChallengeState
     from sinch_qn.bulk.text_enable import TextEnableReport
-
-WELL: Final = frozenset({ChallengeState.VERIFIED, ChallengeState.SKIPPED})
-_PEOPLE: Final = frozenset(state for state in ChallengeState if state.settled) - WELL
-
-
-def needs_a_person(
-    counts: Mapping[ChallengeState, int], enabled: TextEnableReport | None = None
-) -> bool:
-    """Say whether not all that has ended has ended well."""
-    if any(counts[state] for state in _PEOPLE):
-        return True
-    if enabled is None:
-        return False
-    unsure = enabled.batches[BatchState.REJECTED] + enabled.batches[BatchState.UNKNOWN]
-    return bool(
-        unsure
-        or enabled.stopped
-        or enabled.left
-        or enabled.hosting.get(GlobalProcessState.HOSTING_FAILED)
-    )
 
 
 def report_orders(enabled: TextEnableReport) -> None:
@@ -54,38 +42,15 @@ def report_orders(enabled: TextEnableReport) -> None:
         print_message(f"{enabled.left} verified numbers are in no order{why}", "warning")
 
 
-def _people_work(
-    path: Path, counts: Mapping[ChallengeState, int], batches: Sequence[Batch]
-) -> Iterator[Entry]:
-    """Yield the numbers that need a person, in the order they were added."""
-    if batches or any(counts[state] for state in (*_PEOPLE, ChallengeState.AWAITING_CODE)):
-        for entry in SqliteJournal(path).rows():
-            # One that waits for its call may be proved by invoices: it may, it need not.
-            if entry.state is not ChallengeState.PENDING and what_to_do(entry):
-                yield entry
-
-
 def show_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
     """Print how many numbers are in each state, with one of them and what to do about it."""
-    examples = _examples(SqliteJournal(path).rows(), counts)
+    examples = first_of_each_state(SqliteJournal(path).rows(), counts)
     with Lines("STATE", "NUMBERS", "SUCH AS", "NEXT", as_json=False) as lines:
         for state, count in counts.items():
             if count:
                 entry = examples.get(state)
                 such_as = (entry.number, what_to_do(entry) or "") if entry else ("", "")
                 lines.add({}, state.value, count, *such_as)
-
-
-def _examples(
-    entries: Iterable[Entry], counts: Mapping[ChallengeState, int]
-) -> dict[ChallengeState, Entry]:
-    """Return the first entry in each state, reading no further than it must."""
-    wanted = sum(map(bool, counts.values()))
-    found: dict[ChallengeState, Entry] = {}
-    for entry in entries:
-        if found.setdefault(entry.state, entry) is entry and len(found) >= wanted:
-            break
-    return found
 
 
 def show(
@@ -97,13 +62,15 @@ def show(
     as_json: bool,
 ) -> None:
     """Print the whole of it."""
-    people = list(islice(_people_work(path, counts, batches), first))
+    people = list(
+        islice(entries_needing_attention(SqliteJournal(path).rows(), counts, batches), first)
+    )
     if as_json:
         record = {
             "journal": str(path),
             "counts": {state.value: count for state, count in counts.items()},
-            "needs_a_person": [as_record(entry) for entry in people],
-            "batches": [_batch_record(batch) for batch in batches],
+            "needs_a_person": [entry_record(entry) for entry in people],
+            "batches": [batch_record(batch) for batch in batches],
         }
         click.echo(orjson.dumps(record))
         return
@@ -118,19 +85,6 @@ def show(
             order, note = batch.order_id or "", batch.note or ""
             todo = what_to_do_about(batch) or ""
             lines.add({}, name, batch.state.value, len(batch.numbers), order, note, todo)
-
-
-def _batch_record(batch: Batch) -> dict[str, object]:
-    return {
-        "batch": batch.id,
-        "state": batch.state.value,
-        "region": batch.region,
-        "toll_free": batch.toll_free,
-        "numbers": len(batch.numbers),
-        "order_id": batch.order_id,
-        "note": batch.note,
-        "what_to_do": what_to_do_about(batch),
-    }
 
 
 def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
@@ -152,4 +106,4 @@ async def _batches(path: Path) -> Sequence[Batch]:
 def print_records(path: Path) -> None:
     """Print a JSON object for each number."""
     for entry in SqliteJournal(path).rows():
-        click.echo(orjson.dumps(as_record(entry)))
+        click.echo(orjson.dumps(entry_record(entry)))

@@ -19,6 +19,7 @@ from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
+from sinch_qn.bulk.report import needs_attention
 from sinch_qn.cli import standing
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import client_from_env
@@ -278,7 +279,7 @@ def _show_result(
         raise click.exceptions.Exit(Exit.INTERRUPTED)
     invalid = min(bad_lines, result.counts[ChallengeState.INVALID])
     counts = {**result.counts, ChallengeState.INVALID: invalid}
-    if standing.needs_a_person(counts, result.orders):
+    if needs_attention(counts, result.orders):
         if not is_demo:  # the demo deletes its journal
             print_message(f"Needs attention: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)

@@ -1,0 +1,132 @@
+"""What needs attention in a run, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from sinch_qn.bulk.journal import Batch, BatchState
+from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
+from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.bulk.text_enable import TextEnableReport
+from sinch_qn.models import GlobalProcessState as SinchState
+
+_UNSUCCESSFUL = frozenset(state for state in ChallengeState if state.settled) - {
+    ChallengeState.VERIFIED,
+    ChallengeState.SKIPPED,
+}
+
+_BY_STATE = {
+    ChallengeState.INVALID: "Correct {where}, then run again.",
+    ChallengeState.EXPIRED: (
+        "Ask for the code: a late one is still accepted. If nobody has it, recall."
+    ),
+    ChallengeState.UNKNOWN: (
+        "Ask whether the phone rang. If it did, submit the code; if not, recall."
+    ),
+    ChallengeState.BLOCKED: (
+        "Sinch takes no more codes for it: email its invoices to orders@sinch.com."
+    ),
+}
+_BY_SINCH_STATE: Mapping[SinchState | None, str] = {
+    SinchState.HOSTING_FAILED: (
+        "Hosting failed: fix the cause in the note, or ask Sinch why, then order again."
+    ),
+    SinchState.UNSPECIFIED: "No longer in the project: add it again, or ignore it.",
+}
+"""For verified numbers."""
+_CODE_RESPONSE_LOST = "Ask for the code again and submit it, or recall."
+_ADDED = "Email its invoices to orders@sinch.com (1 to 3 working days), or let it be called."
+_NOT_ELIGIBLE = "Sinch cannot host it: check the number, or ask Sinch why."
+_NOT_IN_PROJECT = "Add it to the project (--add-missing, or sinch-qn add), then recall."
+_CODES_REJECTED = "Its codes were wrong: recall for a new one, and have it read out twice."
+_CALL_REFUSED = "Fix the cause in the note, then recall."
+
+
+def what_to_do(entry: Entry, *, where: str | None = None) -> str | None:
+    """Return what a person has to do next about *entry*; None if nothing, or not yet.
+
+    *where* names its place in the input; the default is its line.
+    """
+    if where is None:
+        where = "it in the input" if entry.line is None else f"line {entry.line} of the input"
+    advice = _advice(entry)
+    return None if advice is None else advice.format(where=where)
+
+
+def _advice(entry: Entry) -> str | None:
+    match entry.state:
+        case ChallengeState.FAILED:
+            return _advice_after_failure(entry)
+        case ChallengeState.AWAITING_CODE if entry.note == ASK_AGAIN:
+            return _CODE_RESPONSE_LOST
+        case ChallengeState.PENDING if entry.added:
+            return _ADDED
+        case ChallengeState.VERIFIED | ChallengeState.SKIPPED:
+            return _BY_SINCH_STATE.get(entry.remote)
+    return _BY_STATE.get(entry.state)
+
+
+def _advice_after_failure(entry: Entry) -> str:
+    if entry.remote is SinchState.NOT_ELIGIBLE:
+        return _NOT_ELIGIBLE
+    if entry.note == UNKNOWN_TO_SINCH:
+        return _NOT_IN_PROJECT
+    return _CODES_REJECTED if entry.codes_used else _CALL_REFUSED
+
+
+def what_to_do_about(batch: Batch) -> str | None:
+    """Return what a person has to do next about *batch*; None if nothing."""
+    match batch.state:
+        case BatchState.UNKNOWN:
+            return "Check Sinch's dashboard for the order. Only if there is none, free the batch."
+        case BatchState.REJECTED:
+            return "Fix the cause in the note, then free the batch and order again."
+    return None
+
+
+def needs_attention(
+    counts: Mapping[ChallengeState, int], text_enable_report: TextEnableReport | None = None
+) -> bool:
+    """Say whether a run has anything that a person must act on.
+
+    That is a number that settled without being verified, a rejected or unknown batch, a number
+    whose hosting failed, or a verified number without an order.
+    """
+    if any(counts[state] for state in _UNSUCCESSFUL):
+        return True
+    if text_enable_report is None:
+        return False
+    batches = text_enable_report.batches
+    return bool(
+        batches[BatchState.REJECTED]
+        or batches[BatchState.UNKNOWN]
+        or text_enable_report.stopped
+        or text_enable_report.left
+        or text_enable_report.hosting.get(SinchState.HOSTING_FAILED)
+    )
+
+
+def entries_needing_attention(
+    rows: Iterable[Entry], counts: Mapping[ChallengeState, int], batches: Sequence[Batch]
+) -> Iterator[Entry]:
+    """Yield the entries in *rows* that need attention.
+
+    Reads no rows if *counts* and *batches* rule it out. PENDING entries are not included: sending
+    their invoices is optional, because they will be called.
+    """
+    if batches or any(counts[state] for state in (*_UNSUCCESSFUL, ChallengeState.AWAITING_CODE)):
+        for entry in rows:
+            if entry.state is not ChallengeState.PENDING and what_to_do(entry):
+                yield entry
+
+
+def first_of_each_state(
+    rows: Iterable[Entry], counts: Mapping[ChallengeState, int]
+) -> dict[ChallengeState, Entry]:
+    """Return the first entry in each state; stop once every state in *counts* has one."""
+    wanted = sum(map(bool, counts.values()))
+    found: dict[ChallengeState, Entry] = {}
+    for entry in rows:
+        if found.setdefault(entry.state, entry) is entry and len(found) >= wanted:
+            break
+    return found

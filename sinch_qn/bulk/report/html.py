@@ -1,0 +1,205 @@
+"""A run's report as a self-contained HTML page: it loads and runs nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from string import Template
+
+from sinch_qn.bulk.journal import Batch, BatchState
+from sinch_qn.bulk.report.advice import what_to_do_about
+from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
+from sinch_qn.bulk.report.records import atomic_file, state_name
+from sinch_qn.bulk.report.summary import MAX_LISTED, Summary
+from sinch_qn.bulk.states import ChallengeState, Entry
+
+_MAX_LISTED_BATCHES = 1000
+
+_MEANINGS = {
+    ChallengeState.VERIFIED: ("done", "ownership proved"),
+    ChallengeState.SKIPPED: ("before", "verified before this run"),
+    ChallengeState.PENDING: ("open", "waiting to be called"),
+    ChallengeState.CALLING: ("open", "being called"),
+    ChallengeState.AWAITING_CODE: ("open", "called; waiting for the code"),
+    ChallengeState.VERIFYING: ("open", "code being checked"),
+    ChallengeState.EXPIRED: ("warn", "no code came in time"),
+    ChallengeState.UNKNOWN: ("warn", "call outcome unknown; the phone may have rung"),
+    ChallengeState.FAILED: ("bad", "cannot be called, or its codes were wrong"),
+    ChallengeState.BLOCKED: ("bad", "Sinch takes no more codes for it"),
+    ChallengeState.INVALID: ("none", "not a number that can be qualified"),
+}
+"""Colour class and meaning of each state, in the order of the page."""
+
+
+def write_html(
+    rows: Iterable[Entry],
+    path: str | os.PathLike[str],
+    *,
+    batches: Sequence[Batch] = (),
+    title: str = "Voice challenges",
+    about: str | None = None,
+    now: float | None = None,
+) -> None:
+    """Write a self-contained page with counts, charts, batches and what needs attention.
+
+    *about* is a line under the title, such as the project. *now* is the date shown, in wall-clock
+    seconds since the epoch; the default is the current time.
+    """
+    summary = Summary.of(rows)
+    written_at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
+    template = resources.files("sinch_qn.bulk.report").joinpath("report.html").read_text("utf-8")
+    page = Template(template).substitute(
+        page_title=_escaped(title),
+        title=_text(title),
+        about=_text(about) + " · " if about else "",
+        now=f"{written_at:%d %B %Y, %H:%M UTC}",
+        tiles=_tiles(summary, batches),
+        states=_states(summary),
+        timeline=timeline_chart(summary.timeline.curve()),
+        waits=wait_chart(summary.waits),
+        batches=_batches(batches, summary),
+        attention=_attention(summary),
+    )
+    with atomic_file(path) as file:
+        file.write(page)
+
+
+def _escaped(value: object) -> str:
+    """Escape *value* for HTML, and replace its unprintable characters."""
+    return escape(
+        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    )
+
+
+def _text(value: object) -> str:
+    """Escape *value* for HTML, and isolate its text direction."""
+    return f"<bdi>{_escaped(value)}</bdi>"
+
+
+def _cell(value: object, kind: str = "") -> str:
+    kind = f' class="{kind}"' if kind else ""
+    return f"<td{kind}>{'' if value is None else _text(value)}</td>"
+
+
+def _share(part: int, whole: int) -> str:
+    """Return a percentage, rounded down; only exact shares are shown as 0 or 100 %."""
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 0.1:
+        return "under 0.1 %"
+    return "100 %" if part == whole else f"{math.floor(percent * 10) / 10:.1f} %"
+
+
+def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
+    states, whole = summary.states, summary.states.total()
+    verified = states[ChallengeState.VERIFIED] + states[ChallengeState.SKIPPED]
+    in_progress = sum(states[state] for state in ChallengeState if not state.settled)
+    batches_advised = sum(what_to_do_about(batch) is not None for batch in batches)
+    tiles = [
+        ("", "Numbers", whole, f"{states[ChallengeState.INVALID]:,} invalid"),
+        ("done", "Verified", verified, f"{_share(verified, whole)} of all"),
+        ("open", "In progress", in_progress, "not settled yet" if in_progress else "all settled"),
+        (
+            "warn" if summary.advised or batches_advised else "none",
+            "Needs attention",
+            summary.advised.total(),
+            f"and {batches_advised:,} of the orders"
+            if batches_advised
+            else "see below for what to do",
+        ),
+    ]
+    return "".join(
+        f'<div class="tile {kind}"><h2>{name}</h2><p class="n">{n:,}</p><p>{more}</p></div>'
+        for kind, name, n, more in tiles
+    )
+
+
+def _states(summary: Summary) -> str:
+    whole, most = summary.states.total(), max(summary.states.values(), default=1)
+    rows, strip = [], []
+    for state, (kind, meaning) in _MEANINGS.items():
+        if n := summary.states[state]:
+            name = state.value.replace("_", " ")
+            strip.append(f'<i class="{kind}" style="flex:{n}" title="{name}: {n:,}"></i>')
+            rows.append(
+                f'<tr><th scope="row">{name}</th><td class="muted">{meaning}</td>'
+                f'<td class="bar"><i class="{kind}" style="width:{100 * n / most:.2f}%"></i></td>'
+                f'<td class="num">{n:,}</td><td class="num muted">{_share(n, whole)}</td></tr>'
+            )
+    if not rows:
+        return '<p class="muted">There are no numbers in this run.</p>'
+    return (
+        f'<div class="strip" aria-hidden="true">{"".join(strip)}</div>'
+        f"<table><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _batches(batches: Sequence[Batch], summary: Summary) -> str:
+    shown = [batch for batch in batches if batch.state is not BatchState.NOT_SENT]
+    if not shown:
+        return ""
+    shown.sort(key=lambda batch: what_to_do_about(batch) is None)
+    rows = []
+    for batch in shown[:_MAX_LISTED_BATCHES]:
+        kind = {BatchState.ORDERED: "done", BatchState.REJECTED: "bad"}.get(batch.state, "warn")
+        seen = " · ".join(
+            f"{n:,} {_escaped((state_name(state) or 'not checked yet').replace('_', ' ').lower())}"
+            for state, n in summary.hosting.get(batch.id, Counter()).most_common()
+        )
+        order = _text(batch.order_id) if batch.order_id else ""
+        reason = "".join(f"<p>{_text(t)}</p>" for t in (batch.note, what_to_do_about(batch)) if t)
+        rows.append(
+            f'<tr><td class="num">{batch.id}</td>'
+            f"<td>{'toll-free' if batch.toll_free else _text(batch.region)}</td>"
+            f'<td class="num">{len(batch.numbers):,}</td>'
+            f'<td><b class="chip {kind}">{batch.state.value}</b></td>'
+            f'<td class="nowrap">{datetime.fromtimestamp(batch.at, UTC):%d %b, %H:%M}</td>'
+            f'<td>{seen}</td><td><p class="code">{order}</p>{reason}</td></tr>'
+        )
+    more = len(shown) - _MAX_LISTED_BATCHES
+    left_out = f'<p class="muted">{more:,} more batches are not shown.</p>' if more > 0 else ""
+    return (
+        '<section class="long"><h2>Text-enabling</h2>'
+        '<div class="wide"><table class="list"><thead><tr>'
+        '<th class="num">Batch</th><th>Region</th><th class="num">Numbers</th><th>State</th>'
+        "<th>Sent (UTC)</th><th>State at Sinch</th><th>Order, note and what to do</th>"
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{left_out}</section>"
+    )
+
+
+def _attention(summary: Summary) -> str:
+    if not summary.advised:
+        return '<p class="muted">No number needs attention.</p>'
+    parts = []
+    if (left_out := summary.advised.total() - MAX_LISTED) > 0:
+        parts.append(
+            f'<p class="notice">The first {MAX_LISTED:,} numbers are listed; {left_out:,} more '
+            "are not. The CSV report has all.</p>"
+        )
+    for advice, n in summary.advised.most_common():
+        heading = _text(advice)
+        rows = [_entry_row(entry) for entry in summary.listed.get(advice, ())]
+        parts.append(f'<h3>{heading} <span class="count">{n:,}</span></h3>')
+        if rows:
+            parts.append(
+                '<div class="wide"><table class="list"><thead><tr><th>Number</th><th>Ref</th>'
+                '<th class="num">Line</th><th>State</th><th>Note</th></tr></thead>'
+                f"<tbody>{''.join(rows)}</tbody></table></div>"
+            )
+    return "".join(parts)
+
+
+def _entry_row(entry: Entry) -> str:
+    kind, _ = _MEANINGS[entry.state]
+    if entry.state in (ChallengeState.VERIFIED, ChallengeState.SKIPPED):
+        kind = "warn"
+    return (
+        f"<tr>{_cell(entry.number, 'code')}{_cell(entry.ref)}{_cell(entry.line, 'num')}"
+        f'<td><b class="chip {kind}">{entry.state.value.replace("_", " ")}</b></td>'
+        f"{_cell(entry.note)}</tr>"
+    )

@@ -1,0 +1,137 @@
+"""Records: exact, written atomically, and their text is never evaluated."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sinch_qn.bulk.journal import BatchState, MemoryJournal
+from sinch_qn.bulk.report import (
+    batch_record,
+    what_to_do,
+    what_to_do_about,
+    write_csv,
+    write_html,
+    write_json_lines,
+)
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
+from sinch_qn.models import GlobalProcessState
+from tests.support.run_rows import EVIL, NUMBER, T, batch, entry
+
+S = ChallengeState
+G = GlobalProcessState
+WRITERS: list[Callable[..., None]] = [write_csv, write_json_lines, write_html]
+
+
+def test_csv_has_every_number(tmp_path: Path) -> None:
+    """CSV has an exact line for each number, with times in UTC and what to do."""
+    rows = [
+        entry(line=2, ref='a "quoted", ref\nof two lines', attempt=1, region="US", batch=3),
+        entry(S.INVALID, number="1.2E+10", line=3, note="not a number", called_at=None),
+    ]
+    write_csv(rows, tmp_path / "report.csv")
+    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert first == {
+        "number": NUMBER,
+        "ref": 'a "quoted", ref\nof two lines',
+        "line": "2",
+        "state": "verified",
+        "calls": "1",
+        "called_at": "2026-01-01T09:00:00Z",
+        "settled_at": "2026-01-01T09:01:00Z",
+        "sinch_state": "",
+        "region": "US",
+        "batch": "3",
+        "note": "",
+        "what_to_do": "",
+    }
+    assert (second["number"], second["called_at"]) == ("1.2E+10", "")
+    assert second["what_to_do"].startswith("Correct line 3")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "\t=1"])
+def test_csv_formulas_are_disarmed(tmp_path: Path, text: str) -> None:
+    """Text that a spreadsheet evaluates is disarmed; phone numbers and chat ids are unchanged."""
+    write_csv([entry(ref=text), entry(ref="-100200300")], tmp_path / "report.csv")
+    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
+        refs = [(row["number"], row["ref"]) for row in csv.DictReader(file)]
+    assert refs == [(NUMBER, "'" + text), (NUMBER, "-100200300")]
+
+
+def test_json_lines_have_every_number(tmp_path: Path) -> None:
+    """JSON lines have an object for each number, with the fields of the CSV, null if unset."""
+    rows = [entry(ref=EVIL, remote=G.HOSTING_DONE), entry(S.UNKNOWN)]
+    write_json_lines(rows, tmp_path / "report.jsonl")
+    first, second = map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())
+    assert (first["ref"], first["sinch_state"], first["line"]) == (EVIL, "HOSTING_DONE", None)
+    assert (second["state"], second["what_to_do"]) == ("unknown", what_to_do(rows[1]))
+
+
+def test_a_batch_is_counted_not_listed() -> None:
+    """A batch's record has how many numbers it holds, its order and what to do."""
+    rejected = batch(BatchState.REJECTED, note="HTTP 400")
+    assert batch_record(rejected) == {
+        "batch": 1,
+        "state": "rejected",
+        "region": "US",
+        "toll_free": False,
+        "numbers": 2,
+        "order_id": None,
+        "note": "HTTP 400",
+        "what_to_do": what_to_do_about(rejected),
+    }
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_files_are_whole_and_private(tmp_path: Path, write: Callable[..., None]) -> None:
+    """A report replaces the old one once it is complete, and only its owner can read it."""
+    path = tmp_path / "report"
+    path.write_text("old")
+    path.chmod(0o644)
+
+    def broken() -> Iterator[Entry]:
+        yield entry()
+        raise RuntimeError("the journal broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        write(broken(), path)
+    assert path.read_text() == "old"
+    old = os.umask(0)
+    try:
+        write([entry()], path)
+    finally:
+        os.umask(old)
+    assert NUMBER in path.read_text() or write is write_html
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_any_text_can_be_written(tmp_path: Path, write: Callable[..., None]) -> None:
+    """Text that is not valid Unicode is written to a readable file."""
+    write([entry(S.UNKNOWN, ref="\ud800 é", note=EVIL)], tmp_path / "report")
+    assert (tmp_path / "report").read_text("utf-8")
+
+
+async def test_codes_are_in_no_report(tmp_path: Path) -> None:
+    """No report contains a submitted code."""
+    journal = MemoryJournal()
+    await journal.add([Entry(number=NUMBER)])
+    await journal.apply(
+        [
+            Change(number=NUMBER, event=Event.CALL, at=T),
+            Change(number=NUMBER, event=Event.CALLED, at=T, window=60.0),
+        ]
+    )
+    await journal.submit_code(NUMBER, "Zq9x7Kw", T)
+    for index, write in enumerate(WRITERS):
+        await asyncio.to_thread(write, journal.rows(), tmp_path / str(index))
+        assert "Zq9x7Kw" not in (tmp_path / str(index)).read_text()
