@@ -437,7 +437,7 @@ def test_status_names_those_who_need_a_person(sandbox: Sandbox, qn: Callable[...
     ]
     assert lines[6].split("\t")[3].startswith("Correct line 2 of the input")
     status = json.loads(qn("status", "run.db", "--json", "--first", "2").stdout)
-    assert [each["number"] for each in status["needs_a_person"]] == [BLOCKED, LOST_ANSWER]
+    assert [each["number"] for each in status["needs_attention"]] == [BLOCKED, LOST_ANSWER]
     assert qn("status", "numbers.csv").exit_code == Exit.USAGE
 
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import click
+import orjson
 
 from sinch_qn import bulk
-from sinch_qn.bulk import Batch, ChallengeState
-from sinch_qn.cli import standing
+from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
+from sinch_qn.bulk.report import (
+    batch_record,
+    entries_needing_attention,
+    entry_record,
+    first_of_each_state,
+    what_to_do,
+    what_to_do_about,
+    write_csv,
+    write_html,
+)
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import error_context
 from sinch_qn.cli.messages import print_message
@@ -51,12 +62,44 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
     Lists the numbers and orders that need attention, also while the run is active.
     """
     counts, batches = asyncio.run(_read(path))
-    standing.show(path, counts, batches, first=first, as_json=as_json)
+    attention = entries_needing_attention(SqliteJournal(path).rows(), counts, batches)
+    entries = list(islice(attention, first))
+    if as_json:
+        record = {
+            "journal": str(path),
+            "counts": {state.value: count for state, count in counts.items()},
+            "needs_attention": [entry_record(entry) for entry in entries],
+            "batches": [batch_record(batch) for batch in batches],
+        }
+        click.echo(orjson.dumps(record))
+        return
+    print_counts(path, counts)
+    with Lines("NUMBER", "STATE", "NOTE", "NEXT", as_json=False) as lines:
+        for entry in entries:
+            advice = what_to_do(entry) or ""
+            lines.add({}, entry.number, entry.state.value, entry.note or "", advice)
+    with Lines("BATCH", "STATE", "NUMBERS", "ORDER", "NOTE", "NEXT", as_json=False) as lines:
+        for batch in batches:
+            name = f"{batch.id} {'toll-free' if batch.toll_free else batch.region}"
+            order, note = batch.order_id or "", batch.note or ""
+            advice = what_to_do_about(batch) or ""
+            lines.add({}, name, batch.state.value, len(batch.numbers), order, note, advice)
 
 
 async def _read(path: Path) -> tuple[Mapping[ChallengeState, int], Sequence[Batch]]:
     async with open_journal(path) as journal:
         return await journal.counts(), await journal.batches()
+
+
+def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
+    """Print how many numbers are in each state, with an example and what to do about it."""
+    examples = first_of_each_state(SqliteJournal(path).rows(), counts)
+    with Lines("STATE", "NUMBERS", "SUCH AS", "NEXT", as_json=False) as lines:
+        for state, count in counts.items():
+            if count:
+                entry = examples.get(state)
+                example = (entry.number, what_to_do(entry) or "") if entry else ("", "")
+                lines.add({}, state.value, count, *example)
 
 
 @command(
@@ -152,6 +195,19 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
     """
     if not (html or csv_file or as_json):
         raise click.UsageError("nothing to write: give --html FILE, --csv FILE or --json.")
-    standing.write_reports(path, html=html, csv_file=csv_file)
+    write_reports(path, html=html, csv_file=csv_file)
     if as_json:
-        standing.print_records(path)
+        for entry in SqliteJournal(path).rows():
+            click.echo(orjson.dumps(entry_record(entry)))
+
+
+def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
+    """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
+    rows = SqliteJournal(path).rows
+    if html is not None:
+        _, batches = asyncio.run(_read(path))
+        write_html(rows(), html, batches=batches, about=str(path))
+        print_message(f"HTML report: {html.absolute()}")
+    if csv_file is not None:
+        write_csv(rows(), csv_file)
+        print_message(f"CSV report: {csv_file.absolute()}")

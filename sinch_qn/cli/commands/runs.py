@@ -16,13 +16,13 @@ import click
 import orjson
 
 from sinch_qn import QualifiedNumbersClient
-from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal
+from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.bulk.report import needs_attention
-from sinch_qn.cli import standing
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import client_from_env
+from sinch_qn.cli.commands.run_tools import print_counts, write_reports
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
@@ -138,7 +138,7 @@ def run(
         _fill(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
-    standing.write_reports(settings.journal, html=report, csv_file=csv_file)
+    write_reports(settings.journal, html=report, csv_file=csv_file)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 
@@ -270,9 +270,9 @@ def _show_result(
         }
         click.echo(orjson.dumps(record))
     else:
-        standing.show_counts(settings.journal, result.counts)
+        print_counts(settings.journal, result.counts)
     if result.orders is not None:
-        standing.report_orders(result.orders)
+        _report_orders(result.orders)
     if result.interrupted:
         again = shlex.join(["sinch-qn", *sys.argv[1:]])
         print_message(f"run the same command to resume:\n{again}", "interrupted")
@@ -283,3 +283,13 @@ def _show_result(
         if not is_demo:  # the demo deletes its journal
             print_message(f"Needs attention: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _report_orders(orders: TextEnableReport) -> None:
+    """Print why ordering stopped, and how many verified numbers are in no order."""
+    if orders.stopped:
+        print_message(orders.stopped, "error")
+    if orders.left:
+        toll_free = orders.toll_free_left
+        reason = f"; {toll_free} are toll-free, which needs --loa" if toll_free else ""
+        print_message(f"{orders.left} verified numbers are in no order{reason}", "warning")
