@@ -7,15 +7,34 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import attrs
+import click
+
 from sinch_qn import QualifiedNumbersClient
 from sinch_qn.errors import SinchError
 
 T = TypeVar("T")
 
 
+@attrs.frozen(kw_only=True)
+class Dependencies:
+    """The client of a command, and its waits; tests pass their own as `obj` of the context."""
+
+    make_client: Callable[[], QualifiedNumbersClient] = QualifiedNumbersClient.from_env
+    poll_interval: float = 0.25
+    """Seconds between two polls of a file of codes."""
+    batches_per_second: float = 1.0
+    """Orders a second."""
+
+    @classmethod
+    def current(cls) -> Dependencies:
+        """Return those of the running command."""
+        return click.get_current_context().find_object(cls) or cls()
+
+
 def client_from_env() -> QualifiedNumbersClient:
     """Return a client with the credentials of the environment."""
-    return QualifiedNumbersClient.from_env()
+    return Dependencies.current().make_client()
 
 
 def with_client(job: Callable[[QualifiedNumbersClient], Awaitable[T]]) -> T:

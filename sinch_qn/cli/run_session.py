@@ -42,6 +42,7 @@ class Orders:
     toll_free_request: TextEnableTollFreeNumbersRequest | None
     follow: float
     """Seconds."""
+    batches_per_second: float
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +60,8 @@ class RunSettings:
     add_missing: bool
     orders: Orders | None
     as_json: bool
+    poll_interval: float
+    """Seconds between two polls of the file of codes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -102,21 +105,14 @@ class GracefulStop:
 
 
 async def run_to_completion(
-    client: QualifiedNumbersClient,
-    preview: RunPreview,
-    settings: RunSettings,
-    *,
-    poll_interval: float = 0.25,
+    client: QualifiedNumbersClient, preview: RunPreview, settings: RunSettings
 ) -> SessionResult:
-    """Call the numbers of *preview*, take codes until all are settled, then place the orders.
-
-    *poll_interval* is that of the file of codes, in seconds.
-    """
+    """Call the numbers of *preview*, take codes until all are settled, then place the orders."""
     orders = None
     with GracefulStop() as stop:
         try:
             async with client:
-                await _call_and_verify(client, preview, settings, stop, poll_interval)
+                await _call_and_verify(client, preview, settings, stop)
                 if settings.orders is not None and not stop.requested.is_set():
                     orders = await _order(client, settings.journal, settings.orders, stop)
         except asyncio.CancelledError:
@@ -143,7 +139,6 @@ async def _call_and_verify(
     preview: RunPreview,
     settings: RunSettings,
     stop: GracefulStop,
-    poll_interval: float,
 ) -> None:
     run = VoiceChallengeRun(
         client,
@@ -172,7 +167,7 @@ async def _call_and_verify(
                     _add_and_finish(run, preview, settings),
                     follower,
                     display.show(),
-                    *_code_sources(intake, settings, prompt, poll_interval),
+                    *_code_sources(intake, settings, prompt),
                 )
             if stop.requested.is_set():
                 print_message(
@@ -185,13 +180,13 @@ async def _call_and_verify(
 
 
 def _code_sources(
-    intake: CodeIntake, settings: RunSettings, prompt: CodePrompt | None, poll_interval: float
+    intake: CodeIntake, settings: RunSettings, prompt: CodePrompt | None
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if prompt is not None:
         yield prompt.follow(intake)
     if settings.codes is not None:
         offset_path = settings.journal.with_name(settings.journal.name + ".codes")
-        yield CodesFile(settings.codes, offset_path, intake, poll_interval).follow()
+        yield CodesFile(settings.codes, offset_path, intake, settings.poll_interval).follow()
 
 
 async def _add_and_finish(
@@ -241,6 +236,7 @@ async def _order(
         orders.request,
         toll_free_request=orders.toll_free_request,
         follow=orders.follow,
+        batches_per_second=orders.batches_per_second,
     )
     print_message("Ordering SMS for the verified numbers.")
     async with run:

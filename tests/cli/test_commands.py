@@ -26,7 +26,14 @@ from sinch_qn.models import (
     QualifiedNumber,
 )
 from sinch_qn.sandbox import Sandbox
-from tests.support.cli_process import at_terminal, eventually, finish, process, running
+from tests.support.cli_process import (
+    WITHOUT_WAITS,
+    at_terminal,
+    eventually,
+    finish,
+    process,
+    running,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +61,11 @@ def run(sandbox: Sandbox) -> Callable[..., Result]:
 
     def run(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
         result = CliRunner().invoke(
-            cli, arguments, env={**sandbox.environment(), **(env or {})}, input=stdin
+            cli,
+            arguments,
+            env={**sandbox.environment(), **(env or {})},
+            input=stdin,
+            obj=WITHOUT_WAITS,
         )
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
         assert "Traceback" not in result.output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.cli import run_codes, run_display
+from sinch_qn.cli import run_display
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
@@ -22,6 +21,7 @@ from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
     PATIENCE,
+    WITHOUT_WAITS,
     Terminal,
     answering,
     eventually,
@@ -57,7 +57,7 @@ def qn(sandbox: Sandbox) -> Callable[..., Result]:
         signal.signal(signal.SIGALRM, _give_up)
         signal.alarm(int(PATIENCE))
         try:
-            result = CliRunner().invoke(cli, arguments, input=stdin)
+            result = CliRunner().invoke(cli, arguments, input=stdin, obj=WITHOUT_WAITS)
         finally:
             signal.alarm(0)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
@@ -221,45 +221,19 @@ def test_a_no_rings_nobody(sandbox: Sandbox) -> None:
     assert not any(sandbox.calls.totals().values())
 
 
-def test_a_growing_file_of_codes_is_followed(sandbox: Sandbox) -> None:
-    """Codes are read as lines end; what is wrong is told by line; no code is shown."""
-    write(ONE, TWO)
-    path = Path("codes.csv")
-    with process(*RUN, "--yes", "--codes", str(path)) as command:
-        eventually(lambda: sandbox.code_for(ONE) and sandbox.code_for(TWO))
-        one, two = sandbox.code_for(ONE) or "", sandbox.code_for(TWO) or ""
-        path.write_text(f"\ufeffnumber;code\n\n{ONE};{one};Ada\nhello\n+12025550199;77777\n")
-        eventually(lambda: State.VERIFIED is sandbox.world.get(ONE).state)
-        with path.open("a") as file:
-            file.write(f'"(202) 555-0101";"{two[:2]}')
-            file.flush()
-            assert command.stderr is not None
-            told = ""
-            while "line 6 is incomplete" not in told:
-                told += command.stderr.readline()
-            assert sandbox.calls.total("verifyVoiceChallenge") == 1
-            file.write(f'{two[2:]}"\n')
-        code, out, err = finish(command)
-    err = told + err
-    assert code == 0, err
-    assert "codes.csv:4: expected a number and its code" in err
-    assert "codes.csv:5: phone_number: +1202•••0199 is not in this run" in err
-    assert "codes.csv:3: this code has 4 digits, line 5 has more" in err
-    assert "77777" not in out + err
-    for each in (one, two):
-        assert f";{each}" not in out + err
-        assert f" {each}" not in out + err
-
-
-def test_a_line_that_is_no_csv_is_a_bad_line(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """A line of codes that csv cannot read is told by its number and skipped; others go on."""
+def test_bad_lines_of_codes_are_skipped(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """A bad line of codes is reported by its number and skipped; no code is shown."""
     write(ONE)
-    Path("codes.csv").write_text(f"{ONE},04\r17\n")
+    Path("codes.csv").write_text(f"{ONE},04\r17\n+12025550199;77777\n")
     with answering(sandbox, Path("codes.csv"), [ONE]):
         result = qn(*RUN, "--yes", "--codes", "codes.csv")
     assert result.exit_code == 0, result.output
     assert "codes.csv:1: expected a number and its code" in result.stderr
+    assert "codes.csv:2: phone_number: +1202•••0199 is not in this run" in result.stderr
+    assert "codes.csv:2: this code" not in result.stderr
     assert sandbox.calls.total("verifyVoiceChallenge") == 1
+    assert "77777" not in result.output
+    assert f",{sandbox.code_for(ONE)}" not in result.output
 
 
 def test_an_old_code_is_not_taken_for_a_later_call(
@@ -513,22 +487,3 @@ def test_durations_have_units() -> None:
 def test_time_left_is_rounded(seconds: float, shown: str) -> None:
     """An estimate is shown as coarse as it is."""
     assert run_display._rounded(seconds) == shown
-
-
-def test_nobody_sits_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in the background leaves the terminal's keyboard alone."""
-    monkeypatch.setattr("sys.stdin", _FakeTerminal())
-    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
-    assert not run_codes.CodePrompt.is_possible()
-    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
-    assert run_codes.CodePrompt.is_possible()
-
-
-class _FakeTerminal:
-    """A terminal that is nobody's."""
-
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return 0

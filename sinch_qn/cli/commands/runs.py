@@ -21,7 +21,7 @@ from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.bulk.report import needs_attention
 from sinch_qn.cli.app import command
-from sinch_qn.cli.client import client_from_env
+from sinch_qn.cli.client import Dependencies, client_from_env
 from sinch_qn.cli.commands.run_tools import print_counts, write_reports
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
@@ -164,7 +164,8 @@ def _settings(
     elif service_plan_id or campaign_id or loa or blanket_loa:
         raise click.UsageError("options of an order, but no --text-enable.")
     hours = None if calling_hours is None else CallingHours(calling_hours, default_zone)
-    return RunSettings(hours=hours, orders=orders, **more)
+    poll_interval = Dependencies.current().poll_interval
+    return RunSettings(hours=hours, orders=orders, poll_interval=poll_interval, **more)
 
 
 def _orders(
@@ -181,6 +182,7 @@ def _orders(
         request=TextEnableNumbersRequest(campaign_id=campaign_id, **common),
         toll_free_request=TextEnableTollFreeNumbersRequest(**common) if loa else None,
         follow=follow,
+        batches_per_second=Dependencies.current().batches_per_second,
     )
 
 
