@@ -1,6 +1,6 @@
 """A Telegram bot: send `/verify +12025550134`, answer the phone, type the code that you hear.
 
-    pip install sinch-qn aiogram
+    pip install 'sinch-qn[parsing]' aiogram
     BOT_TOKEN=… SINCH_PROJECT_ID=… SINCH_KEY_ID=… SINCH_KEY_SECRET=… python chat_bot.py
 
 The journal is all that it remembers: a number's `ref` is its chat, so that answers find it after a
@@ -27,10 +27,11 @@ from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import ChallengeState as S
 from sinch_qn.bulk import Entry, Journal, RunEvent, SqliteJournal, Submission, VoiceChallengeRun
 from sinch_qn.errors import InvalidRequestError
+from sinch_qn.parsing import InvalidPhoneNumber, parse_phone_number
 
 _log = logging.getLogger("chat_bot")
 
-HELP = "Send /verify and a number, such as /verify +12025550134; then type the code that you hear."
+HELP = "Send /verify and a number, as in /verify (202) 555-0134; then type the code that you hear."
 STANDING = {
     S.PENDING: "I call {number} as soon as it may be called.",
     S.CALLING: "I am calling {number}.",
@@ -76,9 +77,11 @@ class ChatBot:
 
     async def verify(self, message: Message, command: CommandObject) -> None:
         """Have a number rung, once; if that was asked for before, say how it stands."""
-        chat, number = message.chat.id, re.sub(r"[\s().-]", "", command.args or "")
-        if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number):
-            await message.answer(HELP)
+        chat = message.chat.id
+        try:
+            number = parse_phone_number(command.args or "").e164
+        except InvalidPhoneNumber as error:
+            await message.answer(f"I cannot call this: {error}. {HELP}")
             return
         other = await self.run.result(self.numbers.get(chat, number))
         if other and other.number != number and not other.state.settled:

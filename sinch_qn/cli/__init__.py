@@ -1,4 +1,4 @@
-"""The command `sinch-qn`: a floor above the client, installed with `sinch-qn[cli]`."""
+"""The command `sinch-qn`, installed with `sinch-qn[cli]`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _NEEDED = ("click", "phonenumbers", "rich", "jsonschema_rs")
 
 
 def main() -> int:
-    """Run the command line, or say in one line how to install what it needs."""
+    """Run the command line, or print how to install what it needs."""
     if any(find_spec(name) is None for name in _NEEDED):
         print("sinch-qn needs an extra: pip install 'sinch-qn[cli]'", file=sys.stderr)  # noqa: T201
         return 2
-    from sinch_qn.cli.commands import cli  # noqa: PLC0415 - needs the extra
+    from sinch_qn.cli.app import cli  # noqa: PLC0415 - needs the extra
 
     return cli.main(prog_name="sinch-qn")

@@ -1,24 +1,25 @@
-"""What people and programs read: tables on a terminal, tab-separated lines in a pipe, or JSON.
-
-Standard output carries results only; all that is said about them goes to standard error.
-"""
+"""Results on standard output: tables on a terminal, tab-separated lines in a pipe, or JSON."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
 
 import click
 import orjson
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from types import TracebackType
+from sinch_qn._codec import encode, write_datetime
+from sinch_qn.cli.messages import clean
+from sinch_qn.models import HostingOrder, QualifiedNumber
 
-    from sinch_qn.models import HostingOrder, QualifiedNumber
-
-_ROWS_AT_ONCE: Final = 200
-"""Rows of one table; a long listing is printed as it comes."""
+_TABLE_ROWS: Final = 200
+"""Rows of one table: a long listing is printed in parts, as it arrives."""
 
 _STYLES: Final = {
     "HOSTING_DONE": "green",
@@ -31,22 +32,10 @@ _STYLES: Final = {
     "VERIFICATION_BLOCKED": "red",
     "HOSTING_FAILED": "red",
 }
-_SAID: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}
-
-
-def say(text: str, kind: str = "") -> None:
-    """Tell the person something, on standard error."""
-    head = click.style(f"{kind}: ", fg=_SAID.get(kind), bold=True) if kind else ""
-    click.echo(head + clean(text), err=True)
-
-
-def clean(text: object) -> str:
-    """Return *text* fit for one cell of one line: what Sinch sends cannot steer a terminal."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
 
 
 class Lines:
-    """Results, one after the other, in the form that their reader wants.
+    """Prints results one by one, as a table, tab-separated lines or JSON.
 
     with Lines("NUMBER", "RESULT", as_json=False) as lines:
         lines.add({"phoneNumber": "+12025550134"}, "+12025550134", "deleted")
@@ -59,12 +48,12 @@ class Lines:
         self._rows: list[Sequence[str]] = []
 
     def add(self, record: Mapping[str, Any], *cells: object) -> None:
-        """Print one result: *record* for machines, *cells* for people."""
+        """Print one result: *record* as JSON, or *cells*."""
         if self._as_json:
             click.echo(orjson.dumps(record))
         elif self._as_table:
             self._rows.append([clean(cell) for cell in cells])
-            if len(self._rows) == _ROWS_AT_ONCE:
+            if len(self._rows) == _TABLE_ROWS:
                 self._print_table()
         else:
             click.echo("\t".join(clean(cell) for cell in cells))
@@ -82,11 +71,6 @@ class Lines:
             self._print_table()
 
     def _print_table(self) -> None:
-        from rich import box  # noqa: PLC0415 - 80 ms, for terminals only
-        from rich.console import Console  # noqa: PLC0415
-        from rich.table import Table  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
-
         used = [any(column) for column in zip(*self._rows, strict=True)]
         table = Table(box=box.SIMPLE_HEAD)
         for heading, is_used in zip(self._headings, used, strict=True):
@@ -100,7 +84,7 @@ class Lines:
 
 
 class NumberLines(Lines):
-    """Qualified numbers; a column that a table does not need is left out of it."""
+    """Prints qualified numbers; a table leaves out empty columns."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__(
@@ -119,8 +103,6 @@ class NumberLines(Lines):
 
     def add_number(self, number: QualifiedNumber) -> None:
         """Print *number*."""
-        from sinch_qn._codec import encode, write_datetime  # noqa: PLC0415 - 80 ms, for answers only
-
         parts = (number.osr_eligibility, number.ownership_verification, number.hosted_number)
         updated = number.updated_time
         self.add(
@@ -135,7 +117,7 @@ class NumberLines(Lines):
 
 
 def state_name(number: QualifiedNumber) -> str:
-    """Return the number's state as the command line writes it: `VERIFIED`."""
+    """Return the number's state without its prefix, such as `VERIFIED`."""
     return (number.global_process_state or "").removeprefix("GLOBAL_PROCESS_STATE_")
 
 
@@ -151,8 +133,6 @@ def show_number(number: QualifiedNumber, *, as_json: bool) -> None:
 
 
 def show_order(order: HostingOrder, *, as_json: bool) -> None:
-    """Print a hosting order, with no name or address from its Letter of Authorization."""
-    from sinch_qn._codec import encode  # noqa: PLC0415 - as above
-
+    """Print a hosting order; cells have no personal data of its LOA."""
     with Lines("ORDER", "STATE", as_json=as_json) as lines:
         lines.add(encode(order), order.hosting_order_id or "", order.state or "")

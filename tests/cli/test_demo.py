@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sinch_qn.cli import demo
+from sinch_qn.cli.commands import demo
 from tests.support.cli_process import Terminal, finish, process
 
 CUSTOMERS = """Name;Phone
@@ -51,7 +51,7 @@ def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.Mo
         "duplicate": 1,
     }
     assert re.search(r"kill -9 after \d+ calls", shown)
-    assert re.search(r"8 phones rang; \d+ of them again .*, and 0 without being asked", shown)
+    assert re.search(r"8 phones rang; \d+ of them again .*, and 0 without a request", shown)
     assert "awaiting code" in shown
     assert "sinch-qn status" not in shown, "its journal is gone"
     assert raw.rindex("\x1b[?25h") > raw.rindex("\x1b[?25l")
@@ -69,3 +69,9 @@ def test_a_demo_that_cannot_run_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert code == 2
     assert demo.REPORT in err
     assert "kill" not in err
+
+
+def test_the_example_is_the_demo_s_own_list(request: pytest.FixtureRequest) -> None:
+    """`examples/numbers.csv` and the list of a demo without a file are the same."""
+    example = request.config.rootpath / "examples" / "numbers.csv"
+    assert example.read_text(encoding="utf-8") == "".join(demo.made_up_lines())

@@ -27,8 +27,8 @@ from schemathesis.checks import CHECKS
 from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError
 from sinch_qn._http import Request, Response
 from sinch_qn._operations import OPERATIONS
-from sinch_qn.cli.numbers_file import BadLine, ColumnError, GoodLine, read_file
 from sinch_qn.models import BlanketLoaInfo, GlobalProcessState, TextEnableNumbersRequest
+from sinch_qn.parsing import BadLine, ColumnError, GoodLine, read_numbers
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import running
 
@@ -302,7 +302,7 @@ def test_any_file_gives_lines_or_a_column_error(
     path: Path = tmp_path_factory.getbasetemp() / "fuzz.csv"
     path.write_bytes(content)
     try:
-        lines = list(read_file(path, column=column, ref=ref))
+        lines = list(read_numbers(path, column=column, ref=ref))
     except ColumnError:
         return
     numbers = [line.number.e164 for line in lines if isinstance(line, GoodLine)]

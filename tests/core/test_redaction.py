@@ -30,7 +30,7 @@ from sinch_qn._redaction import redact
 from sinch_qn.auth import Token
 from sinch_qn.bulk import Entry, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.report import write_csv, write_html, write_json_lines
-from sinch_qn.cli.commands import cli
+from sinch_qn.cli.app import cli
 from sinch_qn.models import (
     Address,
     AuthorizedPerson,

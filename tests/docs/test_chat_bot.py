@@ -42,7 +42,7 @@ async def bot_of(sandbox: Sandbox, journal: Path) -> AsyncIterator[Telegram]:
         yield chats
 
 
-@pytest.mark.parametrize("written", [NUMBER, "+1 (202) 555-0134"])
+@pytest.mark.parametrize("written", [NUMBER, "+1 (202) 555-0134", "2025550134"])
 async def test_bot_verifies_a_number(
     sandbox: Sandbox, journal: Path, caplog: pytest.LogCaptureFixture, written: str
 ) -> None:
@@ -163,7 +163,7 @@ async def test_bot_refuses_what_is_no_number(sandbox: Sandbox, journal: Path) ->
     """What cannot be called is said at once, and small talk is never handed in as a code."""
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
-        for text in ("hello", "/verify", "/verify hello", "/verify 2025550134", "/start"):
+        for text in ("hello", "/verify", "/verify hello", "/verify 202555013", "/start"):
             telegram.write(ANN, text)
             await telegram.hear(ANN, "Send /verify")
         telegram.write(ANN, f"/verify {JAMAICA}")

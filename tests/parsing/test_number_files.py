@@ -1,4 +1,4 @@
-"""Laws of reading numbers as people write them, one by one and in files as people have them."""
+"""Laws of reading files of numbers as people have them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinch_qn.cli import as_written
-from sinch_qn.cli.demo import made_up_lines
-from sinch_qn.cli.numbers_file import BadLine, ColumnError, GoodLine, read_file, read_lines
+from sinch_qn.parsing import BadLine, ColumnError, GoodLine, read_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,111 +20,14 @@ N134, N135, N136 = "+12025550134", "+12025550135", "+12025550136"
 
 def good(text: str, column: str | None = None) -> list[tuple[int, str]]:
     """Return line and number of the good lines of *text*."""
-    lines = read_lines(text.splitlines(keepends=True), column=column)
+    lines = read_numbers(text.splitlines(keepends=True), column=column)
     return [(line.line, line.number.e164) for line in lines if isinstance(line, GoodLine)]
 
 
 def bad(text: str, column: str | None = None) -> list[tuple[int, str]]:
     """Return line and reason of the bad lines of *text*."""
-    lines = read_lines(text.splitlines(keepends=True), column=column)
+    lines = read_numbers(text.splitlines(keepends=True), column=column)
     return [(line.line, line.reason) for line in lines if isinstance(line, BadLine)]
-
-
-# ── One number ──────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "+12025550134",
-        "(202) 555-0134",
-        "+1 202-555-0134",
-        "1-202-555-0134",
-        "202.555.0134",
-        "2025550134",
-        " 202 555 0134\t",
-        "1 (202) 555-0134",
-        "011 1 202 555 0134",
-        "+1\u00a0202\u2011555\u20110134",
-        "\uff12\uff10\uff12 \uff15\uff15\uff15 \uff10\uff11\uff13\uff14",
-        "'+12025550134",
-        '="+12025550134"',
-    ],
-)
-def test_people_write_a_number_in_many_ways(text: str) -> None:
-    """However a person writes a US number, the same E.164 is read."""
-    assert as_written.read(text) == as_written.Number(N134, "US", toll_free=False)
-
-
-@pytest.mark.parametrize("number", ["+12025550134", "+12345612345", "+18335870229", "+18339460473"])
-def test_the_reference_s_own_numbers_are_read(number: str) -> None:
-    """Every example number of the API reference is a number here."""
-    assert as_written.read(number).e164 == number
-
-
-@pytest.mark.parametrize("area_code", ["202", "212", "907", "416", "604", "867", "800", "888"])
-def test_reserved_numbers_are_read_in_every_area_code(area_code: str) -> None:
-    """The numbers reserved for examples, 555-0100 to 555-0199, are not typos."""
-    assert as_written.read(f"({area_code}) 555-0100").e164 == f"+1{area_code}5550100"
-    assert as_written.read(f"({area_code}) 555-0199").e164 == f"+1{area_code}5550199"
-
-
-def test_region_and_kind_are_told() -> None:
-    """A Canadian number is CA, and a toll-free one is toll-free."""
-    assert as_written.read("+1 416 555 0134").region == "CA"
-    assert as_written.read("1-800-555-0134").toll_free
-    assert not as_written.read("+1 808 555 0134").toll_free
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "no number here"),
-        ("()", "not a phone number"),
-        ("n/a", "letters"),
-        ("202-555-013", "too short: 9 digits; a US or CA number has 10"),
-        ("20255501344", "too long: 11 digits"),
-        ("555-0134", "no area code"),
-        ("123-456-7890", "no such area code or exchange"),
-        ("202-155-0134", "no such area code or exchange"),
-        ("+33 6 12 34 56 78", "France (FR): only US and CA numbers can be qualified"),
-        ("011 33 6 12 34 56 78", "France (FR): only US and CA numbers"),
-        ("+44 20 7946 0018", "+44 (GB): only US and CA numbers"),
-        ("+1 876 555 0134", "Jamaica (JM): only US and CA numbers can be qualified"),
-        ("787-555-0134", "Puerto Rico (PR): only US and CA numbers"),
-        ("1.20256E+10", "a spreadsheet turned this number into a decimal"),
-        ("1,20256e10", "a spreadsheet turned this number into a decimal"),
-        ("12025550134.0", "a spreadsheet turned this number into a decimal"),
-        ("(202) 555-0134 x12", "extension 12"),
-        ("202-555-0134 ext. 7", "extension 7"),
-        ("+12025550134;ext=5", "extension 5"),
-        ("1-800-FLOWERS", "letters in the number"),
-        ("2O2-555-0134", "letters in the number"),
-        ("2025550134,2025550135", "not a phone number"),
-        ("202-555-0134 / 202-555-0135", "not a phone number"),
-        ("1.1.2025550134", "not understood as one phone number"),
-        (N134 * 1000, "not a phone number"),
-    ],
-)
-def test_what_is_no_number_is_refused_with_its_reason(text: str, reason: str) -> None:
-    """Nothing is guessed or repaired: a wrong guess rings a stranger."""
-    with pytest.raises(as_written.RefusedNumber) as caught:
-        as_written.read(text)
-    assert reason in str(caught.value)
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_a_number_or_has_a_reason(text: str) -> None:
-    """No text breaks the reader."""
-    try:
-        number = as_written.read(text)
-    except as_written.RefusedNumber:
-        return
-    assert number.e164.startswith("+1")
-    assert len(number.e164) == len(N134)
-
-
-# ── Files ───────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -191,13 +92,13 @@ def test_blank_lines_are_skipped_and_counted() -> None:
 
 def test_a_row_without_its_number_is_reported() -> None:
     """A row whose number is missing is reported with what it does say."""
-    lines = list(read_lines(["name,phone\n", "Al\n", "Bo,\n"]))
+    lines = list(read_numbers(["name,phone\n", "Al\n", "Bo,\n"]))
     assert lines == [BadLine(2, "Al", "no number here"), BadLine(3, "Bo", "no number here")]
 
 
 def test_a_duplicate_names_the_first_line() -> None:
     """A number that was there already, however written, is reported with the line that had it."""
-    lines = list(read_lines([f"{N134}\n", f"{N135}\n", "(202) 555-0134\n"]))
+    lines = list(read_numbers([f"{N134}\n", f"{N135}\n", "(202) 555-0134\n"]))
     assert lines[2] == BadLine(3, "(202) 555-0134", "duplicate of line 1", duplicate_of=1)
 
 
@@ -225,7 +126,7 @@ def test_a_quoted_cell_may_span_lines() -> None:
 def test_a_reference_comes_along() -> None:
     """What stands in the column `ref` is handed through with its line, be that good or bad."""
     rows = ["chat 7;2025550134\n", ";2025550135\n", "chat 8;202555\n", "chat 9;2025550134\n"]
-    lines = list(read_lines(["Ref;Phone\n", *rows]))
+    lines = list(read_numbers(["Ref;Phone\n", *rows]))
     assert [line.ref for line in lines] == ["chat 7", None, "chat 8", "chat 9"]
     assert [isinstance(line, GoodLine) for line in lines] == [True, True, False, False]
 
@@ -235,7 +136,7 @@ def test_the_encoding_does_not_matter(tmp_path: Path, encoding: str) -> None:
     """UTF-8 with or without its mark, UTF-16 and the code pages of old: the numbers are read."""
     path = tmp_path / "numbers.csv"
     path.write_bytes("phone;city\n2025550134;Montréal\n".encode(encoding))
-    [line] = read_file(path)
+    [line] = read_numbers(path)
     assert isinstance(line, GoodLine)
     assert (line.line, line.number.e164) == (2, N134)
 
@@ -245,10 +146,27 @@ def test_no_file_breaks_the_reader(cells: list[str]) -> None:
     """Whatever is in a file, each line is good, bad, blank or a heading."""
     text = "".join(cells)
     try:
-        lines = list(read_lines(text.splitlines(keepends=True)))
+        lines = list(read_numbers(text.splitlines(keepends=True)))
     except ColumnError:
         return
     assert all(line.line <= text.count("\n") + 1 for line in lines)
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    """A string is the path of a file; other iterables are lines, such as those of an upload."""
+    path = tmp_path / "numbers.csv"
+    path.write_text("phone\n\n2025550134\n202\n")
+    assert list(read_numbers(str(path))) == list(read_numbers(path.read_text().splitlines()))
+    with path.open() as lines:
+        assert [line.line for line in read_numbers(lines)] == [3, 4]
+    with pytest.raises(FileNotFoundError):
+        list(read_numbers("no such file"))
+
+
+def test_repeated_numbers_may_be_good_lines() -> None:
+    """Without `find_duplicates` a repeated number is a good line again."""
+    lines = list(read_numbers(["2025550134\n", "2025550134\n"], find_duplicates=False))
+    assert [isinstance(line, GoodLine) for line in lines] == [True, True]
 
 
 def test_a_file_is_streamed() -> None:
@@ -260,15 +178,9 @@ def test_a_file_is_streamed() -> None:
 
     tracemalloc.start()
     try:
-        count = sum(isinstance(line, GoodLine) for line in read_lines(lines()))
+        count = sum(isinstance(line, GoodLine) for line in read_numbers(lines()))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert count == 4_000
     assert peak < 1_500_000
-
-
-def test_the_example_is_the_demo_s_own_list(request: pytest.FixtureRequest) -> None:
-    """`examples/numbers.csv` and the list of a demo without a file are the same."""
-    example = request.config.rootpath / "examples" / "numbers.csv"
-    assert example.read_text(encoding="utf-8") == "".join(made_up_lines())

@@ -16,6 +16,7 @@ FLOORS = {
     "sandbox": 4,
     "pytest_plugin": 4,
     "client": 3,
+    "parsing": 3,
     "waiting": 2,
     "_pipeline": 2,
     "_paging": 2,

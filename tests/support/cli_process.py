@@ -16,13 +16,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from sinch_qn import QualifiedNumbersClient, RetryPolicy
+from sinch_qn.cli.client import Dependencies
 from sinch_qn.sandbox import Sandbox
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("watched_command.py"))]
 PATIENCE = 20.0
 """Seconds after which something that was waited for has failed to come."""
+
+
+class _OneShotClient(QualifiedNumbersClient):
+    """A client that never waits for a retry."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, retry=RetryPolicy(max_attempts=1), **options)
+
+
+WITHOUT_WAITS = Dependencies(
+    make_client=_OneShotClient.from_env, poll_interval=0.01, batches_per_second=1000.0
+)
+"""The `obj` of commands that run in the test's process."""
 
 
 @contextmanager

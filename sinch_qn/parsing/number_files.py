@@ -1,110 +1,128 @@
-"""Phone numbers out of CSV files as people have them: good lines and bad lines, none lost.
+"""Phone numbers in CSV files as people have them: good lines and bad lines, none lost.
 
-Read line by line, so a file may be larger than memory. What stays is the number and line of each
-good line, to tell duplicates: about 100 bytes each, and nothing where duplicates do not matter.
+Files are read line by line, so they may be larger than memory. Only the number and line of each
+good line are kept, to find duplicates: about 100 bytes each.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
+import os
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 import attrs
 
-from sinch_qn.cli import as_written
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+from sinch_qn.parsing.phone_numbers import (
+    SPREADSHEET,
+    InvalidPhoneNumber,
+    ParsedNumber,
+    parse_phone_number,
+)
 
 _DELIMITERS: Final = ("\t", ";", "|", ",")
 """Best first: a comma is often text, in a file that a tab or semicolon separates."""
 _NO_DELIMITER: Final = "\x1f"
 _SAMPLE_LINES: Final = 20
-_LONGEST_RECORD: Final = 50
+_MAX_RECORD_LINES: Final = 50
 """Lines that one quoted record may span; after that its quote is a stray one."""
 _HEADING: Final = re.compile(
     r"(e164|msisdn|(tele|mobile|cell)?phone|mobile|cell|tel|number)(number|no|nr)?s?"
 )
-_LEAST_DIGITS: Final = 7
-"""A cell with so many digits is meant as a number, and never a heading."""
+_MIN_DIGITS: Final = 7
+"""A cell with this many digits is a phone number, never a heading."""
 
 
 class ColumnError(ValueError):
-    """Which column holds the numbers cannot be told; the message names the columns there are."""
+    """The column of the numbers is ambiguous or missing; the message lists the columns."""
 
 
 @attrs.frozen
 class GoodLine:
-    """A line with a number that can be used."""
+    """A line with a valid number."""
 
     line: int
-    number: as_written.Number
+    """Counted from 1, as an editor does."""
+    number: ParsedNumber
     ref: str | None = None
-    """What the `ref` column says: a ticket, a chat id."""
+    """The cell in the `ref` column, such as a ticket or a chat id."""
 
 
 @attrs.frozen
 class BadLine:
-    """A line without one, and why."""
+    """A line without a valid number, or with a repeated one."""
 
     line: int
     text: str
     reason: str
     duplicate_of: int | None = None
-    """For a repeated number, the line that had it first."""
+    """For a repeated number, the line that has it first."""
     ref: str | None = None
 
 
-def read_file(
-    path: Path, *, column: str | None = None, ref: str = "ref", find_duplicates: bool = True
-) -> Iterator[GoodLine | BadLine]:
-    """Read the numbers of the file at *path*; see `read_lines`.
-
-    UTF-8 and UTF-16 are understood; in any other encoding the digits are, and the rest is
-    replaced.
-    """
-    with path.open("rb") as raw:
-        is_utf_16 = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
-    encoding = "utf-16" if is_utf_16 else "utf-8-sig"
-    with path.open(encoding=encoding, errors="replace", newline="") as lines:
-        yield from read_lines(lines, column=column, ref=ref, find_duplicates=find_duplicates)
-
-
-def read_lines(
-    lines: Iterable[str],
+def read_numbers(
+    source: str | os.PathLike[str] | Iterable[str],
     *,
     column: str | None = None,
     ref: str = "ref",
     find_duplicates: bool = True,
 ) -> Iterator[GoodLine | BadLine]:
-    """Read the numbers of CSV *lines*, in their order; blank lines are skipped.
+    """Read the phone numbers of a CSV file, or of CSV lines, in their order.
 
-    *column* is the heading of the column that holds the numbers, or its index counted from 1; by
-    default it is the one with a heading such as `phone`, or in a file without headings the one
-    with a number in it. *ref* is the heading of a column to hand through. Without
-    *find_duplicates* a repeated number is a good line again, and memory stays flat. Raises
-    `ColumnError` when the column is not clear.
+    >>> [line.number.e164 for line in read_numbers(["name,phone", "Ada,(202) 555-0134"])]
+    ['+12025550134']
+
+    *source* is the path of a file, or any iterable of lines. Files may be UTF-8 or UTF-16; in other
+    encodings digits are read and the rest is replaced. The delimiter is a comma, semicolon, tab or
+    bar. Blank lines are skipped, and line numbers count them.
+
+    *column* is the heading of the column with the numbers, or its index from 1. By default it is
+    the column with a heading such as `phone`, or in a file without headings the one with a number.
+    *ref* is the heading of a column to pass through. Without *find_duplicates* a repeated number is
+    a good line again, and memory stays flat.
+
+    Invalid numbers are not errors but `BadLine`s with a reason. Raises `ColumnError` if the column
+    is ambiguous or missing, and `OSError` if the file cannot be read, both on the first iteration.
     """
+    if isinstance(source, str | os.PathLike):
+        yield from _read_file(Path(source), column, ref, find_duplicates=find_duplicates)
+    else:
+        yield from _read_lines(source, column, ref, find_duplicates=find_duplicates)
+
+
+def _read_file(
+    path: Path, column: str | None, ref: str, *, find_duplicates: bool
+) -> Iterator[GoodLine | BadLine]:
+    with path.open("rb") as raw:
+        is_utf_16 = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    encoding = "utf-16" if is_utf_16 else "utf-8-sig"
+    with path.open(encoding=encoding, errors="replace", newline="") as lines:
+        yield from _read_lines(lines, column, ref, find_duplicates=find_duplicates)
+
+
+def _read_lines(
+    lines: Iterable[str], column: str | None, ref: str, *, find_duplicates: bool
+) -> Iterator[GoodLine | BadLine]:
     rows = _rows(lines)
     first = next(rows, None)
     if first is None:
         return
     line, row = first
     has_headings = _has_headings(row, column)
-    where = _find_column(row, column, has_headings=has_headings)
-    ref_at = _index(row, ref) if has_headings else None
-    seen: dict[int, int] = {}
+    number_index = _find_column(row, column, has_headings=has_headings)
+    ref_index = _index(row, ref) if has_headings else None
+    first_lines: dict[int, int] = {}
     for line, row in rows if has_headings else itertools.chain([first], rows):
-        text, its_ref = _cell(row, where), _cell(row, ref_at) or None
+        text, its_ref = _cell(row, number_index), _cell(row, ref_index) or None
         try:
-            number = as_written.read(text)
-        except as_written.RefusedNumber as error:
-            yield BadLine(line, text or _shown(row), str(error), ref=its_ref)
+            number = parse_phone_number(text)
+        except InvalidPhoneNumber as error:
+            yield BadLine(line, text or _joined(row), str(error), ref=its_ref)
             continue
-        before = seen.setdefault(int(number.e164[1:]), line) if find_duplicates else line
+        before = first_lines.setdefault(int(number.e164[1:]), line) if find_duplicates else line
         if before == line:
             yield GoodLine(line, number, its_ref)
         else:
@@ -115,7 +133,7 @@ def read_lines(
 
 
 def _has_headings(row: Sequence[str], column: str | None) -> bool:
-    """Tell headings from a first number, which may be a bad one and must not be lost."""
+    """Distinguish headings from a first number, which may be invalid and must not be lost."""
     if any(map(_is_number, row)):
         return False
     if any(map(_is_heading, row)) or (column is not None and _index(row, column) is not None):
@@ -141,7 +159,7 @@ def _find_column(row: Sequence[str], column: str | None, *, has_headings: bool) 
 
 def _is_number(cell: str) -> bool:
     digits = sum(char.isdigit() for char in cell)
-    return digits >= _LEAST_DIGITS or bool(as_written.SPREADSHEET.fullmatch(cell.strip()))
+    return digits >= _MIN_DIGITS or bool(SPREADSHEET.fullmatch(cell.strip()))
 
 
 def _is_heading(cell: str) -> bool:
@@ -154,7 +172,7 @@ def _index(row: Sequence[str], heading: str) -> int | None:
 
 
 def _plain(heading: str) -> str:
-    """Return *heading* without case, spaces and signs: `Phone-Number` is `phonenumber`."""
+    """Return *heading* without case, spaces and signs: `Phone-Number` becomes `phonenumber`."""
     return "".join(char for char in heading.casefold() if char.isalnum())
 
 
@@ -166,7 +184,7 @@ def _cell(row: Sequence[str], index: int | None) -> str:
     return row[index].strip() if index is not None and index < len(row) else ""
 
 
-def _shown(row: Sequence[str]) -> str:
+def _joined(row: Sequence[str]) -> str:
     return " ".join(filter(None, map(str.strip, row)))
 
 
@@ -185,9 +203,9 @@ def _rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _sniff(sample: Sequence[str]) -> str:
-    """Return the delimiter that most lines have.
+    """Return the delimiter that more than half of the lines have, if any.
 
-    Most, not some: `+1 202-555-0134, ext 5` in a plain list is one bad number, not two columns.
+    In a plain list `+1 202-555-0134, ext 5` is one invalid number, not two columns.
     """
     filled = [line for line in sample if line.strip()]
     best = max(_DELIMITERS, key=lambda delimiter: sum(delimiter in line for line in filled))
@@ -195,13 +213,13 @@ def _sniff(sample: Sequence[str]) -> str:
 
 
 def _records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Group *lines* into records: a quote that is open at a line's end goes on in the next."""
+    """Group *lines* into records: a quote that is open at a line's end continues in the next."""
     held: list[str] = []
     is_open = False
     for number, line in enumerate(lines, 1):
         held.append(line)
         is_open ^= line.count('"') % 2 == 1
-        if not is_open or len(held) == _LONGEST_RECORD:
+        if not is_open or len(held) == _MAX_RECORD_LINES:
             yield number - len(held) + 1, held
             held, is_open = [], False
     if held:
@@ -209,7 +227,7 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _split(start: int, record: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Split a record into rows: one, unless a stray quote has joined what were several."""
+    """Split a record into rows: one, unless a stray quote joined several lines."""
     if '"' not in record[0]:
         yield start, record[0].rstrip("\r\n").split(delimiter)
         return

@@ -1,8 +1,4 @@
-"""One phone number as people write it: `(202) 555-0134` in, `+12025550134` or a reason out.
-
-Nothing is guessed: what may have lost digits, names an extension or spells a word is refused with
-the reason, because a wrong guess rings a stranger.
-"""
+"""A phone number as people write it: `(202) 555-0134` in, `+12025550134` or a reason out."""
 
 from __future__ import annotations
 
@@ -10,15 +6,19 @@ import re
 from typing import Final
 
 import attrs
-import phonenumbers
-from phonenumbers import ValidationResult
 
 from sinch_qn.phone import is_toll_free
 
-REGIONS: Final = ("US", "CA")
+try:
+    import phonenumbers
+    from phonenumbers import ValidationResult
+except ImportError as error:
+    raise ImportError("sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'") from error
+
+_REGIONS: Final = ("US", "CA")
 """The only regions whose numbers Sinch can qualify."""
 
-# `+1` is twenty-five countries and territories, which surprises people: those are named.
+# Errors name these countries and territories, because few people know that they share `+1`.
 _NAMES: Final = {
     "AG": "Antigua and Barbuda",
     "AI": "Anguilla",
@@ -48,54 +48,61 @@ _NAMES: Final = {
 }
 
 SPREADSHEET: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]{7,}[.,]0+")
-"""What is left of a number that a spreadsheet took for a quantity."""
+"""A number that a spreadsheet converted into a decimal."""
 
 _NOT_DIGITS = re.compile(r"\D")
 _LETTERS = re.compile(r"[^\W\d_]")
 
 
-class RefusedNumber(ValueError):  # noqa: N818 - a value that the readers report, not a failure
-    """What was written is not a US or CA phone number; the message says why."""
+class InvalidPhoneNumber(ValueError):  # noqa: N818 - its name says what is wrong, as ValueError does
+    """The text is not a US or CA phone number; the message gives the reason."""
 
 
 @attrs.frozen
-class Number:
+class ParsedNumber:
     """A US or CA phone number."""
 
     e164: str
+    """Such as `+12025550134`."""
     region: str
+    """`US` or `CA`."""
     toll_free: bool
 
 
-def read(text: str) -> Number:
-    """Read a US or CA number as people write it.
+def parse_phone_number(text: str) -> ParsedNumber:
+    """Parse a US or CA phone number as people write it.
 
-    Raises `RefusedNumber` with a reason to show. Whether anyone answers there is for the call to
-    find out; this finds typos, by length, area code and exchange.
+    >>> parse_phone_number("(202) 555-0134")
+    ParsedNumber(e164='+12025550134', region='US', toll_free=False)
+
+    Raises `InvalidPhoneNumber` with a reason to show: a wrong length, an area code or exchange that
+    does not exist, another country, an extension, letters, two numbers, or a number that a
+    spreadsheet converted into a decimal. Nothing is guessed or repaired, because a wrong guess
+    calls a stranger. Whether the number is in service is not checked.
     """
     text = text.strip()
     if SPREADSHEET.fullmatch(text):
-        raise RefusedNumber(
+        raise InvalidPhoneNumber(
             "a spreadsheet turned this number into a decimal, and digits may be lost:"
             " format the column as text and export it again"
         )
     try:
-        parsed = phonenumbers.parse(text, REGIONS[0])
+        parsed = phonenumbers.parse(text, _REGIONS[0])
     except phonenumbers.NumberParseException as error:
-        raise RefusedNumber(_not_a_number(text)) from error
+        raise InvalidPhoneNumber(_not_a_number(text)) from error
     if parsed.extension:
-        raise RefusedNumber(f"extension {parsed.extension}: a voice challenge cannot dial it")
+        raise InvalidPhoneNumber(f"extension {parsed.extension}: a voice challenge cannot dial it")
     if _LETTERS.search(text):
-        raise RefusedNumber("letters in the number: write the digits")
+        raise InvalidPhoneNumber("letters in the number: write the digits")
     _check_length(parsed)
     region = _check_region(parsed)
     national = str(parsed.national_number)
     # phonenumbers takes `1.1.2025550134` for 2025550134: only 1 and 011 1 may lead.
     digits = _NOT_DIGITS.sub("", text)
     if len(digits) not in (10, 11, 14) or int(digits[-10:]) != parsed.national_number:
-        raise RefusedNumber("not understood as one phone number")
+        raise InvalidPhoneNumber("not understood as one phone number")
     e164 = f"+1{national}"
-    return Number(e164, region, toll_free=is_toll_free(e164))
+    return ParsedNumber(e164, region, toll_free=is_toll_free(e164))
 
 
 def _not_a_number(text: str) -> str:
@@ -109,28 +116,28 @@ def _check_length(parsed: phonenumbers.PhoneNumber) -> None:
     if verdict == ValidationResult.IS_POSSIBLE:
         return
     if verdict == ValidationResult.IS_POSSIBLE_LOCAL_ONLY:
-        raise RefusedNumber("no area code")
+        raise InvalidPhoneNumber("no area code")
     digits = len(phonenumbers.national_significant_number(parsed))
     reason = "too short" if verdict == ValidationResult.TOO_SHORT else "too long"
     expected = "; a US or CA number has 10" if parsed.country_code == 1 else ""
-    raise RefusedNumber(f"{reason}: {digits} digits{expected}")
+    raise InvalidPhoneNumber(f"{reason}: {digits} digits{expected}")
 
 
 def _check_region(parsed: phonenumbers.PhoneNumber) -> str:
     """Return US or CA.
 
-    The region is found by area code *and* exchange, so a number in no plan has none: that is what
-    tells a typo. `is_valid_number` would ask the same tables a second time. Both accept the
-    numbers reserved for examples (555-0100 to 555-0199) in every area code that is in use.
+    phonenumbers finds the region by area code *and* exchange, so most typos have none;
+    `is_valid_number` would read the same tables a second time. Both accept the numbers reserved
+    for examples (555-0100 to 555-0199) in every area code in use.
     """
     region = phonenumbers.region_code_for_number(parsed)
-    if region in REGIONS:
+    if region in _REGIONS:
         return str(region)
     if region is None and parsed.country_code == 1:
-        raise RefusedNumber(
+        raise InvalidPhoneNumber(
             "no such area code or exchange"
             f" (as far as phonenumbers {phonenumbers.__version__} knows)"
         )
     known = region or "no country"
     where = f"{_NAMES[known]} ({known})" if known in _NAMES else f"+{parsed.country_code} ({known})"
-    raise RefusedNumber(f"{where}: only US and CA numbers can be qualified")
+    raise InvalidPhoneNumber(f"{where}: only US and CA numbers can be qualified")

@@ -8,33 +8,31 @@ import random
 import signal
 import sys
 import tempfile
+from asyncio.subprocess import Process
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import click
 import orjson
 
-from sinch_qn.bulk import ChallengeState, SqliteJournal, recall, submit_code
+from sinch_qn.bulk import ChallengeState, Entry, SqliteJournal, recall, submit_code
 from sinch_qn.bulk.report import what_to_do
-from sinch_qn.cli.exits import Exit
-from sinch_qn.cli.inputs import file_lines
-from sinch_qn.cli.numbers_file import BadLine, GoodLine
-from sinch_qn.cli.output import Lines, say
+from sinch_qn.cli.app import command
+from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.options import FILE, json_option, read_lines
+from sinch_qn.cli.output import Lines
 from sinch_qn.errors import InvalidRequestError, JournalError
+from sinch_qn.parsing import BadLine, GoodLine
 from sinch_qn.sandbox import Sandbox
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Iterator, Sequence
-
-    from sinch_qn.bulk import Entry
 
 REPORT: Final = "demo-report.html"
 
-_LETTER: Final = "loa.json"
+_LOA_FILE: Final = "loa.json"
 _LOA: Final = {
     "directLoaInfo": {
         "authorisedPerson": {"firstName": "Ada", "lastName": "Example", "email": "ada@example.com"},
@@ -54,37 +52,51 @@ _OPTIONS: Final = (
     " --text-enable --service-plan-id demo --campaign-id demo --follow 10"
 ).split()
 
-_FASTEST_ANSWER, _SLOWEST_ANSWER = 0.2, 1.5
-"""Seconds that people here take to pick up and tell the code."""
-_LOOK: Final = 0.05
-"""Seconds between two looks at the phones."""
-_CALLS: Final = 3
-"""How often a person lets a phone ring before they give up."""
+_MIN_ANSWER_DELAY, _MAX_ANSWER_DELAY = 0.2, 1.5
+"""Seconds until a person submits the code of a call."""
+_POLL_INTERVAL: Final = 0.05
+"""Seconds."""
+_MAX_CALLS: Final = 3
+"""Calls after which a person gives up."""
 _OVER: Final = frozenset(
     {ChallengeState.VERIFIED, ChallengeState.SKIPPED, ChallengeState.BLOCKED, ChallengeState.FAILED}
 )
 
 
+@command(
+    examples="""
+        sinch-qn demo
+        sinch-qn demo customers.csv
+    """
+)
+@click.argument("path", metavar="[FILE]", required=False, type=FILE)
+@json_option
 def demo(path: Path | None, *, as_json: bool) -> None:
-    """Take the numbers in *path*, or made-up ones, all the way; then say how each ended."""
+    """Show the whole job on a sandbox, without an account.
+
+    A run adds, calls, verifies and text-enables the numbers in FILE, or made-up ones; it is killed
+    and resumed. Writes demo-report.html to the current folder.
+    """
     with tempfile.TemporaryDirectory(prefix="sinch-qn-demo-") as directory:
         if path is None:
             path = Path(directory, "numbers.csv")
             path.write_text("".join(made_up_lines()), encoding="utf-8")
-        lines = list(file_lines(path))
-        Path(directory, _LETTER).write_bytes(orjson.dumps(_LOA))
+        lines = list(read_lines(path))
+        Path(directory, _LOA_FILE).write_bytes(orjson.dumps(_LOA))
         journal = Path(directory, "run.db")
         numbers = [line.number.e164 for line in lines if isinstance(line, GoodLine)]
         asyncio.run(_demonstrate(path, journal, numbers))
         _show(SqliteJournal(journal).rows(), lines, as_json=as_json)
-    say(f"The report: {Path(REPORT).absolute()}")
+    print_message(f"HTML report: {Path(REPORT).absolute()}")
 
 
 async def _demonstrate(path: Path, journal: Path, numbers: Sequence[str]) -> None:
-    """Run against a sandbox whose people answer their phones."""
+    """Run against a sandbox, with people who answer their phones."""
     settings: dict[str, Any] = {"eligibility_delay": 0.1, "loa_delay": 0.2, "hosting_delay": 0.3}
     async with Sandbox(latency=0.03, **settings) as sandbox:
-        say(f"{len(numbers)} numbers, and a sandbox at {sandbox.base_url} that rings nobody.")
+        print_message(
+            f"{len(numbers)} numbers, and a sandbox at {sandbox.base_url} that calls nobody."
+        )
         people = People(sandbox, journal, numbers)
         answering = asyncio.create_task(people.answer())
         try:
@@ -94,29 +106,29 @@ async def _demonstrate(path: Path, journal: Path, numbers: Sequence[str]) -> Non
             await asyncio.wait([answering])
         if not answering.cancelled():
             answering.result()
-        people.tell()
+        people.print_summary()
 
 
 async def _crash_and_resume(sandbox: Sandbox, path: Path, journal: Path, total: int) -> None:
-    """Run it as a process of its own, kill -9 that in the middle, and start it again."""
-    loa = str(journal.with_name(_LETTER))
+    """Run `sinch-qn run` as a process, kill it halfway, and run it again."""
+    loa = str(journal.with_name(_LOA_FILE))
     command = ["run", str(path), "--journal", str(journal), *_OPTIONS, "--loa", loa]
     command += ["--report", REPORT]
     async with _process(sandbox, command) as process:
         while process.returncode is None and _calls(sandbox) * 3 < total:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK / 10)
+            await asyncio.sleep(_POLL_INTERVAL / 10)
         if process.returncode is None:
             process.kill()
         _check(await process.wait(), -signal.SIGKILL)
     if sys.stderr.isatty():
-        click.echo("\x1b[?25h", err=True)  # the killed one had hidden the cursor
-    say(f"kill -9 after {_calls(sandbox)} calls. The same command goes on:")
+        click.echo("\x1b[?25h", err=True)  # the killed process hid the cursor
+    print_message(f"kill -9 after {_calls(sandbox)} calls. The same command resumes:")
     async with _process(sandbox, command) as process:
         _check(await process.wait())
 
 
 def _check(code: int, *fine: int) -> None:
-    """End with the run's own exit code; that some need a person is no failure of the demo."""
+    """Exit with the code of the run, unless it only says that some numbers need attention."""
     if code not in (Exit.OK, Exit.FAILED, *fine):
         raise click.exceptions.Exit(code)
 
@@ -127,7 +139,7 @@ def _calls(sandbox: Sandbox) -> int:
 
 @asynccontextmanager
 async def _process(sandbox: Sandbox, command: Sequence[str]) -> AsyncIterator[Process]:
-    """Start our own command against *sandbox*; it does not outlive this."""
+    """Start `sinch-qn` against *sandbox*, and kill it on exit."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sinch_qn.cli", *command),
         env={**os.environ, **sandbox.environment()},
@@ -144,82 +156,82 @@ async def _process(sandbox: Sandbox, command: Sequence[str]) -> AsyncIterator[Pr
 
 @attrs.define(eq=False)
 class People:
-    """Those who answer the phones, and hand in what they hear: from another process than the run.
+    """People who answer the phones and submit the codes, from another process than the run.
 
-    One who misses a call, or whose code was wrong, asks for another; so does one whose phone did
-    not ring although the run cannot be sure of it.
+    They request another call if they miss one, if their code was wrong, or if the phone did not
+    ring although the outcome of the call is unknown.
     """
 
     sandbox: Sandbox
     path: Path
     numbers: Sequence[str]
-    _seen: Counter[str] = attrs.field(init=False, factory=Counter)
-    """Calls that somebody has attended to."""
-    _asked: Counter[str] = attrs.field(init=False, factory=Counter)
-    """Further calls that somebody asked for."""
+    _answered: Counter[str] = attrs.field(init=False, factory=Counter)
+    """Calls by number."""
+    _recalled: Counter[str] = attrs.field(init=False, factory=Counter)
+    """Requests for another call, by number."""
 
     async def answer(self) -> None:
-        """Attend to every phone, until cancelled."""
+        """Answer every call, until cancelled."""
         journal = SqliteJournal(self.path)
-        while not await self._open(journal):  # noqa: ASYNC110 - another process makes it
-            await asyncio.sleep(_LOOK)
+        while not await self._open(journal):  # noqa: ASYNC110 - another process creates it
+            await asyncio.sleep(_POLL_INTERVAL)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._look_for_silent(journal))
+                group.create_task(self._recall_silent(journal))
                 while True:
                     for number in self.numbers:
                         calls = self.sandbox.calls.count("sendVoiceChallenge", number)
-                        if calls > self._seen[number]:
-                            self._seen[number] = calls
-                            group.create_task(self._attend(journal, number))
-                    await asyncio.sleep(_LOOK)
+                        if calls > self._answered[number]:
+                            self._answered[number] = calls
+                            group.create_task(self._answer_call(journal, number))
+                    await asyncio.sleep(_POLL_INTERVAL)
         finally:
             await journal.close()
 
     async def _open(self, journal: SqliteJournal) -> bool:
         try:
             await journal.open(None, running=False)
-        except JournalError:  # not made yet
+        except JournalError:  # not created yet
             return False
         return True
 
-    async def _attend(self, journal: SqliteJournal, number: str) -> None:
-        """Pick up, and tell the code; where there is none, or it is wrong, ask for a call."""
-        await asyncio.sleep(random.uniform(_FASTEST_ANSWER, _SLOWEST_ANSWER))  # noqa: S311
+    async def _answer_call(self, journal: SqliteJournal, number: str) -> None:
+        """Submit the code of a call; request another call if there is none, or if it is wrong."""
+        await asyncio.sleep(random.uniform(_MIN_ANSWER_DELAY, _MAX_ANSWER_DELAY))  # noqa: S311
         code = self.sandbox.code_for(number)
         if code is not None:
             await submit_code(journal, number, code)
         while (entry := await journal.get(number)) and entry.state not in _OVER:
-            is_heard = code is None or not (entry.codes_waiting or not entry.codes_used)
-            if is_heard and entry.state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
-                if self._seen[number] < (_CALLS if code else 2):
-                    await self._ask_again(journal, number)
+            is_done = code is None or not (entry.codes_waiting or not entry.codes_used)
+            if is_done and entry.state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
+                if self._answered[number] < (_MAX_CALLS if code else 2):
+                    await self._recall(journal, number)
                 return
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_POLL_INTERVAL)
 
-    async def _look_for_silent(self, journal: SqliteJournal) -> None:
-        """Ask for a call where the run was cut off before the phone rang."""
+    async def _recall_silent(self, journal: SqliteJournal) -> None:
+        """Request a call where the run was killed before the phone rang."""
         while True:
             for entry in await asyncio.to_thread(list, journal.rows()):
                 calls = self.sandbox.calls.count("sendVoiceChallenge", entry.number)
                 if entry.state is ChallengeState.UNKNOWN and calls < entry.attempt:
-                    await self._ask_again(journal, entry.number)
-            await asyncio.sleep(10 * _LOOK)
+                    await self._recall(journal, entry.number)
+            await asyncio.sleep(10 * _POLL_INTERVAL)
 
-    async def _ask_again(self, journal: SqliteJournal, number: str) -> None:
+    async def _recall(self, journal: SqliteJournal, number: str) -> None:
         try:
             await recall(journal, number)
         except InvalidRequestError:
-            return  # it has moved on meanwhile
-        self._asked[number] += 1
+            return  # its state changed meanwhile
+        self._recalled[number] += 1
 
-    def tell(self) -> None:
-        """Say how often phones rang: never a second time unless somebody asked."""
+    def print_summary(self) -> None:
+        """Print how many phones rang more than once, requested or not."""
         rang = {number: self._rings(number) for number in self.numbers}
-        twice = sum(rings > 1 + self._asked[number] for number, rings in rang.items())
-        say(
-            f"{sum(map(bool, rang.values()))} phones rang; {len(self._asked)} of them again because"
-            f" somebody asked, and {twice} without being asked."
+        twice = sum(rings > 1 + self._recalled[number] for number, rings in rang.items())
+        print_message(
+            f"{sum(map(bool, rang.values()))} phones rang; {len(self._recalled)} of them again on"
+            f" request, and {twice} without a request."
         )
 
     def _rings(self, number: str) -> int:
@@ -227,7 +239,7 @@ class People:
 
 
 def _show(entries: Iterator[Entry], lines: Sequence[GoodLine | BadLine], *, as_json: bool) -> None:
-    """Print how the numbers ended, by outcome."""
+    """Print the numbers by outcome."""
     by_outcome: defaultdict[str, list[str]] = defaultdict(list)
     todo: dict[str, str] = {}
     for entry in entries:
@@ -258,7 +270,7 @@ _WRITTEN: Final = (
     '"+1 ({}) 555 {}"',
 )
 _AREA_CODES: Final = ("202", "212", "303", "312", "404", "416", "512", "604", "617", "713", "833")
-_TROUBLE: Final = ("9990", "9992", "9993", "9994", "9995", "9996", "9997")
+_MISBEHAVING: Final = ("9990", "9992", "9993", "9994", "9995", "9996", "9997")
 _STRAY: Final = {
     20: '"Corner Café, Georgetown",+1 202-555-0100,is there already',
     60: "Typo,(212) 555-013,a digit is missing",
@@ -273,13 +285,13 @@ _STRAY: Final = {
 
 
 def made_up_lines() -> Iterator[str]:
-    """Yield a list of customers as people have it; `examples/numbers.csv` is the same.
+    """Yield the lines of a list of customers, as people have it; `examples/numbers.csv` has them.
 
-    All in the 555 exchange, which rings nobody. Those that end in 999 and a digit the sandbox
-    gives trouble with: see docs/sandbox.md.
+    All are in the 555 exchange, which calls nobody. Numbers that end in 999 and a digit misbehave
+    in the sandbox: see docs/sandbox.md.
     """
     numbers = [(area, f"{last:04}") for last in range(100, 126) for area in _AREA_CODES]
-    for index, last in enumerate(_TROUBLE):
+    for index, last in enumerate(_MISBEHAVING):
         numbers.insert(40 * index + 7, (_AREA_CODES[index], last))
     rows = [
         f"Customer {index},{_WRITTEN[index % len(_WRITTEN)].format(*number)},"

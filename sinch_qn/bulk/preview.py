@@ -1,0 +1,139 @@
+"""A file of numbers beside a run's journal: what the run would call. Needs `sinch-qn[parsing]`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+import attrs
+
+from sinch_qn.bulk.admission import NewNumber
+from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.parsing import BadLine, GoodLine
+
+_MAX_WARNINGS: Final = 20
+"""Warnings about bad lines, and as many about duplicates; the report has all."""
+_PAGE: Final = 1000
+_MAX_TEXT: Final = 100
+"""Characters of an invalid number that the journal keeps."""
+
+_NEW, _OPEN, _SETTLED = 0, 1, 2
+"""Values of the column `known`."""
+
+
+@attrs.define(eq=False)
+class RunPreview:
+    """The numbers of a file, and whether they are in the journal.
+
+    Numbers are kept in a temporary SQLite file, so that a million take no memory; `close` deletes
+    it.
+    """
+
+    new: int = 0
+    """Numbers of the file that are not in the journal."""
+    known: int = 0
+    """Numbers of the file that are in the journal."""
+    settled: int = 0
+    """Known numbers that are settled."""
+    bad: int = 0
+    """Lines without a valid number."""
+    duplicates: int = 0
+    """Lines that repeat a number."""
+    counts: Counter[ChallengeState] = attrs.field(factory=Counter)
+    """Numbers of the journal by state, whether in the file or not."""
+    _warnings: list[tuple[str, str]] = attrs.field(init=False, factory=list)
+    _database: sqlite3.Connection = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # The threads that read it take turns.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(
+            "CREATE TABLE lines (line INTEGER, number TEXT UNIQUE, ref TEXT, problem TEXT,"
+            f" known INTEGER DEFAULT {_NEW})"
+        )
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        self._database.close()
+
+    def add_lines(self, lines: Iterable[GoodLine | BadLine]) -> None:
+        """Add the lines of a file, read without `find_duplicates`: they are found here."""
+        insert = "INSERT OR IGNORE INTO lines (line, number, ref, problem) VALUES (?, ?, ?, ?)"
+        row: tuple[int, str, str | None, str | None]
+        for line in lines:
+            if isinstance(line, GoodLine):
+                row = (line.line, line.number.e164, line.ref, None)
+            else:
+                row = (line.line, line.text[:_MAX_TEXT], line.ref, line.reason)
+            is_new = self._database.execute(insert, row).rowcount == 1
+            if isinstance(line, BadLine):
+                self.bad += 1
+                self._warn(self.bad, row[1], f"{line.line}: {line.text}: {line.reason}")
+            elif is_new:
+                self.new += 1
+            else:
+                self.duplicates += 1
+                query = "SELECT line FROM lines WHERE number = ?"
+                (first,) = self._database.execute(query, (line.number.e164,)).fetchone()
+                text = f"{line.line}: {line.number.e164}: duplicate of line {first}"
+                self._warn(self.duplicates, row[1], text)
+
+    def _warn(self, nth: int, number: str, text: str) -> None:
+        if nth <= _MAX_WARNINGS:
+            self._warnings.append((number, text))
+
+    def warnings(self) -> Iterator[str]:
+        """Yield warnings about the first bad lines and duplicates, each with its line number.
+
+        Numbers of the journal are left out: the run that added them printed their warnings.
+        """
+        query = f"SELECT 1 FROM lines WHERE number = ? AND known = {_NEW}"  # noqa: S608 - an int
+        for number, text in self._warnings:
+            if self._database.execute(query, (number,)).fetchone():
+                yield text
+
+    def mark_known(self, entries: Iterable[Entry]) -> None:
+        """Mark the numbers that have an entry in the journal."""
+        entries = iter(entries)
+        update = "UPDATE lines SET known = ? WHERE number = ?"
+        while page := list(islice(entries, _PAGE)):
+            self.counts.update(entry.state for entry in page)
+            marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in page]
+            self._database.executemany(update, marks)
+        query = "SELECT known, count(*) FROM lines WHERE problem IS NULL GROUP BY known"
+        found = dict(self._database.execute(query))
+        self.new = found.get(_NEW, 0)
+        self.settled = found.get(_SETTLED, 0)
+        self.known = found.get(_OPEN, 0) + self.settled
+
+    def new_numbers(self, limit: int | None) -> Iterator[NewNumber]:
+        """Yield the lines to add to the run: all, or the first *limit* valid, unsettled numbers."""
+        query = "SELECT line, number, ref, problem FROM lines"
+        if limit is not None:
+            query += f" WHERE problem IS NULL AND known < {_SETTLED} ORDER BY rowid LIMIT {limit}"
+        for line, number, ref, problem in self._database.execute(query):
+            yield NewNumber(number=number, ref=ref, line=line, problem=problem)
+
+    def to_add(self, limit: int | None) -> int:
+        """Return how many of `new_numbers` are valid and not in the journal."""
+        if limit is None:
+            return self.new
+        query = (
+            f"SELECT count(*) FROM (SELECT known FROM lines WHERE problem IS NULL"  # noqa: S608
+            f" AND known < {_SETTLED} ORDER BY rowid LIMIT {limit}) WHERE known = {_NEW}"
+        )
+        (count,) = self._database.execute(query).fetchone()
+        return int(count)
+
+    def to_call(self, limit: int | None) -> int:
+        """Return how many phones may be called: new numbers and pending ones."""
+        return self.to_add(limit) + self.counts[ChallengeState.PENDING]
+
+    @property
+    def open(self) -> int:
+        """How many numbers of the journal are not settled."""
+        return sum(count for state, count in self.counts.items() if not state.settled)

@@ -1,0 +1,132 @@
+"""The command `sinch-qn`: loads a command when it is used, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from sinch_qn import __version__
+from sinch_qn.cli.exit_codes import Exit, report_error, report_interrupt
+from sinch_qn.cli.messages import print_message
+from sinch_qn.errors import SinchError
+
+COMMANDS: Final = {
+    "list": ("numbers:list_numbers", "List the project's numbers by state."),
+    "get": ("numbers:get", "Show NUMBERS as they are now."),
+    "add": ("numbers:add", "Submit NUMBERS for qualification."),
+    "delete": ("numbers:delete", "Delete NUMBERS from the project."),
+    "send": ("verification:send", "Call NUMBER and read out a code."),
+    "verify": ("verification:verify", "Submit the CODE that was read out to NUMBER."),
+    "text-enable": ("text_enabling:text_enable", "Order SMS for verified NUMBERS."),
+    "text-enable-toll-free": (
+        "text_enabling:text_enable_toll_free",
+        "Order SMS for verified toll-free NUMBERS.",
+    ),
+    "run": ("runs:run", "Call the numbers in FILE, and verify their codes."),
+    "status": ("run_tools:status", "Show the state of the run in JOURNAL."),
+    "code": ("run_tools:code", "Submit a CODE of NUMBER to the run in JOURNAL."),
+    "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
+    "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
+    "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),
+    "sandbox": ("sandbox:sandbox", "Run a fake Sinch that calls nobody, until Ctrl-C."),
+    "demo": ("demo:demo", "Show the whole job on a sandbox, without an account."),
+}
+"""The module and function of each command, and the first line of its help."""
+
+
+class Command(click.Command):
+    """A command that reports its errors, and what it may have done if the outcome is unknown."""
+
+    def __init__(
+        self, *args: Any, if_unknown: str = "", if_failed: str = "", **attributes: Any
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self._if_unknown = if_unknown
+        self._if_failed = if_failed
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SinchError as error:
+            hints = {"if_unknown": self._if_unknown, "if_failed": self._if_failed}
+            raise click.exceptions.Exit(report_error(error, **hints)) from error
+        except KeyboardInterrupt as interrupt:
+            raise click.exceptions.Exit(report_interrupt(self._if_unknown)) from interrupt
+
+
+def command(
+    name: str | None = None, *, examples: str, if_unknown: str = "", if_failed: str = ""
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a function a command; its help ends with *examples*, one a line.
+
+    See `report_error` for *if_unknown* and *if_failed*.
+    """
+    return click.command(
+        name, cls=Command, epilog=_examples(examples), if_unknown=if_unknown, if_failed=if_failed
+    )
+
+
+def _examples(lines: str) -> str:
+    indented = "\n".join(f"  {line.strip()}" for line in lines.strip().splitlines())
+    return f"\b\nExamples:\n{indented}"
+
+
+class _Group(click.Group):
+    """Loads only the command that is used, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name][0].partition(":")
+        loaded: Command = getattr(import_module(f"sinch_qn.cli.commands.{module}"), function)
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # raises here, not at exit, if the reader is gone
+        except BrokenPipeError:
+            raise  # click exits quietly
+        except OSError as error:
+            message = f"{error.filename or ''}: {error.strerror or error}"
+            print_message(message.lstrip(": "), "error")
+            ctx.exit(Exit.USAGE)
+        except click.Abort:
+            click.echo(err=True)  # the line of the prompt may not have ended
+            print_message("Nothing was done.", "interrupted")
+            ctx.exit(Exit.INTERRUPTED)
+        except KeyboardInterrupt:  # while the command is loaded
+            ctx.exit(report_interrupt())
+        return result
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_examples("""
+        sinch-qn demo
+        sinch-qn list verified
+        sinch-qn add '(202) 555-0134'
+        sinch-qn send +12025550134
+        sinch-qn verify +12025550134 0417
+    """),
+)
+@click.version_option(__version__, prog_name="sinch-qn")
+def cli() -> None:
+    """Prove that you own phone numbers, then text-enable them, with Sinch.
+
+    Credentials come from the environment: SINCH_PROJECT_ID, SINCH_KEY_ID and SINCH_KEY_SECRET.
+    `sinch-qn sandbox` prints some that need no account.
+    """

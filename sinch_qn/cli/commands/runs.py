@@ -1,0 +1,297 @@
+"""`sinch-qn run`: a bulk run, from its preview to its reports."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from sinch_qn import QualifiedNumbersClient
+from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
+from sinch_qn.bulk.journal import Identity
+from sinch_qn.bulk.preview import RunPreview
+from sinch_qn.bulk.report import needs_attention
+from sinch_qn.cli.app import command
+from sinch_qn.cli.client import Dependencies, client_from_env
+from sinch_qn.cli.commands.run_tools import print_counts, write_reports
+from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.options import (
+    FILE,
+    OUTPUT,
+    blanket_loa_option,
+    campaign_option,
+    column_option,
+    combine,
+    confirm,
+    duration,
+    json_option,
+    loa_option,
+    read_lines,
+    yes_option,
+)
+from sinch_qn.cli.run_session import Orders, RunSettings, SessionResult, run_to_completion
+from sinch_qn.models import (
+    BlanketLoaInfo,
+    TextEnableNumbersRequest,
+    TextEnableTollFreeNumbersRequest,
+)
+
+_SECONDS: Final = click.FloatRange(min=0, min_open=True)
+
+_options = combine(
+    click.argument("path", metavar="FILE", type=FILE),
+    click.option("--journal", type=OUTPUT, required=True, help="The file of the run's state."),
+    click.option(
+        "--codes",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A file of NUMBER,CODE lines, read as it grows.",
+    ),
+    click.option(
+        "--max-ringing",
+        type=click.IntRange(min=1),
+        default=20,
+        show_default=True,
+        help="Maximum phones ringing at once.",
+    ),
+    click.option(
+        "--rate", type=_SECONDS, default=5.0, show_default=True, help="Maximum calls per second."
+    ),
+    click.option("--calling-hours", help="When phones may ring, in local time: 09:00-20:00."),
+    click.option("--default-zone", help="The time zone of toll-free numbers."),
+    click.option(
+        "--code-timeout",
+        type=duration,
+        default="24h",
+        show_default=True,
+        help="How long to wait for a code.",
+    ),
+    click.option(
+        "--recheck",
+        type=duration,
+        default="30",
+        show_default=True,
+        help="How often to poll the eligibility of added numbers.",
+    ),
+    click.option(
+        "--add-missing", is_flag=True, help="First add numbers that are not in the project."
+    ),
+    column_option,
+    click.option("--limit", type=click.IntRange(min=1), help="Trial: add only this many numbers."),
+    click.option("--text-enable", is_flag=True, help="Then order SMS for the verified numbers."),
+    click.option("--service-plan-id", help="The SMS service of the numbers."),
+    campaign_option,
+    loa_option(),
+    blanket_loa_option,
+    click.option(
+        "--follow",
+        type=duration,
+        default="0",
+        show_default=True,
+        help="How long to follow the orders, such as 10m.",
+    ),
+    click.option("--report", type=OUTPUT, help="Write an HTML report."),
+    click.option("--csv", "csv_file", type=OUTPUT, help="Write a CSV line for each number."),
+    click.option("--demo", "is_demo", is_flag=True, hidden=True),
+    yes_option,
+    json_option,
+)
+
+
+@command(
+    examples="""
+        sinch-qn run numbers.csv --journal run.db --limit 10
+        sinch-qn run numbers.csv --journal run.db --codes codes.csv --calling-hours 09:00-20:00
+        sinch-qn run numbers.csv --journal run.db --yes --report report.html
+    """,
+    if_failed="Run the same command to resume; no phone is called twice.",
+)
+@_options
+def run(
+    path: Path,
+    column: str | None,
+    *,
+    yes: bool,
+    is_demo: bool,
+    report: Path | None,
+    csv_file: Path | None,
+    **more: Any,
+) -> None:
+    """Call the numbers in FILE, and verify their codes.
+
+    Shows a preview, and asks for confirmation. The journal keeps the state: run the same command
+    to resume after any stop, and no phone is called twice. Exits with 0 if every number is
+    verified, with 1 if some need attention.
+    """
+    settings = _settings(**more)
+    client = client_from_env()
+    with closing(RunPreview()) as preview:
+        _fill(preview, client, path, column, settings)
+        _confirm(client, path, preview, settings, yes=yes)
+        result = asyncio.run(run_to_completion(client, preview, settings))
+    write_reports(settings.journal, html=report, csv_file=csv_file)
+    _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
+
+
+def _settings(
+    *,
+    text_enable: bool,
+    service_plan_id: str | None,
+    campaign_id: str | None,
+    loa: dict[str, Any] | None,
+    blanket_loa: bool,
+    follow: float,
+    calling_hours: str | None,
+    default_zone: str | None,
+    **more: Any,
+) -> RunSettings:
+    orders = None
+    if text_enable:
+        if service_plan_id is None or blanket_loa == (loa is not None):
+            raise click.UsageError(
+                "--text-enable needs --service-plan-id, and either --loa FILE or --blanket-loa."
+            )
+        orders = _orders(service_plan_id, campaign_id, loa, follow)
+    elif service_plan_id or campaign_id or loa or blanket_loa:
+        raise click.UsageError("options of an order, but no --text-enable.")
+    hours = None if calling_hours is None else CallingHours(calling_hours, default_zone)
+    poll_interval = Dependencies.current().poll_interval
+    return RunSettings(hours=hours, orders=orders, poll_interval=poll_interval, **more)
+
+
+def _orders(
+    service_plan_id: str, campaign_id: str | None, loa: dict[str, Any] | None, follow: float
+) -> Orders:
+    """Return the templates of the orders; toll-free numbers cannot have a blanket LOA."""
+    common: dict[str, Any] = {
+        "region_code": "US",
+        "numbers": [],
+        "service_plan_id": service_plan_id,
+        **(loa or {"blanket_loa_info": BlanketLoaInfo()}),
+    }
+    return Orders(
+        request=TextEnableNumbersRequest(campaign_id=campaign_id, **common),
+        toll_free_request=TextEnableTollFreeNumbersRequest(**common) if loa else None,
+        follow=follow,
+        batches_per_second=Dependencies.current().batches_per_second,
+    )
+
+
+def _fill(
+    preview: RunPreview,
+    client: QualifiedNumbersClient,
+    path: Path,
+    column: str | None,
+    settings: RunSettings,
+) -> None:
+    """Read the file, and compare it with the journal, which must be of the same project."""
+
+    async def check(journal: SqliteJournal) -> None:
+        await journal.open(Identity(client.project_id, client.base_url), running=False)
+        await journal.close()
+
+    journal = SqliteJournal(settings.journal)
+    exists = settings.journal.exists() and settings.journal.stat().st_size > 0
+    if exists:
+        asyncio.run(check(journal))
+    preview.add_lines(read_lines(path, column, find_duplicates=False))
+    if exists:
+        preview.mark_known(journal.rows())
+    for warning in preview.warnings():
+        print_message(f"{path}:{warning}", "warning")
+
+
+def _confirm(
+    client: QualifiedNumbersClient,
+    path: Path,
+    preview: RunPreview,
+    settings: RunSettings,
+    *,
+    yes: bool,
+) -> None:
+    """Print what will be called and ordered, and ask for confirmation."""
+    print_message(f"Project {client.project_id} at {client.base_url}.")
+    for line in _describe(preview, path, settings):
+        print_message(line)
+    parts = []
+    if to_call := preview.to_call(settings.limit):
+        parts.append(f"Call {to_call} {'phone' if to_call == 1 else 'phones'} now")
+    if settings.orders is not None:
+        order = "rder SMS for the verified numbers"
+        parts.append(f"o{order}" if parts else f"O{order}")
+    if parts:
+        confirm(f"{', then '.join(parts)}?", yes=yes)
+
+
+def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
+    yield (
+        f"{path}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
+        f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
+    )
+    waiting = preview.counts[ChallengeState.PENDING]
+    if preview.counts:
+        held = preview.open - waiting
+        yield f"{settings.journal}: {waiting} waiting for a call, {held} for a code or a response."
+    if settings.limit is not None:
+        yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
+    if to_call := preview.to_call(settings.limit):
+        hours = f", within {settings.hours.window} local time" if settings.hours else ""
+        yield (
+            f"{to_call} to call, at most {settings.rate:g} a second and {settings.max_ringing}"
+            f" phones at once{hours}: until {_clock(to_call / settings.rate)} at the earliest."
+        )
+
+
+def _clock(seconds: float) -> str:
+    now, then = time.time(), time.time() + seconds
+    is_today = time.localtime(now)[:3] == time.localtime(then)[:3]
+    return datetime.fromtimestamp(then).astimezone().strftime("%H:%M" if is_today else "%F %H:%M")
+
+
+def _show_result(
+    settings: RunSettings, result: SessionResult, *, bad_lines: int, is_demo: bool
+) -> None:
+    """Print the states of the numbers, and exit with the code that they mean.
+
+    Lines that were bad in an earlier version of the file stay in the journal, but need nothing.
+    """
+    if settings.as_json:
+        record = {
+            "event": "interrupted" if result.interrupted else "finished",
+            "counts": {state.value: count for state, count in result.counts.items()},
+            "orders": result.orders.orders if result.orders else [],
+        }
+        click.echo(orjson.dumps(record))
+    else:
+        print_counts(settings.journal, result.counts)
+    if result.orders is not None:
+        _report_orders(result.orders)
+    if result.interrupted:
+        again = shlex.join(["sinch-qn", *sys.argv[1:]])
+        print_message(f"run the same command to resume:\n{again}", "interrupted")
+        raise click.exceptions.Exit(Exit.INTERRUPTED)
+    invalid = min(bad_lines, result.counts[ChallengeState.INVALID])
+    counts = {**result.counts, ChallengeState.INVALID: invalid}
+    if needs_attention(counts, result.orders):
+        if not is_demo:  # the demo deletes its journal
+            print_message(f"Needs attention: sinch-qn status {settings.journal}")
+        raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _report_orders(orders: TextEnableReport) -> None:
+    """Print why ordering stopped, and how many verified numbers are in no order."""
+    if orders.stopped:
+        print_message(orders.stopped, "error")
+    if orders.left:
+        toll_free = orders.toll_free_left
+        reason = f"; {toll_free} are toll-free, which needs --loa" if toll_free else ""
+        print_message(f"{orders.left} verified numbers are in no order{reason}", "warning")

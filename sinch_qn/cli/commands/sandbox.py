@@ -1,0 +1,77 @@
+"""`sinch-qn sandbox`: the fake Sinch as a server, and how to reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from contextlib import suppress
+from typing import Any, Final
+
+import click
+
+from sinch_qn.cli.app import command
+from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.options import combine
+from sinch_qn.sandbox import Sandbox
+
+_SECONDS: Final = click.FloatRange(min=0)
+
+
+_options = combine(
+    click.option("--host", default="127.0.0.1", show_default=True),
+    click.option(
+        "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any."
+    ),
+    click.option(
+        "--wrong-code",
+        type=click.Choice(["failed", "rejected"]),
+        help="The response to a wrong code: a 200 with a failed state, or a 400.",
+    ),
+    click.option(
+        "--max-attempts", type=click.IntRange(min=1), help="Wrong codes that block a number."
+    ),
+    click.option("--code-lifetime", type=_SECONDS, help="Seconds until a code expires."),
+    click.option(
+        "--eligibility-delay", type=_SECONDS, help="Seconds that the eligibility check takes."
+    ),
+    click.option("--answer-delay", type=_SECONDS, help="Seconds until a call has a code."),
+    click.option("--loa-delay", type=_SECONDS, help="Seconds until a LOA is signed."),
+    click.option("--hosting-delay", type=_SECONDS, help="Seconds that hosting takes."),
+    click.option("--latency", type=_SECONDS, help="Seconds that every response takes."),
+    click.option("--sign-by-hand", is_flag=True, help="Wait until a LOA is signed with curl."),
+)
+"""The main settings of `sinch_qn.sandbox.Sandbox`, with its defaults."""
+
+
+@command(
+    examples="""
+        sinch-qn sandbox
+        sinch-qn sandbox --port 9000 --answer-delay 3 --wrong-code rejected
+        curl localhost:8080/_sandbox/codes/+12025550134
+    """
+)
+@_options
+def sandbox(*, sign_by_hand: bool, **settings: Any) -> None:
+    """Run a fake Sinch that calls nobody, until Ctrl-C.
+
+    Prints the variables of a client for it, ready to paste or to `eval`.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if sign_by_hand:
+        given["loa_delay"] = None
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(given))
+    print_message("The sandbox has ended; its numbers are gone.")
+
+
+async def _serve(settings: dict[str, Any]) -> None:
+    async with Sandbox(**settings) as sandbox:
+        for name, value in sandbox.environment().items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        print_message(f"The code of a call:  curl {sandbox.base_url}/_sandbox/codes/+12025550134")
+        if settings.get("loa_delay", 0) is None:
+            print_message(
+                f"Sign an order:  curl -X POST {sandbox.base_url}/_sandbox/orders/ORDER:signLoa"
+            )
+        print_message("Ctrl-C ends it.")
+        await asyncio.Event().wait()

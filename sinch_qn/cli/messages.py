@@ -1,0 +1,20 @@
+"""Messages for people, on standard error: standard output carries results only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+_COLORS: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}
+
+
+def print_message(text: str, kind: str = "") -> None:
+    """Print a message to standard error, after its *kind*, such as `warning`."""
+    head = click.style(f"{kind}: ", fg=_COLORS.get(kind), bold=True) if kind else ""
+    click.echo(head + clean(text), err=True)
+
+
+def clean(text: object) -> str:
+    """Return *text* fit for one line: control characters of Sinch cannot steer a terminal."""
+    return "".join(char if char.isprintable() else " " for char in str(text))

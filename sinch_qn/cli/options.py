@@ -1,0 +1,219 @@
+"""What commands take: numbers, states, files and durations, and a yes before they act."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from sinch_qn.cli.messages import print_message
+from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
+from sinch_qn.parsing import (
+    BadLine,
+    ColumnError,
+    GoodLine,
+    InvalidLoa,
+    InvalidPhoneNumber,
+    ParsedNumber,
+    parse_loa,
+    parse_phone_number,
+    read_numbers,
+)
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+# ── Types ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def phone_number(value: str) -> ParsedNumber:
+    """Parse a US or CA number, and print it as E.164 unless it is written so."""
+    try:
+        number = parse_phone_number(value)
+    except InvalidPhoneNumber as error:
+        raise click.BadParameter(f"{value}: {error}") from error
+    if number.e164 != value:
+        print_message(f"{value} is {number.e164}")
+    return number
+
+
+def state(value: str) -> GlobalProcessState:
+    """Parse a state, such as `verified`, `VERIFICATION-PENDING` or its full name."""
+    name = value.upper().replace("-", "_").removeprefix("GLOBAL_PROCESS_STATE_")
+    if name not in GlobalProcessState.__members__:
+        known = ", ".join(GlobalProcessState.__members__).lower()
+        raise click.BadParameter(f"{value!r} is not a state. There are: {known}.")
+    return GlobalProcessState[name]
+
+
+def moment(value: str) -> datetime:
+    """Parse a time with its time zone, such as `2026-01-13T14:30:00Z`."""
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a time: 2026-01-13T14:30:00Z") from None
+    if time.tzinfo is None:
+        raise click.BadParameter(f"{value!r} has no time zone: end it with Z for UTC")
+    return time
+
+
+_UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
+
+
+def duration(value: str) -> float:
+    """Parse a duration such as `90`, `15m` or `24h`, in seconds."""
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a duration such as 90, 15m, 24h or 2d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+class _Output(click.Path):
+    """A file to write; its folder must exist before the command starts."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"{value!r}: there is no folder {str(path.parent)!r}.", param, ctx)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            self.fail(f"{value!r}: no permission to write into {str(path.parent)!r}.", param, ctx)
+        return path
+
+
+def loa_file(value: str) -> dict[str, DirectLoaInfo | ResellerLoaInfo]:
+    """Read a file with a LOA as JSON; return it by the request field that takes it."""
+    try:
+        loa = parse_loa(Path(value).read_bytes())
+    except InvalidLoa as error:
+        raise click.BadParameter(f"{value}: {error}.") from error
+    return {f"{'direct' if isinstance(loa, DirectLoaInfo) else 'reseller'}_loa_info": loa}
+
+
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUTPUT: Final = _Output(dir_okay=False)
+
+# ── Options of several commands ─────────────────────────────────────────────────────────────────
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+region_option = click.option(
+    "--region",
+    type=click.Choice(["US", "CA"], case_sensitive=False),
+    metavar="US|CA",
+    help="The region of the numbers.",
+)
+column_option = click.option(
+    "--column", help="The file's column of numbers: its heading, or 1, 2, 3 …"
+)
+campaign_option = click.option(
+    "--campaign-id", help="The 10DLC campaign. Sinch's guide requires it."
+)
+blanket_loa_option = click.option("--blanket-loa", is_flag=True, help="Use the agreed blanket LOA.")
+
+
+def combine(*options: Decorator) -> Decorator:
+    """Return one decorator that adds *options* in their order."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        return functools.reduce(lambda done, option: option(done), reversed(options), function)
+
+    return decorate
+
+
+def loa_option(*, required: bool = False) -> Decorator:
+    """Return the option of a direct or reseller LOA."""
+    return click.option(
+        "--loa",
+        type=loa_file,
+        metavar="FILE",
+        required=required,
+        help="Direct or reseller LOA, as JSON: see docs/cli.md.",
+    )
+
+
+def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
+    """Give *command* its `numbers`, from arguments, from `--file`, or from both."""
+
+    @functools.wraps(command)
+    def with_numbers(
+        numbers: Sequence[ParsedNumber],
+        path: Path | None,
+        column: str | None,
+        *,
+        skip_invalid: bool,
+        **options: Any,
+    ) -> None:
+        unique = {number.e164: number for number in numbers}
+        if path is not None:
+            for number in _read_file(path, column, skip_invalid=skip_invalid):
+                unique.setdefault(number.e164, number)
+        if not unique:
+            raise click.UsageError("no numbers: give them as arguments, or with --file.")
+        command(numbers=list(unique.values()), **options)
+
+    return combine(
+        click.argument("numbers", nargs=-1, type=phone_number),
+        click.option("--file", "path", type=FILE, help="A CSV file of numbers, however written."),
+        column_option,
+        click.option("--skip-invalid", is_flag=True, help="Skip bad lines of the file."),
+    )(with_numbers)
+
+
+def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
+    """Return the numbers of a file; print a warning about each bad line and duplicate.
+
+    Raises `click.UsageError` if there are bad lines, unless they are to be skipped.
+    """
+    numbers, invalid = [], 0
+    for line in read_lines(path, column):
+        if isinstance(line, GoodLine):
+            numbers.append(line.number)
+        else:
+            print_message(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
+            invalid += line.duplicate_of is None
+    if invalid and not skip_invalid:
+        raise click.UsageError(
+            f"{path} has {invalid} bad {'line' if invalid == 1 else 'lines'}, and nothing was"
+            " done: correct the file, or repeat with --skip-invalid."
+        )
+    return numbers
+
+
+def read_lines(
+    path: Path, column: str | None = None, *, find_duplicates: bool = True
+) -> Iterator[GoodLine | BadLine]:
+    """Read the lines of a file; raises `click.UsageError` if its column of numbers is ambiguous."""
+    try:
+        yield from read_numbers(path, column=column, find_duplicates=find_duplicates)
+    except ColumnError as error:
+        raise click.UsageError(f"{path}: {error}. Say which with --column.") from error
+
+
+# ── Prompts ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Continue only after a yes; without a terminal `--yes` is required."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"{question} No terminal to confirm at: repeat it with --yes.")
+    click.confirm(question, abort=True, err=True)
+
+
+def summarize_numbers(numbers: Sequence[ParsedNumber], shown: int = 5) -> str:
+    """Return the first numbers, and how many more there are."""
+    text = ", ".join(number.e164 for number in numbers[:shown])
+    return text + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
+
+
+def code_or_prompt(number: ParsedNumber, code: str | None) -> str:
+    """Return *code*, or the one that is typed at a prompt: that keeps it out of the history."""
+    return (code or click.prompt(f"Code read out to {number.e164}", err=True)).strip()

@@ -1,0 +1,26 @@
+"""Phone numbers, codes and Letters of Authorization as people write them, read strictly.
+
+For command lines, bots and services: text in, a value or a `ValueError` with a reason to show out.
+Needs the extra `sinch-qn[parsing]`, which is phonenumbers.
+"""
+
+from sinch_qn.parsing.codes import InvalidCode, LostZeros, ParsedCode, parse_code
+from sinch_qn.parsing.loa import InvalidLoa, parse_loa
+from sinch_qn.parsing.number_files import BadLine, ColumnError, GoodLine, read_numbers
+from sinch_qn.parsing.phone_numbers import InvalidPhoneNumber, ParsedNumber, parse_phone_number
+
+__all__ = [
+    "BadLine",
+    "ColumnError",
+    "GoodLine",
+    "InvalidCode",
+    "InvalidLoa",
+    "InvalidPhoneNumber",
+    "LostZeros",
+    "ParsedCode",
+    "ParsedNumber",
+    "parse_code",
+    "parse_loa",
+    "parse_phone_number",
+    "read_numbers",
+]

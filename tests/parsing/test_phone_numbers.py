@@ -1,0 +1,143 @@
+"""Laws of reading one phone number as people write it."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sinch_qn.parsing
+from sinch_qn.parsing import InvalidPhoneNumber, ParsedNumber, parse_phone_number
+from sinch_qn.phone import is_toll_free
+
+N134 = "+12025550134"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+12025550134",
+        "(202) 555-0134",
+        "+1 202-555-0134",
+        "1-202-555-0134",
+        "202.555.0134",
+        "2025550134",
+        " 202 555 0134\t",
+        "1 (202) 555-0134",
+        "011 1 202 555 0134",
+        "+1\u00a0202\u2011555\u20110134",
+        "\uff12\uff10\uff12 \uff15\uff15\uff15 \uff10\uff11\uff13\uff14",
+        "'+12025550134",
+        '="+12025550134"',
+    ],
+)
+def test_people_write_a_number_in_many_ways(text: str) -> None:
+    """However a person writes a US number, the same E.164 is read."""
+    assert parse_phone_number(text) == ParsedNumber(N134, "US", toll_free=False)
+
+
+@pytest.mark.parametrize("number", ["+12025550134", "+12345612345", "+18335870229", "+18339460473"])
+def test_the_reference_s_own_numbers_are_read(number: str) -> None:
+    """Every example number of the API reference is a number here."""
+    assert parse_phone_number(number).e164 == number
+
+
+@pytest.mark.parametrize("area_code", ["202", "212", "907", "416", "604", "867", "800", "888"])
+def test_reserved_numbers_are_read_in_every_area_code(area_code: str) -> None:
+    """The numbers reserved for examples, 555-0100 to 555-0199, are not typos."""
+    assert parse_phone_number(f"({area_code}) 555-0100").e164 == f"+1{area_code}5550100"
+    assert parse_phone_number(f"({area_code}) 555-0199").e164 == f"+1{area_code}5550199"
+
+
+def test_region_and_kind_are_told() -> None:
+    """A Canadian number is CA, and a toll-free one is toll-free."""
+    assert parse_phone_number("+1 416 555 0134").region == "CA"
+    assert parse_phone_number("1-800-555-0134").toll_free
+    assert not parse_phone_number("+1 808 555 0134").toll_free
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no number here"),
+        ("()", "not a phone number"),
+        ("n/a", "letters"),
+        ("202-555-013", "too short: 9 digits; a US or CA number has 10"),
+        ("20255501344", "too long: 11 digits"),
+        ("555-0134", "no area code"),
+        ("123-456-7890", "no such area code or exchange"),
+        ("202-155-0134", "no such area code or exchange"),
+        ("+33 6 12 34 56 78", "France (FR): only US and CA numbers can be qualified"),
+        ("011 33 6 12 34 56 78", "France (FR): only US and CA numbers"),
+        ("+44 20 7946 0018", "+44 (GB): only US and CA numbers"),
+        ("+1 876 555 0134", "Jamaica (JM): only US and CA numbers can be qualified"),
+        ("787-555-0134", "Puerto Rico (PR): only US and CA numbers"),
+        ("1.20256E+10", "a spreadsheet turned this number into a decimal"),
+        ("1,20256e10", "a spreadsheet turned this number into a decimal"),
+        ("12025550134.0", "a spreadsheet turned this number into a decimal"),
+        ("(202) 555-0134 x12", "extension 12"),
+        ("202-555-0134 ext. 7", "extension 7"),
+        ("+12025550134;ext=5", "extension 5"),
+        ("1-800-FLOWERS", "letters in the number"),
+        ("2O2-555-0134", "letters in the number"),
+        ("2025550134,2025550135", "not a phone number"),
+        ("202-555-0134 / 202-555-0135", "not a phone number"),
+        ("1.1.2025550134", "not understood as one phone number"),
+        (N134 * 1000, "not a phone number"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_its_reason(text: str, reason: str) -> None:
+    """Nothing is guessed or repaired: a wrong guess rings a stranger."""
+    with pytest.raises(InvalidPhoneNumber) as caught:
+        parse_phone_number(text)
+    assert reason in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_number_or_has_a_reason(text: str) -> None:
+    """No text breaks the reader."""
+    try:
+        number = parse_phone_number(text)
+    except InvalidPhoneNumber:
+        return
+    assert number.e164.startswith("+1")
+    assert len(number.e164) == len(N134)
+
+
+def test_one_list_says_what_is_toll_free() -> None:
+    """A number is toll-free if phonenumbers says so, in every area code, and nothing else."""
+    for code in range(200, 1000):
+        number = phonenumbers.PhoneNumber(country_code=1, national_number=code * 10**7 + 5550134)
+        kind = phonenumbers.number_type(number)
+        is_one = kind == phonenumbers.PhoneNumberType.TOLL_FREE
+        assert is_toll_free(f"+1{code}5550134") is is_one, code
+
+
+@pytest.mark.parametrize("module", ["phone_numbers", "number_files", "codes"])
+def test_the_examples_in_docstrings_are_true(module: str) -> None:
+    """What a docstring shows is what the function returns."""
+    result = doctest.testmod(sys.modules[f"sinch_qn.parsing.{module}"])
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_every_public_name_is_documented() -> None:
+    """`help()` explains every name of `sinch_qn.parsing`."""
+    for name in sinch_qn.parsing.__all__:
+        assert getattr(sinch_qn.parsing, name).__doc__, name
+
+
+def test_without_the_extra_the_error_names_it() -> None:
+    """Without phonenumbers the import fails with the command that installs it."""
+    script = "import sys; sys.modules['phonenumbers'] = None; import sinch_qn.parsing"
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.endswith(
+        "ImportError: sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'\n"
+    )
