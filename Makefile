@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check codegen format dist-check soak fuzz bench audit lock clean
+.PHONY: help demo test test-fast check codegen format dist-check soak fuzz bench audit lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,9 @@ test: $(READY) ## Run all tests, with their coverage floor
 	$(BIN)/coverage run -m pytest $(PARALLEL)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-fast: $(READY) ## Run the tests that start no process, no soak, one fault of each class
+	$(BIN)/python -m pytest --fast $(PARALLEL)
 
 check: $(READY) ## Lint, format, types, drift of generated files, the spec, what a call costs
 	$(BIN)/ruff check .
