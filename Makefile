@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check codegen format dist-check soak fuzz bench audit lock clean
+.PHONY: help demo test test-fast check codegen format dist-check soak fuzz bench audit lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,11 +20,18 @@ $(READY): requirements.txt pyproject.toml
 demo: $(READY) ## Verify and text-enable examples/numbers.csv against the embedded sandbox
 	@$(BIN)/sinch-qn demo examples/numbers.csv
 
-test: $(READY) ## Run the tests, with their coverage floor
+# The tests of a file stay in one process, for what they share. Files run in order: those of bulk and
+# cli, which take longest, come first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: $(READY) ## Run all tests, with their coverage floor
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-fast: $(READY) ## Run the tests that start no process, no soak, one fault of each class
+	$(BIN)/python -m pytest --fast $(PARALLEL)
 
 check: $(READY) ## Lint, format, types, drift of generated files, the spec, what a call costs
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
-"""What all tests share: a shim, the detector of blocking calls, and a sandbox."""
+"""What all tests share: a shim, `--fast`, the detector of blocking calls, and a sandbox."""
 
 from __future__ import annotations
 
 import inspect
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from random import Random
 from types import SimpleNamespace
@@ -30,6 +31,32 @@ if "stream_writer" in inspect.signature(ClientResponse).parameters:
             super().__init__(*args, **kwargs)
 
     vars(aioresponses.core)["ClientResponse"] = _MockResponse
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--fast`, which `make test-fast` gives."""
+    parser.addoption("--fast", action="store_true", help="no slow tests, and no process is started")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are marked as slow."""
+    if config.getoption("fast"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process(request: pytest.FixtureRequest) -> None:
+    """With `--fast`, skip a test at the moment at which it would start a process."""
+    starts = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "subprocess.Popen"}
+
+    def skip(event: str, _: object) -> None:
+        if event in starts:
+            pytest.skip("starts a process")
+
+    if request.config.getoption("fast"):
+        sys.addaudithook(skip)
 
 
 @pytest.fixture(scope="session")

@@ -386,6 +386,18 @@ ROWS.insert(
     ),
 )
 
+
+def one_of_each_class_is_fast() -> Iterator[pytest.ParameterSet]:
+    """Yield the rows; those whose cause and error an earlier one has are slow."""
+    seen = set()
+    for row in ROWS:
+        kind = (type(row.cause), row.error)
+        yield pytest.param(row, id=row.name, marks=[pytest.mark.slow] if kind in seen else [])
+        seen.add(kind)
+
+
+every_row = pytest.mark.parametrize("row", list(one_of_each_class_is_fast()))
+
 # ---- the oracle --------------------------------------------------------------------------------
 
 
@@ -655,13 +667,13 @@ def matrix(run: Callable[[Row], Run]) -> dict[str, Run]:
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.id)
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@every_row
 def test_cell(run: Callable[[Row], Run], row: Row, column: Column) -> None:
     """Each operation fares under each fault as the table of errors and outcomes says."""
     assert run(row).cells[column.id] == oracle(column, row)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@every_row
 def test_a_fault_leaves_nothing_behind(run: Callable[[Row], Run], row: Row) -> None:
     """After a call that met a fault no task, socket or file is left, and its deadline was kept."""
     done = run(row)
@@ -670,12 +682,14 @@ def test_a_fault_leaves_nothing_behind(run: Callable[[Row], Run], row: Row) -> N
     assert not [over for over in done.late.values() if over > SLACK]
 
 
+@pytest.mark.slow
 def test_what_must_not_be_repeated_never_happens_twice(matrix: dict[str, Run]) -> None:
     """Calls, codes, orders and additions are done once at most, whatever goes wrong."""
     done = [run.cells[each].works for run in matrix.values() for each in ONCE_ONLY]
     assert max(done) == 1
 
 
+@pytest.mark.slow
 def test_no_effect_means_no_effect(matrix: dict[str, Run]) -> None:
     """NOT_SENT and REJECTED are said of nothing that was done; a result of nothing that was not."""
     for run in matrix.values():
@@ -686,6 +700,7 @@ def test_no_effect_means_no_effect(matrix: dict[str, Run]) -> None:
                 assert cell.works >= 1
 
 
+@pytest.mark.slow
 def test_the_documented_matrix_is_the_one_that_was_run(matrix: dict[str, Run]) -> None:
     """docs/faults.md shows the cells as they are: `python -m tests.core.test_fault_matrix`."""
     found = _TABLE.search(DOCS.read_text())

@@ -32,6 +32,8 @@ from sinch_qn.parsing import BadLine, ColumnError, GoodLine, read_numbers
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import running
 
+pytestmark = pytest.mark.slow
+
 FACTOR = int(os.environ.get("SINCH_QN_FUZZ", "1"))
 NUMBER = "+12025550134"
 

@@ -164,6 +164,7 @@ async def peak(environment: Mapping[str, str], deadline: float) -> tuple[set[str
     return set(raised), int(grown)
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("fault", [Fault.endless, Fault.gzip_bomb])
 async def test_a_hostile_body_costs_little_memory(fault: type[Fault]) -> None:
@@ -197,6 +198,7 @@ async def endless_continues(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     ("move", "error"),
@@ -286,6 +288,7 @@ async def fail_in_many_ways(sandbox: Sandbox, refused: int) -> None:
             await client.get_number(NUMBER)
 
 
+@pytest.mark.slow
 @needs_proc
 async def test_many_clients_and_calls_leave_nothing() -> None:
     """Many clients and calls, most of which fail, leave no task, no file and no memory."""

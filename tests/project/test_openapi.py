@@ -127,6 +127,7 @@ def refused_fields(name: str, sample: Any) -> set[str]:
     return refused
 
 
+@pytest.mark.slow
 def test_description_is_valid_openapi() -> None:
     """The description is valid OpenAPI 3.1."""
     from openapi_spec_validator import validate  # noqa: PLC0415 - takes seconds to load

@@ -48,8 +48,10 @@ def running(sandbox: Sandbox) -> Iterator[Sandbox]:
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
-        yield sandbox
-        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result(10)
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result(10)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
