@@ -1,11 +1,11 @@
-"""A Telegram bot: send `/verify +12025550134`, answer the phone, type the code that you hear.
+"""A Telegram bot: send `/verify (202) 555-0134`, answer the phone, type the code that you hear.
 
     pip install 'sinch-qn[parsing]' aiogram
     BOT_TOKEN=… SINCH_PROJECT_ID=… SINCH_KEY_ID=… SINCH_KEY_SECRET=… python chat_bot.py
 
-The journal is all that it remembers: a number's `ref` is its chat, so that answers find it after a
-restart, too. Codes are neither logged nor repeated. Whoever finds the bot can have the numbers of
-your project rung: let in only chats that you know.
+The journal is its only state: the `ref` of a number is its chat, also after a restart. Codes are
+neither logged nor sent back. Any chat can have the numbers of your project called: admit only
+chats that you know.
 """
 
 from __future__ import annotations
@@ -24,45 +24,60 @@ from aiogram.filters import Command, CommandObject
 from aiogram.types import KeyboardButton, Message, ReplyKeyboardMarkup, ReplyKeyboardRemove
 
 from sinch_qn import QualifiedNumbersClient
-from sinch_qn.bulk import ChallengeState as S
-from sinch_qn.bulk import Entry, Journal, RunEvent, SqliteJournal, Submission, VoiceChallengeRun
+from sinch_qn.bulk import (
+    ChallengeState,
+    Entry,
+    Journal,
+    RunEvent,
+    SqliteJournal,
+    Submission,
+    VoiceChallengeRun,
+)
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.parsing import InvalidPhoneNumber, parse_phone_number
 
 _log = logging.getLogger("chat_bot")
 
 HELP = "Send /verify and a number, as in /verify (202) 555-0134; then type the code that you hear."
-STANDING = {
-    S.PENDING: "I call {number} as soon as it may be called.",
-    S.CALLING: "I am calling {number}.",
-    S.AWAITING_CODE: "I called {number}: type the code that you heard, or /again.",
-    S.VERIFYING: "I am handing in the code for {number}.",
-    S.VERIFIED: "{number} is verified.",
-    S.SKIPPED: "{number} was verified before: there is nothing to do.",
-    S.FAILED: "{number} is not verified: {note}. /again may help.",
-    S.BLOCKED: "{number} is blocked: Sinch takes no more codes for it.",
-    S.EXPIRED: "No code came for {number}. If you have it after all, type it; if not, /again.",
-    S.UNKNOWN: "The phone {number} may have rung. If it did, type the code; if not, /again.",
+STATE_TEXTS = {
+    ChallengeState.PENDING: "I call {number} as soon as it may be called.",
+    ChallengeState.CALLING: "I am calling {number}.",
+    ChallengeState.AWAITING_CODE: "I called {number}: type the code that you heard, or /again.",
+    ChallengeState.VERIFYING: "I am submitting the code for {number}.",
+    ChallengeState.VERIFIED: "{number} is verified.",
+    ChallengeState.SKIPPED: "{number} was verified before: there is nothing to do.",
+    ChallengeState.FAILED: "{number} is not verified: {note}. /again may help.",
+    ChallengeState.BLOCKED: "{number} is blocked: Sinch takes no more codes for it.",
+    ChallengeState.EXPIRED: "No code came for {number}: type it, or /again.",
+    ChallengeState.UNKNOWN: "The phone {number} may have rung: type its code, or /again.",
 }
-NEWS = {"wrong": "That code is wrong. ", "ask": "I cannot tell whether that code was right. "}
+EVENT_TEXTS = {
+    "wrong": "That code is wrong. ",
+    "ask": "I cannot tell whether that code was right. ",
+}
 SILENT = {"code", "recall", "not called", "not verified", "unsure", "again"}
-FINAL = {S.VERIFIED, S.SKIPPED, S.BLOCKED, S.INVALID}
+FINAL = {
+    ChallengeState.VERIFIED,
+    ChallengeState.SKIPPED,
+    ChallengeState.BLOCKED,
+    ChallengeState.INVALID,
+}
 AGAIN = ReplyKeyboardMarkup(keyboard=[[KeyboardButton(text="/again")]], resize_keyboard=True)
-TELL_TWICE = 600.0
-"""Seconds: what ended so shortly before a restart may not have been told yet."""
+REPEAT_AFTER_RESTART = 600.0
+"""Seconds: a result this old at a restart is sent again, because it may not have been sent."""
 
 
 class ChatBot:
-    """Answers chats; each is busy with one number at a time, so that a code has one meaning."""
+    """Serves chats; each has one active number at a time, so that a code has one meaning."""
 
     def __init__(self, bot: Bot, run: VoiceChallengeRun) -> None:
         self.bot = bot
         self.run = run
         self.numbers: dict[int, str] = {}
-        """The number that each chat is busy with, while a code or a call can still help it."""
+        """The active number of each chat: a code or a call can still verify it."""
 
     def dispatcher(self) -> Dispatcher:
-        """Return what feeds messages to the methods below."""
+        """Return a dispatcher of messages to the methods below."""
         dispatcher = Dispatcher()
         on_message = dispatcher.message.register
         on_message(self.verify, Command("verify"))
@@ -72,11 +87,11 @@ class ChatBot:
         return dispatcher
 
     async def help(self, message: Message) -> None:
-        """Say how it goes."""
+        """Explain the commands."""
         await message.answer(HELP)
 
     async def verify(self, message: Message, command: CommandObject) -> None:
-        """Have a number rung, once; if that was asked for before, say how it stands."""
+        """Have a number called, once; for a known number, send its state."""
         chat = message.chat.id
         try:
             number = parse_phone_number(command.args or "").e164
@@ -92,10 +107,10 @@ class ChatBot:
             await message.answer(f"{number} is, or was, being verified in another chat.")
         else:
             self.numbers[chat] = number
-            await self.tell(entry)
+            await self.send_state(entry)
 
     async def take_code(self, message: Message) -> None:
-        """Hand in the code for this chat's number; whether it is right comes as an event."""
+        """Submit the code of this chat's number; an event brings the result."""
         number = self.numbers.get(message.chat.id)
         if number is None:
             await message.answer(f"No number waits for a code here. {HELP}")
@@ -103,58 +118,58 @@ class ChatBot:
         try:
             taken = await self.run.submit_code(number, re.sub(r"[ -]", "", message.text or ""))
         except InvalidRequestError:  # not called yet, or settled
-            await self.tell(await self.run.result(number))
+            await self.send_state(await self.run.result(number))
         else:
             duplicate = taken is Submission.DUPLICATE
             await message.answer("I had that code before." if duplicate else "I have the code.")
 
     async def again(self, message: Message) -> None:
-        """Ring this chat's number once more: "I missed it, call again"."""
+        """Call this chat's number again, for somebody who missed the call."""
         number = self.numbers.get(message.chat.id)
         if number is None:
             await message.answer(HELP)
             return
         try:
-            await self.tell(await self.run.recall(number))
-        except InvalidRequestError:  # it is about to ring, or is settled
-            await self.tell(await self.run.result(number))
+            await self.send_state(await self.run.recall(number))
+        except InvalidRequestError:  # already queued, or settled
+            await self.send_state(await self.run.result(number))
 
-    async def tell(self, of: Entry | RunEvent | None, news: str = "") -> None:
-        """Tell a number's chat how it stands; one that cannot be told holds up no other."""
-        if of is None or of.state is S.INVALID:
+    async def send_state(self, of: Entry | RunEvent | None, prefix: str = "") -> None:
+        """Send the state of a number to its chat; an error delays no other chat."""
+        if of is None or of.state is ChallengeState.INVALID:
             return
         chat, note = int(of.ref or 0), of.note or "no reason is known"
         if of.state in FINAL and self.numbers.get(chat) == of.number:
             del self.numbers[chat]
-        text = news + STANDING[of.state].format(number=of.number, note=note)
+        text = prefix + STATE_TEXTS[of.state].format(number=of.number, note=note)
         keyboard = AGAIN if "/again" in text else ReplyKeyboardRemove(remove_keyboard=True)
         try:
             await self.bot.send_message(chat, text, reply_markup=keyboard)
         except TelegramAPIError as error:
-            _log.warning("an answer did not reach its chat: %s", error)
+            _log.warning("a message did not reach its chat: %s", error)
 
-    async def tell_events(self) -> None:
-        """Tell the chats what happens, until the run has ended."""
+    async def send_events(self) -> None:
+        """Send each event to its chat, until the run ends."""
         async for event in self.run.events():
             if event.what not in SILENT:
-                await self.tell(event, NEWS.get(event.what, ""))
+                await self.send_state(event, EVENT_TEXTS.get(event.what, ""))
 
-    async def pick_up(self, journal: Journal) -> None:
-        """Go on after a restart: find each chat's number, and say how it stands."""
-        since = time.time() - TELL_TWICE
+    async def resume(self, journal: Journal) -> None:
+        """After a restart, find the active number of each chat, and send its state."""
+        since = time.time() - REPEAT_AFTER_RESTART
 
-        def useful() -> list[Entry]:
+        def recent() -> list[Entry]:
             rows = journal.rows()
             return [e for e in rows if e.state not in FINAL or (e.settled_at or since) > since]
 
-        entries = await asyncio.to_thread(useful)
-        # Where a chat has several, the one that goes on wins, then the one that was called last.
+        entries = await asyncio.to_thread(recent)
+        # If a chat has several: one that is not settled, else the one that was called last.
         for read in sorted(entries, key=lambda e: (not e.state.settled, e.called_at or 0.0)):
-            entry = await self.run.result(read.number) or read  # it goes on meanwhile
+            entry = await self.run.result(read.number) or read  # it may have changed
             if entry.state not in FINAL:
                 self.numbers[int(entry.ref or 0)] = entry.number
             if entry.settled_at is None or entry.settled_at > since:
-                await self.tell(entry)
+                await self.send_state(entry)
 
 
 async def serve(
@@ -163,24 +178,24 @@ async def serve(
     journal: Journal,
     poll: Callable[[Dispatcher], Coroutine[Any, Any, None]],
 ) -> None:
-    """Answer chats while *poll* feeds them in; on the way out, finish what is in flight.
+    """Serve chats while *poll* receives their messages; on exit, finish in-flight requests.
 
-    If something stopped the run (credentials, the disk), it is raised.
+    Raises the error that stopped the run, such as rejected credentials.
     """
     async with (
-        asyncio.TaskGroup() as tasks,  # the outer one: `telling` tells how the run was left, too
+        asyncio.TaskGroup() as tasks,  # the outer one: `sending` sends the last events, too
         VoiceChallengeRun(client, journal, code_timeout=600.0) as run,
     ):
         chats = ChatBot(bot, run)
-        telling = tasks.create_task(chats.tell_events())
-        await chats.pick_up(journal)
+        sending = tasks.create_task(chats.send_events())
+        await chats.resume(journal)
         polling = tasks.create_task(poll(chats.dispatcher()))
-        await asyncio.wait([telling, polling], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([sending, polling], return_when=asyncio.FIRST_COMPLETED)
         polling.cancel()
 
 
 async def main() -> None:
-    """Serve Telegram until a signal comes."""
+    """Serve Telegram until a signal."""
     logging.basicConfig(level=logging.INFO)
     async with Bot(os.environ["BOT_TOKEN"]) as bot, QualifiedNumbersClient.from_env() as client:
         await serve(

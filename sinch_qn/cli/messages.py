@@ -16,5 +16,5 @@ def print_message(text: str, kind: str = "") -> None:
 
 
 def clean(text: object) -> str:
-    """Return *text* fit for one line: control characters of Sinch cannot steer a terminal."""
+    """Return *text* fit for one line, without characters that control a terminal."""
     return "".join(char if char.isprintable() else " " for char in str(text))

@@ -1,4 +1,4 @@
-"""What commands take: numbers, states, files and durations, and a yes before they act."""
+"""Option types, options of several commands, and prompts."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def read_lines(
     try:
         yield from read_numbers(path, column=column, find_duplicates=find_duplicates)
     except ColumnError as error:
-        raise click.UsageError(f"{path}: {error}. Say which with --column.") from error
+        raise click.UsageError(f"{path}: {error}. Choose one with --column.") from error
 
 
 # ── Prompts ─────────────────────────────────────────────────────────────────────────────────────

@@ -147,9 +147,9 @@ def _find_column(row: Sequence[str], column: str | None, *, has_headings: bool) 
         fitting = [index for index, cell in enumerate(row) if fits(cell)]
         if len(row) == 1 or len(fitting) == 1:
             return fitting[0] if fitting else 0
-        raise ColumnError(f"which column holds the numbers? There are {_columns(row)}")
+        raise ColumnError(f"the column of the numbers is not clear: there are {_columns(row)}")
     index = _index(row, column) if has_headings else None
-    # Python refuses to make an integer of thousands of digits.
+    # Python raises an error for an integer of thousands of digits.
     if index is None and column.isdecimal() and len(column) < 9 and 1 <= int(column) <= len(row):
         index = int(column) - 1
     if index is None:

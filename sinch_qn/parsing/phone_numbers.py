@@ -54,7 +54,7 @@ _NOT_DIGITS = re.compile(r"\D")
 _LETTERS = re.compile(r"[^\W\d_]")
 
 
-class InvalidPhoneNumber(ValueError):  # noqa: N818 - its name says what is wrong, as ValueError does
+class InvalidPhoneNumber(ValueError):  # noqa: N818 - an invalid value, as a ValueError
     """The text is not a US or CA phone number; the message gives the reason."""
 
 
@@ -135,8 +135,7 @@ def _check_region(parsed: phonenumbers.PhoneNumber) -> str:
         return str(region)
     if region is None and parsed.country_code == 1:
         raise InvalidPhoneNumber(
-            "no such area code or exchange"
-            f" (as far as phonenumbers {phonenumbers.__version__} knows)"
+            f"no such area code or exchange (by phonenumbers {phonenumbers.__version__})"
         )
     known = region or "no country"
     where = f"{_NAMES[known]} ({known})" if known in _NAMES else f"+{parsed.country_code} ({known})"

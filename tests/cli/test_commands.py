@@ -1,4 +1,4 @@
-"""Laws of the command line: what it prints and where, what it asks, and how it ends."""
+"""Laws of the commands: output, confirmation and exit codes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def run(sandbox: Sandbox) -> Callable[..., Result]:
-    """Run a command against the sandbox; no expected failure may leave a traceback."""
+    """Run a command against the sandbox; no expected failure leaves a traceback."""
 
     def run(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
         result = CliRunner().invoke(
@@ -82,11 +82,11 @@ def loa(tmp_path: Path) -> str:
     return str(path)
 
 
-# ── What is printed, and where ──────────────────────────────────────────────────────────────────
+# ── Output ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_version_and_the_help_are_there(run: Callable[..., Result]) -> None:
-    """`--version` and `--help` answer without credentials, and each command shows examples."""
+def test_version_and_help(run: Callable[..., Result]) -> None:
+    """`--version` and `--help` need no credentials; each command has examples and its line."""
     assert run("--version").output == f"sinch-qn, version {__version__}\n"
     names = set(COMMANDS)
     assert names >= {"list", "get", "add", "delete", "send", "verify", "sandbox", "demo"}
@@ -107,7 +107,7 @@ def test_the_version_and_the_help_are_there(run: Callable[..., Result]) -> None:
 def test_pipes_get_one_tab_separated_line_for_each_number(
     sandbox: Sandbox, run: Callable[..., Result]
 ) -> None:
-    """Piped, a listing is tab-separated lines with nothing around them."""
+    """In a pipe a listing is tab-separated lines without headings."""
     sandbox.add([NUMBER, CANADIAN], State.VERIFIED)
     lines = run("list", "verified").stdout.splitlines()
     assert [line.split("\t")[:3] for line in lines] == [
@@ -117,7 +117,7 @@ def test_pipes_get_one_tab_separated_line_for_each_number(
     assert {line.count("\t") for line in lines} == {7}
 
 
-def test_machines_get_the_api_s_own_objects(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+def test_json_has_the_objects_of_the_api(sandbox: Sandbox, run: Callable[..., Result]) -> None:
     """With `--json` each line is one JSON object, with the names and values of the API."""
     sandbox.add([NUMBER, OTHER], State.VERIFIED)
     numbers = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
@@ -128,7 +128,7 @@ def test_machines_get_the_api_s_own_objects(sandbox: Sandbox, run: Callable[...,
 
 
 def test_terminals_get_a_table(sandbox: Sandbox) -> None:
-    """On a terminal a listing is a table with headings; columns that say nothing are left out."""
+    """On a terminal a listing is a table with headings, without empty columns."""
     sandbox.add([NUMBER], State.VERIFIED)
     code, shown = at_terminal(sandbox, "list")
     assert code == 0
@@ -138,10 +138,10 @@ def test_terminals_get_a_table(sandbox: Sandbox) -> None:
     assert "\x1b[32m" in at_terminal(sandbox, "list", raw=True)[1]
 
 
-def test_a_table_shows_every_detail_there_is(
+def test_a_table_shows_every_detail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Statuses are shown by name or as they came, errors in full, and long listings in parts."""
+    """A table shows statuses by name or as received, and errors in full; long ones are split."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr(output, "_TABLE_ROWS", 2)
     monkeypatch.setenv("COLUMNS", "200")
@@ -161,8 +161,8 @@ def test_a_table_shows_every_detail_there_is(
     assert "\x1b[31m" not in shown
 
 
-def test_the_number_that_will_be_used_is_said(sandbox: Sandbox, run: Callable[..., Result]) -> None:
-    """A number that is not written as E.164 is shown as it will be used, on standard error."""
+def test_a_number_is_printed_as_e164(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """A number that is not written as E.164 is printed as such, on standard error."""
     sandbox.add([NUMBER])
     result = run("get", "(202) 555-0134")
     assert result.stdout.startswith(NUMBER)
@@ -170,8 +170,8 @@ def test_the_number_that_will_be_used_is_said(sandbox: Sandbox, run: Callable[..
     assert run("get", NUMBER).stderr == ""
 
 
-def test_a_listing_is_as_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
-    """States go by any case and with or without their prefix; region, page size and limit hold."""
+def test_a_listing_obeys_its_options(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """States have any case, with or without prefix; region, page size and limit are obeyed."""
     sandbox.add([NUMBER, OTHER, CANADIAN], State.HOSTING_DONE)
     sandbox.add([TOLL_FREE], State.VERIFIED)
     for name in ("hosting_done", "Hosting-Done", "GLOBAL_PROCESS_STATE_HOSTING_DONE"):
@@ -181,11 +181,13 @@ def test_a_listing_is_as_asked_for(sandbox: Sandbox, run: Callable[..., Result])
     assert sandbox.violations == []
 
 
-# ── The job, step by step ───────────────────────────────────────────────────────────────────────
+# ── Single calls ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_number_is_added_rung_and_verified(sandbox: Sandbox, run: Callable[..., Result]) -> None:
-    """`add` says which duty follows, `send` how to go on, and `verify` hands in the code."""
+def test_a_number_is_added_called_and_verified(
+    sandbox: Sandbox, run: Callable[..., Result]
+) -> None:
+    """`add` and `send` print the next step, and `verify` submits the code."""
     added = run("add", NUMBER)
     assert added.stdout.startswith(f"{NUMBER}\tUS\tEL")
     assert "orders@sinch.com" in added.stderr
@@ -197,7 +199,7 @@ def test_a_number_is_added_rung_and_verified(sandbox: Sandbox, run: Callable[...
 
 
 def test_a_blocked_number_is_a_failure(sandbox: Sandbox, run: Callable[..., Result]) -> None:
-    """Where Sinch answers a call with a blocked number, `send` exits with 1 and expects no code."""
+    """If a call leaves its number blocked, `send` exits with 1 and expects no code."""
     sandbox.add(["+12025559995"])
     result = run("send", "--yes", "+12025559995")
     assert result.exit_code == exit_codes.Exit.FAILED
@@ -205,8 +207,8 @@ def test_a_blocked_number_is_a_failure(sandbox: Sandbox, run: Callable[..., Resu
     assert "Submit the code" not in result.stderr
 
 
-def test_the_code_is_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
-    """Without a code `verify` asks, so that none need be in a shell's history; pipes work too."""
+def test_a_code_is_prompted_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """Without a code `verify` prompts, which keeps it out of the history; pipes work, too."""
     sandbox.add([NUMBER], State.VERIFICATION_PENDING)
     result = run("verify", NUMBER, stdin=f" {sandbox.code_for(NUMBER)} \n")
     assert result.exit_code == 0
@@ -217,7 +219,7 @@ def test_the_code_is_asked_for(sandbox: Sandbox, run: Callable[..., Result]) -> 
 
 @pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
 def test_a_wrong_code_is_a_failure(wrong_code: Any) -> None:
-    """However Sinch answers a wrong code, `verify` exits with 1, and shows no code."""
+    """After a wrong code `verify` exits with 1, whatever the response, and shows no code."""
     with running(Sandbox(wrong_code=wrong_code)) as sandbox:
         sandbox.add([NUMBER], State.VERIFICATION_PENDING)
         code = f"{(int(sandbox.code_for(NUMBER) or 0) + 1) % 10_000:04}"
@@ -227,7 +229,7 @@ def test_a_wrong_code_is_a_failure(wrong_code: Any) -> None:
 
 
 def test_a_number_is_deleted(sandbox: Sandbox, run: Callable[..., Result]) -> None:
-    """`delete` says what it deleted, and an error names the number that it is about."""
+    """`delete` prints what it deleted, and an error names its number."""
     sandbox.add([NUMBER])
     result = run("delete", "--yes", NUMBER, OTHER)
     assert result.exit_code == exit_codes.Exit.NOT_FOUND
@@ -249,7 +251,7 @@ def test_numbers_come_from_a_file_too(
 def test_a_bad_line_stops_the_file(
     sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """A file with a bad line is refused whole, line and reason said, unless it may be skipped."""
+    """A file with a bad line is rejected with line and reason, unless it is to be skipped."""
     path = tmp_path / "numbers.csv"
     path.write_text("2025550134\n1.20256E+10\n")
     refused = run("add", "--file", str(path))
@@ -259,7 +261,7 @@ def test_a_bad_line_stops_the_file(
     assert sandbox.calls.total("addQualifiedNumbers") == 0
     assert run("add", "--file", str(path), "--skip-invalid").exit_code == 0
     path.write_text("a,b\n2025550134,2025550135\n")
-    assert "Say which with --column" in run("add", "--file", str(path)).stderr
+    assert "Choose one with --column" in run("add", "--file", str(path)).stderr
     path.write_text("\n")
     assert "no numbers" in run("add", "--file", str(path)).stderr
 
@@ -324,7 +326,7 @@ def test_a_blanket_loa_is_enough(sandbox: Sandbox, run: Callable[..., Result]) -
 def test_toll_free_numbers_are_text_enabled(
     sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """`text-enable-toll-free` places its own kind of order, also for resellers; no LOA is shown."""
+    """`text-enable-toll-free` places an order of its kind, for resellers too, and shows no LOA."""
     sandbox.add([TOLL_FREE], State.VERIFIED)
     path = tmp_path / "loa.json"
     path.write_text(json.dumps({"resellerLoaInfo": {"businessName": "Canary", **LOA}}))
@@ -376,10 +378,10 @@ def test_toll_free_numbers_are_text_enabled(
         (["verify", NUMBER, "12 34"], "code: expected"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_sent(
+def test_mistakes_are_reported_before_anything_is_sent(
     sandbox: Sandbox, run: Callable[..., Result], loa: str, arguments: list[str], reason: str
 ) -> None:
-    """A mistake on the command line exits with 2, says what it is, and sends nothing."""
+    """A mistake on the command line exits with 2 and its reason, and sends nothing."""
     result = run(*(loa if argument == "LOA" else argument for argument in arguments))
     assert result.exit_code == exit_codes.Exit.USAGE
     assert reason in result.stderr
@@ -390,7 +392,7 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 def test_an_order_takes_at_most_500(
     sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
 ) -> None:
-    """More numbers than an order may have are refused here."""
+    """More numbers than an order may have are rejected before sending."""
     path = tmp_path / "numbers.csv"
     path.write_text("".join(f"202555{number:04}\n" for number in range(501)))
     plan = ("--service-plan-id", "p", "--blanket-loa")
@@ -400,7 +402,7 @@ def test_an_order_takes_at_most_500(
 
 
 def test_a_bad_loa_is_explained_and_not_shown(run: Callable[..., Result], tmp_path: Path) -> None:
-    """A LOA file that is not one exits with 2 and names the file and its field, not its values."""
+    """An invalid LOA file exits with 2 and names the file and field, not the values."""
     path = tmp_path / "loa.json"
     path.write_text(json.dumps({"resellerLoaInfo": LOA}))
     result = run("text-enable", NUMBER, "--service-plan-id", "p", "--loa", str(path))
@@ -409,7 +411,7 @@ def test_a_bad_loa_is_explained_and_not_shown(run: Callable[..., Result], tmp_pa
     assert "canary" not in result.output.lower()
 
 
-# ── Failures ────────────────────────────────────────────────────────────────────────────────────
+# ── Errors ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -437,7 +439,7 @@ def test_a_bad_loa_is_explained_and_not_shown(run: Callable[..., Result], tmp_pa
         (errors.PaginationError("no"), "list", 1),
     ],
 )
-def test_exit_codes_tell_the_kind_of_failure(
+def test_exit_codes_by_kind_of_failure(
     error: errors.SinchError,
     command: str,
     code: int,
@@ -458,10 +460,8 @@ def test_exit_codes_tell_the_kind_of_failure(
     assert ("outcome unknown" in capsys.readouterr().err) is (code == exit_codes.Exit.UNKNOWN)
 
 
-def test_an_unknown_outcome_says_what_may_have_happened(
-    sandbox: Sandbox, run: Callable[..., Result]
-) -> None:
-    """Where the answer to a call was lost, it is said that the phone may be ringing."""
+def test_an_unknown_outcome_is_explained(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """If the response to a call is lost, the message is that the phone may be ringing."""
     sandbox.add([LOST_ANSWER])
     result = run("send", "--yes", LOST_ANSWER)
     assert result.exit_code == exit_codes.Exit.UNKNOWN
@@ -469,22 +469,22 @@ def test_an_unknown_outcome_says_what_may_have_happened(
     assert sandbox.world.rings(LOST_ANSWER) == 1
 
 
-def test_refused_credentials_are_told(run: Callable[..., Result]) -> None:
-    """A wrong secret exits with 3, and is shown nowhere."""
+def test_rejected_credentials(run: Callable[..., Result]) -> None:
+    """A wrong secret exits with 3 and is not shown."""
     result = run("list", env={"SINCH_KEY_SECRET": "canary"})
     assert result.exit_code == exit_codes.Exit.AUTHENTICATION
     assert "canary" not in result.output
 
 
 def test_missing_credentials_are_named(run: Callable[..., Result]) -> None:
-    """Without credentials every variable that is missing is named at once."""
+    """Without credentials one message names every missing variable."""
     result = run("list", env={"SINCH_KEY_ID": "", "SINCH_KEY_SECRET": ""})
     assert result.exit_code == exit_codes.Exit.USAGE
     assert "SINCH_KEY_ID, SINCH_KEY_SECRET" in result.stderr
 
 
 def test_no_server_is_no_traceback(run: Callable[..., Result]) -> None:
-    """Where nobody listens nothing was done, and it is said that it may be tried again."""
+    """Without a server nothing is done, and the message is to try again."""
     nobody = {"SINCH_BASE_URL": "http://127.0.0.1:9", "SINCH_TOKEN_URL": "http://127.0.0.1:9/"}
     result = run("send", "--yes", NUMBER, env=nobody)
     assert result.exit_code == exit_codes.Exit.TRY_AGAIN
@@ -494,7 +494,7 @@ def test_no_server_is_no_traceback(run: Callable[..., Result]) -> None:
 def test_an_unreadable_file_is_no_traceback(
     run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the operating system refuses is one line: the file and why."""
+    """An error of the operating system is one line: the file and the reason."""
     path = tmp_path / "numbers.csv"
     path.write_text("2025550134\n")
     monkeypatch.setattr("pathlib.Path.open", _refuse)
@@ -507,7 +507,7 @@ def _refuse(*_: object, **__: object) -> None:
     raise PermissionError(13, "Permission denied", "numbers.csv")
 
 
-# ── Asking ──────────────────────────────────────────────────────────────────────────────────────
+# ── Confirmation ────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -519,18 +519,18 @@ def _refuse(*_: object, **__: object) -> None:
         ["text-enable-toll-free", TOLL_FREE, "--service-plan-id", "p", "--loa", "LOA"],
     ],
 )
-def test_without_a_terminal_yes_must_be_given(
+def test_without_a_terminal_yes_is_required(
     sandbox: Sandbox, run: Callable[..., Result], loa: str, arguments: list[str]
 ) -> None:
-    """What rings, deletes or orders is refused where nobody can be asked, unless `--yes`."""
+    """Commands that call, delete or order need a terminal to confirm at, or `--yes`."""
     result = run(*(loa if argument == "LOA" else argument for argument in arguments), stdin="y\n")
     assert result.exit_code == exit_codes.Exit.USAGE
     assert "repeat it with --yes" in result.stderr
     assert not any(sandbox.calls.totals().values())
 
 
-def test_at_a_terminal_it_is_asked_first(sandbox: Sandbox) -> None:
-    """A yes goes on; anything else, Ctrl-C included, does nothing and exits with 130."""
+def test_at_a_terminal_a_command_is_confirmed(sandbox: Sandbox) -> None:
+    """Anything but a yes, Ctrl-C included, does nothing and exits with 130."""
     sandbox.add([NUMBER, OTHER])
     for refusal in ("n\n", "\n", "\x03", "\x04"):
         code, shown = at_terminal(sandbox, "delete", "202-555-0134", answer=refusal)
@@ -543,11 +543,11 @@ def test_at_a_terminal_it_is_asked_first(sandbox: Sandbox) -> None:
     assert sandbox.calls.total("deleteQualifiedNumber") == 1
 
 
-# ── As a process ────────────────────────────────────────────────────────────────────────────────
+# ── Processes ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_sandbox_prints_what_leads_to_it(tmp_path: Path) -> None:
-    """`sinch-qn sandbox` prints variables with which the whole job can be done from a shell."""
+def test_the_sandbox_prints_its_variables(tmp_path: Path) -> None:
+    """`sinch-qn sandbox` prints the variables that the other commands need."""
     python = shlex.quote(sys.executable)
     script = f"""
         set -e
@@ -585,7 +585,7 @@ def test_the_sandbox_prints_what_leads_to_it(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_is_no_traceback() -> None:
-    """Ctrl-C in the middle of a call ends with 130 and says what the call may have done."""
+    """Ctrl-C during a call exits with 130 and prints what the call may have done."""
     with running(Sandbox(latency=30.0)) as sandbox:
         sandbox.add([NUMBER])
         environment = {**sandbox.environment(), "SINCH_AUTH": "basic"}
@@ -598,7 +598,7 @@ def test_ctrl_c_is_no_traceback() -> None:
 
 
 def test_a_reader_may_go_away(sandbox: Sandbox) -> None:
-    """`sinch-qn list | head -1` ends quietly."""
+    """`sinch-qn list | head -1` exits without an error."""
     sandbox.add(f"+12{area:02}555{number:04}" for area in range(1, 6) for number in range(2000))
     with process("list", env=sandbox.environment()) as command:
         assert command.stdout is not None
@@ -608,8 +608,8 @@ def test_a_reader_may_go_away(sandbox: Sandbox) -> None:
     assert err == ""
 
 
-def test_without_the_extra_one_line_says_what_to_install() -> None:
-    """Where click, rich or phonenumbers are missing, the command says how to get them."""
+def test_without_the_extra_one_line_names_it() -> None:
+    """Without click, rich or phonenumbers the command prints how to install them."""
     script = (
         "import sys; sys.modules['rich'] = None; from sinch_qn.cli import main; sys.exit(main())"
     )

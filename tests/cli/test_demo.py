@@ -1,4 +1,4 @@
-"""Laws of the demo: it takes every number all the way, across a crash, and rings nobody twice."""
+"""Laws of the demo: every number ends in an outcome, across a crash, and no phone rings twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Hosting fails;202-555-9997
 
 
 def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line ends in exactly one outcome, across a kill -9, and no phone rings unasked.
+    """Each line has exactly one outcome, across a kill -9, and no phone rings without a request.
 
     At a terminal the run is shown as it goes, and the cursor is there again at the end.
     """
@@ -59,8 +59,8 @@ def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.Mo
     assert str(Path(demo.REPORT).absolute()) in shown
 
 
-def test_a_demo_that_cannot_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where its run fails the demo fails, too, with the same code; nothing was killed then."""
+def test_a_demo_whose_run_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its run fails, the demo fails with the same exit code, and nothing is killed."""
     monkeypatch.chdir(tmp_path)
     Path("customers.csv").write_text("+12025550134\n")
     Path(demo.REPORT).mkdir()
@@ -71,7 +71,7 @@ def test_a_demo_that_cannot_run_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert "kill" not in err
 
 
-def test_the_example_is_the_demo_s_own_list(request: pytest.FixtureRequest) -> None:
+def test_the_example_is_the_list_of_the_demo(request: pytest.FixtureRequest) -> None:
     """`examples/numbers.csv` and the list of a demo without a file are the same."""
     example = request.config.rootpath / "examples" / "numbers.csv"
     assert example.read_text(encoding="utf-8") == "".join(demo.made_up_lines())

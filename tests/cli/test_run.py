@@ -1,4 +1,4 @@
-"""Laws of `sinch-qn run` and its companions: what is asked, resumed, taken in and told."""
+"""Laws of `sinch-qn run` and its tools: confirmation, codes, resuming and output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 @pytest.fixture
 def qn(sandbox: Sandbox) -> Callable[..., Result]:
-    """Run a command here; no expected failure may leave a traceback."""
+    """Run a command here; no expected failure leaves a traceback."""
 
     def qn(*arguments: str, stdin: str | None = None) -> Result:
         signal.signal(signal.SIGALRM, _give_up)
@@ -76,7 +76,7 @@ def write(*numbers: str) -> None:
 
 
 def counts(qn: Callable[..., Result]) -> dict[str, int]:
-    """Return how many numbers are in each state, those that are in none left out."""
+    """Return how many numbers are in each state, without the empty states."""
     shown = json.loads(qn("status", "run.db", "--json").stdout)["counts"]
     return {state: count for state, count in shown.items() if count}
 
@@ -86,11 +86,11 @@ def rings(sandbox: Sandbox, *numbers: str) -> list[int]:
     return [sandbox.world.rings(number) for number in numbers]
 
 
-# ── What is said and asked first ────────────────────────────────────────────────────────────────
+# ── Preview and confirmation ────────────────────────────────────────────────────────────────────
 
 
-def test_what_will_be_rung_is_said_first(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """Rule 22: host, project, how many, what rate, until when; without a yes nobody is rung."""
+def test_a_preview_is_confirmed_first(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """Rule 22: host, project, count, rate and end are printed; without a yes nobody is called."""
     write(ONE, "(202) 555-0101", "2025550100", "202-555-010")
     result = qn(*RUN, "--rate", "2", "--max-ringing", "7")
     assert result.exit_code == Exit.USAGE
@@ -104,8 +104,8 @@ def test_what_will_be_rung_is_said_first(sandbox: Sandbox, qn: Callable[..., Res
     assert not Path("run.db").exists()
 
 
-def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]) -> None:
-    """A mistake in the options exits with 2 and makes no journal."""
+def test_mistakes_are_reported_before_anything_is_read(qn: Callable[..., Result]) -> None:
+    """A mistake in the options exits with 2 and creates no journal."""
     write(ONE)
     Path("loa.json").write_text("{}")
     for given, reason in (
@@ -127,10 +127,10 @@ def test_what_is_wrong_is_said_before_anything_is_read(qn: Callable[..., Result]
         assert not Path("run.db").exists()
 
 
-def test_a_run_that_cannot_begin_does_not_speak_of_going_on(
+def test_a_run_that_cannot_start_is_not_to_be_resumed(
     qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without credentials a run names what is not set, and no command that goes on."""
+    """Without credentials a run names the missing variables, and no command to resume."""
     write(ONE)
     monkeypatch.delenv("SINCH_KEY_SECRET")
     result = qn(*RUN, "--yes")
@@ -139,10 +139,10 @@ def test_a_run_that_cannot_begin_does_not_speak_of_going_on(
     assert "resume" not in result.stderr
 
 
-def test_a_journal_of_another_project_is_refused(
+def test_a_journal_of_another_project_is_rejected(
     qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A journal rings for one project only: another is told before the question."""
+    """A journal is of one project; another is reported before the confirmation."""
     write(NOT_ELIGIBLE)
     qn(*RUN, "--yes")
     monkeypatch.setenv("SINCH_PROJECT_ID", "5a4db0c5-0000-4000-8000-000000000002")
@@ -155,7 +155,7 @@ def test_a_journal_of_another_project_is_refused(
 def test_a_trial_adds_the_first_that_are_not_settled(
     sandbox: Sandbox, qn: Callable[..., Result]
 ) -> None:
-    """`--limit 2` takes two that are not settled yet; the next trial takes the next."""
+    """`--limit 2` adds two numbers that are not settled; the next trial adds the next two."""
     sandbox.add([ONE, TWO], State.VERIFIED)
     write("x", *NUMBERS[:5])
     trial = qn(*RUN, "--yes", "--limit", "2")
@@ -171,10 +171,8 @@ def test_a_trial_adds_the_first_that_are_not_settled(
 # ── From the first call to the last code ────────────────────────────────────────────────────────
 
 
-def test_all_verified_is_0_and_people_work_is_1(
-    sandbox: Sandbox, qn: Callable[..., Result]
-) -> None:
-    """A run exits with 0 if every number is verified, with 1 if some need a person."""
+def test_exit_codes_of_a_run(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """A run exits with 0 if every number is verified, with 1 if some need attention."""
     write(*NUMBERS[:5])
     with answering(sandbox, Path("codes.csv"), NUMBERS[:5]):
         result = qn(*RUN, "--yes", "--codes", "codes.csv", "--rate", "50")
@@ -192,7 +190,7 @@ def test_all_verified_is_0_and_people_work_is_1(
 
 
 def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
-    """At a terminal the run asks first, and then takes NUMBER CODE while it shows itself."""
+    """At a terminal the run is confirmed, and then takes NUMBER CODE below its display."""
     write(ONE, TWO)
     with Terminal({}, *RUN, "--codes", "codes.csv") as terminal:
         terminal.expect("Call 2 phones now? [y/N]")
@@ -211,8 +209,8 @@ def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
     assert sandbox.calls.total("verifyVoiceChallenge") == 2
 
 
-def test_a_no_rings_nobody(sandbox: Sandbox) -> None:
-    """Anything but a yes ends it, and nothing was done."""
+def test_without_a_yes_nobody_is_called(sandbox: Sandbox) -> None:
+    """Anything but a yes ends the run, and nothing is done."""
     write(ONE)
     with Terminal({}, *RUN) as terminal:
         terminal.expect("[y/N]")
@@ -236,10 +234,8 @@ def test_bad_lines_of_codes_are_skipped(sandbox: Sandbox, qn: Callable[..., Resu
     assert f",{sandbox.code_for(ONE)}" not in result.output
 
 
-def test_an_old_code_is_not_taken_for_a_later_call(
-    sandbox: Sandbox, qn: Callable[..., Result]
-) -> None:
-    """A file of codes is read on where it was left: a restart hands in nothing twice."""
+def test_a_restart_submits_no_old_code(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """After a restart a file of codes is read from its saved offset."""
     write(ONE)
     path = Path("codes.csv")
     with process(*RUN, "--yes", "--codes", str(path)) as command:
@@ -261,7 +257,7 @@ def test_an_old_code_is_not_taken_for_a_later_call(
 def test_codes_and_recalls_come_from_other_processes(
     sandbox: Sandbox, qn: Callable[..., Result]
 ) -> None:
-    """`code` and `recall` reach a live run through its journal; `status` shows it meanwhile."""
+    """`code`, `recall` and `status` work on the journal of an active run."""
     write(ONE, TWO)
     with process(*RUN, "--yes") as command:
         eventually(lambda: Path("run.db").exists() and sandbox.code_for(TWO))
@@ -285,8 +281,8 @@ def test_codes_and_recalls_come_from_other_processes(
     assert rings(sandbox, ONE, TWO) == [1, 2]
 
 
-def test_what_is_missing_is_added(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """With `--add-missing` numbers that Sinch does not know are added, and rung once eligible."""
+def test_missing_numbers_are_added(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """`--add-missing` adds numbers that are not in the project, and calls them once eligible."""
     new = "+14165550134"
     write(new, "+12125559990")
     assert qn(*RUN, "--yes").exit_code == Exit.FAILED
@@ -305,10 +301,10 @@ def test_what_is_missing_is_added(sandbox: Sandbox, qn: Callable[..., Result]) -
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_same_command_goes_on(
+def test_the_same_command_resumes(
     sandbox: Sandbox, qn: Callable[..., Result], how: signal.Signals
 ) -> None:
-    """However a run was stopped, the same command ends it, and no phone rings twice."""
+    """After any stop the same command completes the run, and no phone rings twice."""
     write(*NUMBERS)
     sandbox.latency = 0.02
     command = (*RUN, "--yes", "--codes", "codes.csv", "--rate", "60", "--max-ringing", "60")
@@ -333,8 +329,8 @@ def test_the_same_command_goes_on(
     assert rings(sandbox, *NUMBERS) == [1] * 30
 
 
-def test_a_second_ctrl_c_does_not_wait(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """Who presses Ctrl-C twice has the shell back at once; what was in flight is unknown."""
+def test_a_second_ctrl_c_aborts(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """A second Ctrl-C ends the run at once; the outcome of in-flight requests is unknown."""
     write(ONE, TWO)
     with process(*RUN, "--yes", "--rate", "2") as command:
         assert command.stderr is not None
@@ -351,10 +347,10 @@ def test_a_second_ctrl_c_does_not_wait(sandbox: Sandbox, qn: Callable[..., Resul
     assert counts(qn) == {"awaiting_code": 1, "unknown": 1}
 
 
-def test_refused_credentials_stop_the_run(
+def test_rejected_credentials_stop_the_run(
     qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no number can pass ends the run at once, and it is said how it goes on."""
+    """Rejected credentials end the run at once, with the way to resume it."""
     write(ONE)
     monkeypatch.setenv("SINCH_KEY_SECRET", "canary")
     result = qn(*RUN, "--yes")
@@ -364,11 +360,11 @@ def test_refused_credentials_stop_the_run(
     assert counts(qn).keys() <= {"pending"}  # the file may not have been added yet
 
 
-# ── What is shown ───────────────────────────────────────────────────────────────────────────────
+# ── Output ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_machines_get_a_line_for_each_event(sandbox: Sandbox) -> None:
-    """With `--json` each event is an object on a line, and the last has the counts; no codes."""
+def test_json_has_a_line_for_each_event(sandbox: Sandbox) -> None:
+    """With `--json` each event is an object on a line, without codes; the last has the counts."""
     Path("numbers.csv").write_text(f"phone,ref\n{ONE},ticket 7\n202-555-010,\n")
     with (
         answering(sandbox, Path("codes.csv"), [ONE]),
@@ -387,7 +383,7 @@ def test_machines_get_a_line_for_each_event(sandbox: Sandbox) -> None:
 
 
 def test_a_reader_that_goes_away_ends_the_run(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """`sinch-qn run --json | head -1` ends, quietly, and leaves nothing in flight."""
+    """`sinch-qn run --json | head -1` exits without an error, and leaves nothing in flight."""
     write(*NUMBERS)
     with process(*RUN, "--yes", "--json", "--rate", "30") as command:
         assert command.stdout is not None
@@ -399,8 +395,8 @@ def test_a_reader_that_goes_away_ends_the_run(sandbox: Sandbox, qn: Callable[...
     assert "calling" not in counts(qn)
 
 
-def test_status_names_those_who_need_a_person(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """`status` shows the counts, and for the first that need a person what to do next."""
+def test_status_lists_what_needs_attention(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """`status` shows the counts, and what to do about the first numbers that need attention."""
     write("202-555-010", BLOCKED, LOST_ANSWER, ONE)
     sandbox.add([ONE], State.VERIFIED)
     qn(*RUN, "--yes", "--code-timeout", "0.1")
@@ -416,7 +412,7 @@ def test_status_names_those_who_need_a_person(sandbox: Sandbox, qn: Callable[...
 
 
 def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:
-    """`report` writes the page and the table, or prints an object for each number."""
+    """`report` writes the HTML page and the CSV file, or prints an object for each number."""
     write(NOT_ELIGIBLE, ONE)
     assert qn(*RUN, "--limit", "1", "--yes").exit_code == Exit.FAILED
     assert qn("report", "run.db").exit_code == Exit.USAGE
@@ -429,7 +425,7 @@ def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:
 
 
 def test_a_reference_stays_with_its_line(qn: Callable[..., Result]) -> None:
-    """Reports name the ref of each line, also of one that is no number."""
+    """Reports have the ref of each line, also of a bad one."""
     Path("numbers.csv").write_text(f"phone,ref\n{BLOCKED},ticket 7\n202-555-010,ticket 8\n")
     assert qn(*RUN, "--yes").exit_code == Exit.FAILED
     records = map(json.loads, qn("report", "run.db", "--json").stdout.splitlines())
@@ -439,8 +435,8 @@ def test_a_reference_stays_with_its_line(qn: Callable[..., Result]) -> None:
     }
 
 
-def test_what_is_verified_is_ordered_once(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
-    """`--text-enable` orders what is verified; said again it orders what is new, and no more."""
+def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """`--text-enable` orders SMS for verified numbers; run again, for new ones only."""
     sandbox.add([ONE, "+18335550134", TWO], State.VERIFIED)
     write(ONE, "+18335550134")
     Path("loa.json").write_text(json.dumps({"directLoaInfo": _LOA}))
@@ -472,11 +468,11 @@ _ADDRESS = dict.fromkeys(
 _LOA = {"authorisedPerson": _PERSON, "address": _ADDRESS, "currentVoiceCarrier": "x"}
 
 
-# ── Small things ────────────────────────────────────────────────────────────────────────────────
+# ── Parts ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_durations_have_units() -> None:
-    """A duration is seconds, or has its unit."""
+    """A duration is in seconds, or has a unit."""
     read = [duration(text) for text in ("90", "1.5s", "15m", "24h", "2d")]
     assert read == [90.0, 1.5, 900.0, 86_400.0, 172_800.0]
     with pytest.raises(click.BadParameter):
@@ -485,5 +481,5 @@ def test_durations_have_units() -> None:
 
 @pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (36_000, "10.0 h")])
 def test_time_left_is_rounded(seconds: float, shown: str) -> None:
-    """An estimate is shown as coarse as it is."""
+    """An estimate is rounded as coarsely as it is known."""
     assert run_display._rounded(seconds) == shown

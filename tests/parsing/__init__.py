@@ -1,1 +1,1 @@
-"""What people write, read strictly."""
+"""The reading of numbers, files, codes and LOAs."""

@@ -36,25 +36,25 @@ N134 = "+12025550134"
         '="+12025550134"',
     ],
 )
-def test_people_write_a_number_in_many_ways(text: str) -> None:
-    """However a person writes a US number, the same E.164 is read."""
+def test_numbers_are_written_in_many_ways(text: str) -> None:
+    """However a US number is written, it is the same E.164."""
     assert parse_phone_number(text) == ParsedNumber(N134, "US", toll_free=False)
 
 
 @pytest.mark.parametrize("number", ["+12025550134", "+12345612345", "+18335870229", "+18339460473"])
-def test_the_reference_s_own_numbers_are_read(number: str) -> None:
-    """Every example number of the API reference is a number here."""
+def test_the_numbers_of_the_api_reference_are_valid(number: str) -> None:
+    """Every example number of the API reference is valid."""
     assert parse_phone_number(number).e164 == number
 
 
 @pytest.mark.parametrize("area_code", ["202", "212", "907", "416", "604", "867", "800", "888"])
-def test_reserved_numbers_are_read_in_every_area_code(area_code: str) -> None:
-    """The numbers reserved for examples, 555-0100 to 555-0199, are not typos."""
+def test_reserved_numbers_are_valid_in_every_area_code(area_code: str) -> None:
+    """The numbers reserved for examples, 555-0100 to 555-0199, are valid."""
     assert parse_phone_number(f"({area_code}) 555-0100").e164 == f"+1{area_code}5550100"
     assert parse_phone_number(f"({area_code}) 555-0199").e164 == f"+1{area_code}5550199"
 
 
-def test_region_and_kind_are_told() -> None:
+def test_region_and_kind() -> None:
     """A Canadian number is CA, and a toll-free one is toll-free."""
     assert parse_phone_number("+1 416 555 0134").region == "CA"
     assert parse_phone_number("1-800-555-0134").toll_free
@@ -91,8 +91,8 @@ def test_region_and_kind_are_told() -> None:
         (N134 * 1000, "not a phone number"),
     ],
 )
-def test_what_is_no_number_is_refused_with_its_reason(text: str, reason: str) -> None:
-    """Nothing is guessed or repaired: a wrong guess rings a stranger."""
+def test_invalid_numbers_have_a_reason(text: str, reason: str) -> None:
+    """Nothing is guessed or repaired: a wrong guess calls a stranger."""
     with pytest.raises(InvalidPhoneNumber) as caught:
         parse_phone_number(text)
     assert reason in str(caught.value)
@@ -100,7 +100,7 @@ def test_what_is_no_number_is_refused_with_its_reason(text: str, reason: str) ->
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_number_or_has_a_reason(text: str) -> None:
-    """No text breaks the reader."""
+    """Any text gives a number or `InvalidPhoneNumber`."""
     try:
         number = parse_phone_number(text)
     except InvalidPhoneNumber:
@@ -109,8 +109,8 @@ def test_any_text_is_a_number_or_has_a_reason(text: str) -> None:
     assert len(number.e164) == len(N134)
 
 
-def test_one_list_says_what_is_toll_free() -> None:
-    """A number is toll-free if phonenumbers says so, in every area code, and nothing else."""
+def test_toll_free_area_codes() -> None:
+    """`is_toll_free` agrees with phonenumbers in every area code."""
     for code in range(200, 1000):
         number = phonenumbers.PhoneNumber(country_code=1, national_number=code * 10**7 + 5550134)
         kind = phonenumbers.number_type(number)
@@ -120,7 +120,7 @@ def test_one_list_says_what_is_toll_free() -> None:
 
 @pytest.mark.parametrize("module", ["phone_numbers", "number_files", "codes"])
 def test_the_examples_in_docstrings_are_true(module: str) -> None:
-    """What a docstring shows is what the function returns."""
+    """The examples in docstrings return what they show."""
     result = doctest.testmod(sys.modules[f"sinch_qn.parsing.{module}"])
     assert result.attempted > 0
     assert result.failed == 0

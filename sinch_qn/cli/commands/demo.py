@@ -94,9 +94,7 @@ async def _demonstrate(path: Path, journal: Path, numbers: Sequence[str]) -> Non
     """Run against a sandbox, with people who answer their phones."""
     settings: dict[str, Any] = {"eligibility_delay": 0.1, "loa_delay": 0.2, "hosting_delay": 0.3}
     async with Sandbox(latency=0.03, **settings) as sandbox:
-        print_message(
-            f"{len(numbers)} numbers, and a sandbox at {sandbox.base_url} that calls nobody."
-        )
+        print_message(f"{len(numbers)} numbers; the sandbox at {sandbox.base_url} calls nobody.")
         people = People(sandbox, journal, numbers)
         answering = asyncio.create_task(people.answer())
         try:

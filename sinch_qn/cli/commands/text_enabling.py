@@ -169,7 +169,7 @@ def _region_of(numbers: Sequence[ParsedNumber]) -> str:
     if len(regions) > 1:
         raise click.UsageError(
             "some numbers are US, some CA, but an order has one region: place an order for each,"
-            " or say which with --region."
+            " or choose one with --region."
         )
     return regions.pop()
 
