@@ -42,6 +42,7 @@ class CallingHours:
         object.__setattr__(self, "end", time(hours[2], hours[3]))
         if self.start == self.end:
             raise InvalidRequestError("calling_hours: the window is empty")
+        _check_zones_exist()
         if self.default_zone is not None:
             _zone(self.default_zone)
         try:
@@ -90,6 +91,15 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise InvalidRequestError(f"calling_hours: no such time zone: {name!r}") from error
+
+
+def _check_zones_exist() -> None:
+    try:
+        ZoneInfo("America/New_York")
+    except ZoneInfoNotFoundError as error:
+        raise InvalidRequestError(
+            "calling_hours: this system has no time zones: pip install tzdata"
+        ) from error
 
 
 @lru_cache(maxsize=4096)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
 import click
 
 from sinch_qn import __version__
-from sinch_qn.cli.exit_codes import Exit, report_error, report_interrupt
+from sinch_qn.cli.exit_codes import Exit, report_error, report_interrupt, report_unexpected
 from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.streams import discard_unwritten
 from sinch_qn.errors import SinchError
+
+_DEBUG: Final = "sinch_qn.debug"
+"""The key of `--debug` in a context's `meta`."""
 
 COMMANDS: Final = {
     "list": ("numbers:list_numbers", "List the project's numbers by state."),
@@ -50,13 +57,41 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        hints = {"if_unknown": self._if_unknown, "if_failed": self._if_failed}
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, OSError):
+            raise
         except SinchError as error:
-            hints = {"if_unknown": self._if_unknown, "if_failed": self._if_failed}
+            _print_traceback(ctx)
             raise click.exceptions.Exit(report_error(error, **hints)) from error
+        except Exception as error:
+            _print_traceback(ctx)
+            raise click.exceptions.Exit(report_unexpected(error, **hints)) from error
         except KeyboardInterrupt as interrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the next one ends the process
             raise click.exceptions.Exit(report_interrupt(self._if_unknown)) from interrupt
+
+
+def _note_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value:
+        ctx.find_root().meta[_DEBUG] = True
+
+
+def _print_traceback(ctx: click.Context) -> None:
+    """Print the traceback of the current error, if `--debug` is given."""
+    if ctx.find_root().meta.get(_DEBUG):
+        with suppress(OSError):
+            click.echo(traceback.format_exc(), err=True, nl=False)
+
+
+_debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_note_debug,
+    help="Show the traceback of an error.",
+)
 
 
 def command(
@@ -66,9 +101,10 @@ def command(
 
     See `report_error` for *if_unknown* and *if_failed*.
     """
-    return click.command(
+    decorate = click.command(
         name, cls=Command, epilog=_examples(examples), if_unknown=if_unknown, if_failed=if_failed
     )
+    return lambda function: decorate(_debug_option(function))
 
 
 def _examples(lines: str) -> str:
@@ -100,8 +136,10 @@ class _Group(click.Group):
         except BrokenPipeError:
             raise  # click exits quietly
         except OSError as error:
+            _print_traceback(ctx)
             message = f"{error.filename or ''}: {error.strerror or error}"
             print_message(message.lstrip(": "), "error")
+            discard_unwritten(sys.stdout)
             ctx.exit(Exit.USAGE)
         except click.Abort:
             click.echo(err=True)  # the line of the prompt may not have ended
@@ -123,6 +161,7 @@ class _Group(click.Group):
         sinch-qn verify +12025550134 0417
     """),
 )
+@_debug_option
 @click.version_option(__version__, prog_name="sinch-qn")
 def cli() -> None:
     """Prove that you own phone numbers, then text-enable them, with Sinch.

@@ -1,4 +1,4 @@
-"""Exit codes, and the messages of a command that fails: never a traceback."""
+"""Exit codes, and the messages of a command that fails: a traceback only with `--debug`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class Exit(enum.IntEnum):
     """The request may have had its effect: check before you repeat it."""
     TRY_AGAIN = 6
     """The request had no effect: no connection, no token, too many requests, out of time."""
+    UNEXPECTED = 70
+    """A fault of this program: `--debug` shows its traceback."""
     INTERRUPTED = 130
     """Ctrl-C, or a confirmation that was not answered with yes."""
 
@@ -46,6 +48,14 @@ def report_error(error: SinchError, *, if_unknown: str = "", if_failed: str = ""
     elif code is not Exit.USAGE and if_failed:
         print_message(if_failed)
     return code
+
+
+def report_unexpected(error: Exception, *, if_unknown: str = "", if_failed: str = "") -> Exit:
+    """Print one line about an error that no code here foresees; return the exit code."""
+    print_message(f"unexpected {type(error).__name__}: {error}; --debug shows more", "error")
+    if if_unknown or if_failed:
+        print_message(if_unknown or if_failed)
+    return Exit.UNEXPECTED
 
 
 def report_interrupt(if_unknown: str = "") -> Exit:

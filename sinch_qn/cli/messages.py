@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+import os
+from contextlib import suppress
+from typing import Any, Final
 
 import click
 
@@ -11,7 +13,24 @@ from sinch_qn._redaction import printable
 _COLORS: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}
 
 
-def print_message(text: str, kind: str = "") -> None:
-    """Print a message to standard error, after its *kind*, such as `warning`."""
-    head = click.style(f"{kind}: ", fg=_COLORS.get(kind), bold=True) if kind else ""
-    click.echo(head + printable(text), err=True)
+def print_message(text: str, kind: str = "", file: Any = None) -> None:
+    """Print a message to standard error, after its *kind*, such as `warning`.
+
+    A message that nobody can read any more stops nothing. *file* is written in place of
+    standard error.
+    """
+    head = f"{kind}: " if kind else ""
+    if kind and has_styles():
+        head = click.style(head, fg=_COLORS.get(kind), bold=True)
+    with suppress(OSError):
+        click.echo(head + printable(text), err=True, file=file)
+
+
+def has_styles() -> bool:
+    """Return whether a terminal may get colours: not with NO_COLOR, or a terminal that is dumb."""
+    return not (os.environ.get("NO_COLOR") or is_dumb())
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal cannot move its cursor."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sinch_qn._codec import encode, write_datetime
 from sinch_qn._redaction import printable
+from sinch_qn.cli.messages import has_styles
 from sinch_qn.models import HostingOrder, QualifiedNumber
 
 _TABLE_ROWS: Final = 200
@@ -32,6 +33,11 @@ _STYLES: Final = {
     "VERIFICATION_BLOCKED": "red",
     "HOSTING_FAILED": "red",
 }
+
+
+def make_console(**options: Any) -> Console:
+    """Return a console for tables, without styles where there may be none."""
+    return Console(color_system="auto" if has_styles() else None, **options)
 
 
 class Lines:
@@ -79,7 +85,7 @@ class Lines:
         for row in self._rows:
             cells = [cell for cell, is_used in zip(row, used, strict=True) if is_used]
             table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-        Console().print(table)
+        make_console().print(table)
         self._rows.clear()
 
 

@@ -1,19 +1,14 @@
-"""The codes of a run at a terminal: typed at a prompt, or read from a growing file."""
+"""The codes of a run: each line is submitted, and a growing file of them is followed."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
-import os
-import re
-import sys
-import termios
 import time
-import tty
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import attrs
 import orjson
@@ -25,8 +20,6 @@ _BLOCK_SIZE: Final = 1 << 20
 """Bytes read at once."""
 _BATCH: Final = 200
 """Codes submitted together, so that they share a commit."""
-
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z~]|O.)")
 
 
 @attrs.define(eq=False)
@@ -145,65 +138,3 @@ class CodesFile:
         draft = self.offset_path.with_name(self.offset_path.name + ".new")
         draft.write_bytes(orjson.dumps(offsets))
         draft.replace(self.offset_path)
-
-
-class CodePrompt:
-    """A prompt below a live display, for one number and code a line.
-
-    with CodePrompt(live=True) as prompt:
-        await prompt.follow(intake)
-    """
-
-    def __init__(self, *, live: bool) -> None:
-        self.text = ""
-        """The line that is being typed."""
-        self._live = live
-        self._lines: asyncio.Queue[str] = asyncio.Queue()
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._terminal_settings: list[object] | None = None
-
-    @staticmethod
-    def is_possible() -> bool:
-        """Is standard input a terminal with this process in its foreground?"""
-        try:
-            return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-        except (OSError, ValueError):
-            return False
-
-    def __enter__(self) -> Self:
-        self._fd = sys.stdin.fileno()
-        if self._live:  # the display shows the line; the terminal's echo would garble it
-            self._terminal_settings = termios.tcgetattr(self._fd)
-            tty.setcbreak(self._fd)
-        asyncio.get_running_loop().add_reader(self._fd, self._read)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._fd)
-        if self._terminal_settings is not None:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._terminal_settings)  # type: ignore[arg-type]
-
-    async def follow(self, intake: CodeIntake) -> None:
-        """Submit each line, until cancelled."""
-        while True:
-            line = await self._lines.get()
-            await intake.submit_line(line, "")
-
-    def _read(self) -> None:
-        data = os.read(self._fd, 4096)
-        if not data:  # Ctrl-D: the end of input
-            asyncio.get_running_loop().remove_reader(self._fd)
-        for char in _ESCAPES.sub("", self._decode(data)):
-            self._type(char)
-
-    def _type(self, char: str) -> None:
-        if char in "\r\n":
-            if self.text.strip():
-                self._lines.put_nowait(self.text.strip())
-            self.text = ""
-        elif char in "\x7f\b":
-            self.text = self.text[:-1]
-        elif char == "\x15":  # Ctrl-U
-            self.text = ""
-        elif char.isprintable():
-            self.text += char

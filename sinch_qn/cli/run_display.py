@@ -5,29 +5,30 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import deque
-from collections.abc import Mapping
-from contextlib import aclosing
-from typing import Final, Self
+from contextlib import aclosing, suppress
+from typing import Final
 
-import click
 import orjson
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk import ChallengeState, RunEvent, VoiceChallengeRun
-from sinch_qn.cli.messages import print_message
-from sinch_qn.cli.run_codes import CodePrompt
+from sinch_qn.bulk import ChallengeState, RunEvent, SqliteJournal, VoiceChallengeRun
+from sinch_qn.cli.code_prompt import CodePrompt
+from sinch_qn.cli.messages import is_dumb, print_message
+from sinch_qn.cli.output import make_console
+from sinch_qn.cli.run_settings import RunSettings
+from sinch_qn.cli.run_status import RunStatus
+from sinch_qn.cli.streams import BackgroundStream
 
 _REFRESH_INTERVAL: Final = 0.25
 """Seconds between two updates of a live display."""
 _MIN_LINE_INTERVAL, _MAX_LINE_INTERVAL = 1.0, 30.0
 """Seconds between two lines where there is no terminal; the interval grows, to keep logs short."""
-_RATE_WINDOW: Final = 60.0
-"""Seconds of history for the estimate of the time left."""
+_FLUSH_TIMEOUT: Final = 1.0
+"""Seconds to wait for a terminal that takes no output."""
 _BAR_WIDTH: Final = 30
 
 _STYLES: Final = {
@@ -46,34 +47,62 @@ _ERROR_EVENTS: Final = frozenset(
 
 
 class RunDisplay:
-    """Shows the progress of *run* until it exits: at a terminal as a table that is updated."""
+    """Shows the progress of *run* until it exits: at a terminal as a table that is updated.
 
-    def __init__(self, run: VoiceChallengeRun, *, as_json: bool, prompt: CodePrompt | None) -> None:
+    Whoever reads it may pause: what is shown waits then, and the run does not.
+    """
+
+    def __init__(
+        self,
+        run: VoiceChallengeRun,
+        journal: SqliteJournal,
+        settings: RunSettings,
+        prompt: CodePrompt | None,
+    ) -> None:
         self._run = run
-        self._as_json = as_json
+        self._status = RunStatus(run, journal, settings, has_prompt=prompt is not None)
+        self._as_json = settings.as_json
         self._prompt = prompt
-        self._last_error = ""
-        self._samples: deque[tuple[float, int]] = deque()
+        self._messages = BackgroundStream(sys.stderr)
+        self._events = BackgroundStream(sys.stdout) if self._as_json else None
         self._live: Live | None = None
-        if is_live(as_json=as_json):
-            console = Console(stderr=True)
+        if is_live(as_json=self._as_json):
+            console = make_console(file=self._messages, force_terminal=True)
             self._live = Live(
-                console=console, auto_refresh=False, transient=True, redirect_stderr=False
+                console=console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
 
-    def __enter__(self) -> Self:
-        if self._live is not None:
+    def resume(self) -> None:
+        """Show the table and the prompt; the process is in the foreground."""
+        if self._live is not None and not self._live.is_started:
             self._live.start()
-        return self
+        if self._prompt is not None:
+            self._prompt.resume()
 
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
+    async def pause(self) -> None:
+        """Remove the table and the prompt, so that the terminal is as it was."""
+        if self._prompt is not None:
+            self._prompt.pause()
+        if self._live is not None and self._live.is_started:
             self._live.stop()
+            with suppress(TimeoutError, OSError):
+                async with asyncio.timeout(_FLUSH_TIMEOUT):
+                    await self._messages.drain()
+
+    async def close(self) -> None:
+        """Write what was said last, for a reader that does not pause."""
+        await self._messages.close(_FLUSH_TIMEOUT)
+        if self._events is not None:
+            await self._events.close(0.0)
 
     def notify(self, text: str, kind: str) -> None:
         """Print a message, above the table if there is one."""
-        if self._live is None:
-            print_message(text, kind)
+        if self._live is None or not self._live.is_started:
+            print_message(text, kind, file=self._messages)
             return
         head = Text(f"{kind}: ", style="bold yellow") if kind else Text()
         self._live.console.print(head + Text(printable(text)))
@@ -83,81 +112,55 @@ class RunDisplay:
         async with aclosing(self._run.events()) as events:
             async for event in events:
                 if event.what in _ERROR_EVENTS and event.note:
-                    self._last_error = f"{event.number}: {event.note}"
-                if self._as_json:
-                    # In a thread: a reader that pauses must not block the run.
-                    await asyncio.to_thread(_print_event, event)
+                    self._status.last_error = f"{event.number}: {event.note}"
+                if self._events is not None:
+                    self._events.write(_event_line(event))
+                    await self._events.drain()
 
     async def show(self) -> None:
         """Update the display until cancelled."""
-        interval, before = _MIN_LINE_INTERVAL, ""
+        interval, next_line, before = _MIN_LINE_INTERVAL, 0.0, ""
         while True:
-            counts = await self._run.counts()
-            self._record(counts)
-            if self._live is not None:
-                self._live.update(self._table(counts), refresh=True)
-                await asyncio.sleep(_REFRESH_INTERVAL)
-                continue
-            line = self._line(counts)
-            if line != before and not self._as_json:
-                print_message(f"{time.strftime('%T')} {line}")
-            before = line
-            await asyncio.sleep(interval)
-            interval = min(_MAX_LINE_INTERVAL, interval * 1.5)
+            await self._status.update()
+            if self._live is not None and self._live.is_started:
+                if not self._messages.behind:
+                    self._live.update(self._table(), refresh=True)
+            elif time.monotonic() >= next_line and not self._as_json:
+                line = self._status.line()
+                if line != before:
+                    self.notify(f"{time.strftime('%T')} {line}", "")
+                before, next_line = line, time.monotonic() + interval
+                interval = min(_MAX_LINE_INTERVAL, interval * 1.5)
+            await asyncio.sleep(_REFRESH_INTERVAL)
 
-    def _record(self, counts: Mapping[ChallengeState, int]) -> None:
-        now = time.monotonic()
-        self._samples.append((now, counts[ChallengeState.PENDING]))
-        while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW:
-            self._samples.popleft()
-
-    def _time_left(self) -> str:
-        """Estimate the time until all are called, from the last minute; codes are not included."""
-        (start, had), (now, has) = self._samples[0], self._samples[-1]
-        if not has:
-            return "all are called"
-        if had <= has or now <= start:
-            return f"{has} to call"
-        seconds = has * (now - start) / (had - has)
-        return f"{has} to call, in about {_rounded(seconds)}"
-
-    def _pace(self) -> str:
-        rate = self._run.rate
-        if not rate:
-            reason = f": {printable(self._run.last_error)}" if self._run.last_error else ""
-            return f"calls are paused until Sinch responds{reason}"
-        return f"{self._run.ringing} phones ringing, at most {rate:.3g} calls a second"
-
-    def _line(self, counts: Mapping[ChallengeState, int]) -> str:
-        states = ", ".join(f"{state.value} {n}" for state, n in counts.items() if n)
-        error = f"; last error: {self._last_error}" if self._last_error else ""
-        return f"{states or 'nothing yet'}; {self._pace()}; {self._time_left()}{error}"
-
-    def _table(self, counts: Mapping[ChallengeState, int]) -> Group:
+    def _table(self) -> Group:
+        counts = self._status.counts
         total = sum(counts.values())
+        is_unicode = "utf" in self._messages.encoding.lower()
         table = Table.grid(padding=(0, 2))
         for state, count in counts.items():
             if count:
                 style = _STYLES.get(state, "")
-                bar = "━" * max(1, _BAR_WIDTH * count // total)
+                bar = ("━" if is_unicode else "-") * max(1, _BAR_WIDTH * count // total)
                 name = state.value.replace("_", " ")
                 table.add_row(
                     Text(name, style), Text(f"{count}", justify="right"), Text(bar, style)
                 )
-        lines = [Text(f"{self._pace()}; {self._time_left()}", style="dim")]
-        if self._last_error:
-            lines.append(Text(f"last error: {printable(self._last_error)}", style="yellow"))
+        lines = [Text(printable(part), style="dim") for part in self._status.parts()]
+        if self._status.last_error:
+            lines.append(Text(f"last error: {printable(self._status.last_error)}", style="yellow"))
         if self._prompt is not None:
-            lines.append(Text(f"number and code> {self._prompt.text}▏", style="bold"))
+            cursor = "▏" if is_unicode else "_"
+            lines.append(Text(f"number and code> {self._prompt.text}{cursor}", style="bold"))
         return Group(table, *lines)
 
 
 def is_live(*, as_json: bool) -> bool:
-    """Is the display live: at a terminal, unless it is JSON?"""
-    return sys.stderr.isatty() and not as_json
+    """Is the display live: at a terminal that can move its cursor, unless it is JSON?"""
+    return sys.stderr.isatty() and not is_dumb() and not as_json
 
 
-def _print_event(event: RunEvent) -> None:
+def _event_line(event: RunEvent) -> str:
     record = {
         "event": event.what,
         "phoneNumber": event.number,
@@ -166,12 +169,5 @@ def _print_event(event: RunEvent) -> None:
         "attempt": event.attempt,
         "note": event.note,
     }
-    click.echo(orjson.dumps(record | ({"dropped": event.dropped} if event.dropped else {})))
-
-
-def _rounded(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    record |= {"dropped": event.dropped} if event.dropped else {}
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode()

@@ -1,20 +1,19 @@
-"""A run at a terminal: its signals, its display and the sources of its codes."""
+"""A run at a terminal: its display and the sources of its codes, until it is stopped."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import attrs
 
 from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import (
-    CallingHours,
     ChallengeState,
     SqliteJournal,
     TextEnableReport,
@@ -22,43 +21,17 @@ from sinch_qn.bulk import (
     VoiceChallengeRun,
 )
 from sinch_qn.bulk.preview import RunPreview
+from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.messages import print_message
-from sinch_qn.cli.run_codes import CodeIntake, CodePrompt, CodesFile
+from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
-from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
+from sinch_qn.cli.run_settings import Orders, RunSettings
+from sinch_qn.cli.signals import GracefulStop, JobControl
 
 _PAGE = 10_000
 """Numbers added together."""
-
-
-@attrs.frozen(kw_only=True)
-class Orders:
-    """The orders for the verified numbers: their templates, and how long to follow them."""
-
-    request: TextEnableNumbersRequest
-    toll_free_request: TextEnableTollFreeNumbersRequest | None
-    follow: float
-    """Seconds."""
-    batches_per_second: float
-
-
-@attrs.frozen(kw_only=True)
-class RunSettings:
-    """The options of a run."""
-
-    journal: Path
-    codes: Path | None
-    limit: int | None
-    max_ringing: int
-    rate: float
-    hours: CallingHours | None
-    code_timeout: float
-    recheck: float
-    add_missing: bool
-    orders: Orders | None
-    as_json: bool
-    poll_interval: float
-    """Seconds between two polls of the file of codes."""
+_READER_TIMEOUT = 2.0
+"""Seconds that a stop waits for whoever reads the events."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,37 +41,6 @@ class SessionResult:
     counts: dict[ChallengeState, int]
     interrupted: bool
     orders: TextEnableReport | None
-
-
-class GracefulStop:
-    """Ctrl-C and SIGTERM: the first lets requests in flight finish, the second cancels them."""
-
-    def __init__(self) -> None:
-        self.requested = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        self._main = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._handle_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().remove_signal_handler(number)
-
-    def _handle_signal(self) -> None:
-        if self.requested.is_set() and self._main is not None:
-            self._main.cancel()
-        self.requested.set()
-
-    async def or_done(self, *tasks: asyncio.Task[None]) -> None:
-        """Wait until one of *tasks* is done, or a stop is requested."""
-        requested = asyncio.create_task(self.requested.wait())
-        try:
-            await asyncio.wait([requested, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            requested.cancel()
 
 
 async def run_to_completion(
@@ -137,9 +79,10 @@ async def _call_and_verify(
     settings: RunSettings,
     stop: GracefulStop,
 ) -> None:
+    journal = SqliteJournal(settings.journal)
     run = VoiceChallengeRun(
         client,
-        SqliteJournal(settings.journal),
+        journal,
         max_ringing=settings.max_ringing,
         calls_per_second=settings.rate,
         code_timeout=settings.code_timeout,
@@ -147,33 +90,42 @@ async def _call_and_verify(
         add_missing=settings.add_missing,
         recheck=settings.recheck,
     )
+    prompt = CodePrompt(live=is_live(as_json=settings.as_json)) if sys.stdin.isatty() else None
+    display = RunDisplay(run, journal, settings, prompt)
     follower: asyncio.Task[None] | None = None
     try:
         async with run:
-            with ExitStack() as stack:
-                live = is_live(as_json=settings.as_json)
-                prompt = None
-                if CodePrompt.is_possible():
-                    prompt = stack.enter_context(CodePrompt(live=live))
-                display = RunDisplay(run, as_json=settings.as_json, prompt=prompt if live else None)
-                stack.enter_context(display)
-                follower = asyncio.create_task(display.follow())
-                intake = CodeIntake(run, display.notify)
-                await _supervise(
-                    stop,
-                    _add_and_finish(run, preview, settings),
-                    follower,
-                    display.show(),
-                    *_code_sources(intake, settings, prompt),
-                )
+            follower = asyncio.create_task(display.follow())
+            intake = CodeIntake(run, display.notify)
+            with JobControl(resume=display.resume, pause=display.pause) as jobs:
+                try:
+                    await _supervise(
+                        stop,
+                        _add_and_finish(run, preview, settings),
+                        follower,
+                        display.show(),
+                        jobs.follow(),
+                        *_code_sources(intake, settings, prompt),
+                    )
+                finally:
+                    await display.pause()
             if stop.requested.is_set():
-                print_message(
+                display.notify(
                     "finishing in-flight requests; press Ctrl-C again to abort", "interrupted"
                 )
-        await follower  # shows the last events, too
+        await _show_last_events(follower, stop)
     finally:
         if follower is not None:
             await _cancel_and_wait(follower)
+        await display.close()
+
+
+async def _show_last_events(follower: asyncio.Task[None], stop: GracefulStop) -> None:
+    """Wait until the last events are shown; after a stop not for a reader that pauses."""
+    await stop.or_done(follower)
+    done, _ = await asyncio.wait([follower], timeout=_READER_TIMEOUT)
+    for task in done:
+        task.result()
 
 
 def _code_sources(

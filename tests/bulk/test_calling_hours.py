@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, reset_tzpath
 
 import pytest
 
@@ -135,3 +135,16 @@ def test_hours_without_phonenumbers(monkeypatch: pytest.MonkeyPatch) -> None:
         CallingHours("09:00-20:00")
     with pytest.raises(InvalidRequestError, match="phonenumbers"):
         VoiceChallengeRun(object(), MemoryJournal(), calling_hours="09:00-20:00")  # type: ignore[arg-type]
+
+
+def test_without_time_zones_hours_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without a table of time zones is told what it lacks before a phone rings."""
+    for name in ("tzdata", *(name for name in sys.modules if name.startswith("tzdata."))):
+        monkeypatch.setitem(sys.modules, name, None)
+    reset_tzpath(to=[])
+    ZoneInfo.clear_cache()
+    try:
+        with pytest.raises(InvalidRequestError, match="pip install tzdata"):
+            CallingHours("09:00-20:00")
+    finally:
+        reset_tzpath()

@@ -13,10 +13,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.cli import run_display
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
+from sinch_qn.cli.run_status import rounded
 from sinch_qn.models import GlobalProcessState as State
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
@@ -300,7 +300,7 @@ def test_missing_numbers_are_added(sandbox: Sandbox, qn: Callable[..., Result]) 
 # ── Stopped and resumed ─────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_the_same_command_resumes(
     sandbox: Sandbox, qn: Callable[..., Result], how: signal.Signals
 ) -> None:
@@ -482,4 +482,4 @@ def test_durations_have_units() -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(5, "5 s"), (600, "10 min"), (36_000, "10.0 h")])
 def test_time_left_is_rounded(seconds: float, shown: str) -> None:
     """An estimate is rounded as coarsely as it is known."""
-    assert run_display._rounded(seconds) == shown
+    assert rounded(seconds) == shown

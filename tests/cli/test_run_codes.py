@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import cast
 import pytest
 
 from sinch_qn.bulk import Submission, VoiceChallengeRun
-from sinch_qn.cli.run_codes import CodeIntake, CodePrompt, CodesFile
+from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.errors import InvalidRequestError
 
 LOST_ZEROS = (
@@ -118,22 +117,3 @@ async def test_a_restart_submits_no_old_code(recorder: Recorder, path: Path) -> 
         await recorder.until(lambda: len(recorder.codes) == 2)
     assert recorder.codes == [(ONE, "3333"), (TWO, "4444")]
     assert "read from its start" in recorder.messages[-1]
-
-
-def test_a_run_in_the_background_has_no_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in the background leaves the terminal's keyboard alone."""
-    monkeypatch.setattr("sys.stdin", _FakeTerminal())
-    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
-    assert not CodePrompt.is_possible()
-    monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
-    assert CodePrompt.is_possible()
-
-
-class _FakeTerminal:
-    """A terminal that is nobody's."""
-
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return 0

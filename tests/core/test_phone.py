@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import phonenumbers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,23 @@ def test_masked_number_keeps_eight_digits(number: str, masked: str) -> None:
 def test_region_is_that_of_the_area_code(number: str, region: str | None) -> None:
     """The region is US or CA; other numbers, also of +1, have none."""
     assert region_of(number) == region
+
+
+def test_regions_agree_with_phonenumbers() -> None:
+    """Each area code that phonenumbers knows has the region that phonenumbers gives it."""
+    for area_code in range(200, 1000):
+        of_exchanges = (
+            phonenumbers.region_code_for_number(
+                phonenumbers.PhoneNumber(
+                    country_code=1, national_number=int(f"{area_code}{exchange}0123")
+                )
+            )
+            for exchange in (555, 222, 310)
+        )
+        known = next(filter(None, of_exchanges), None)
+        if known is not None:
+            expected = known if known in ("US", "CA") else None
+            assert region_of(f"+1{area_code}5550123") == expected, area_code
 
 
 def test_toll_free_is_a_prefix() -> None:

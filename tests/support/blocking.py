@@ -23,7 +23,7 @@ _MAY_BLOCK: Final = (
     # So is a time zone, from two thousand bytes.
     ("sinch_qn/bulk/calling_hours.py", "_zone"),
     # A terminal is read only when it has something.
-    ("sinch_qn/cli/run_codes.py", "_read"),
+    ("sinch_qn/cli/code_prompt.py", "_read"),
     # The sandbox compiles the description of the API once in a process, before it serves.
     ("sinch_qn/sandbox/request_validation.py", "read_validators"),
     # Coverage measures in its own locks.

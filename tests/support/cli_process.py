@@ -118,12 +118,13 @@ def finish(command: subprocess.Popen[str]) -> tuple[int, str, str]:
 class Terminal:
     """A command at a pseudo-terminal: what is on its screen, and a keyboard."""
 
-    def __init__(self, env: dict[str, str], *arguments: str) -> None:
+    def __init__(self, env: dict[str, str], *arguments: str, command: list[str] = COMMAND) -> None:
         self._master, terminal = pty.openpty()
-        environment = {**os.environ, **env, "COLUMNS": "120", "TERM": "xterm"}
+        environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
         environment.pop("NO_COLOR", None)
+        environment |= env
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            [*COMMAND, *arguments],
+            [*command, *arguments],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
@@ -146,6 +147,16 @@ class Terminal:
     def screen(self) -> str:
         """What was shown, without colours and movements."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
+
+    def settings(self) -> list[Any]:
+        """Return the terminal's settings: echo, line input, …."""
+        return termios.tcgetattr(self._master)
+
+    def hang_up(self) -> int:
+        """Close the terminal; return the exit code of the command."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDONLY)
+        return self._process.wait(PATIENCE)
 
     def type(self, text: str) -> None:
         """Press keys."""

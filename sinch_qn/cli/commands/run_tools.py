@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -66,7 +67,7 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
     entries = list(islice(attention, first))
     if as_json:
         record = {
-            "journal": str(path),
+            "journal": os.fsencode(path).decode(errors="replace"),
             "counts": {state.value: count for state, count in counts.items()},
             "needs_attention": [entry_record(entry) for entry in entries],
             "batches": [batch_record(batch) for batch in batches],

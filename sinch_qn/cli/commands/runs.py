@@ -39,7 +39,9 @@ from sinch_qn.cli.options import (
     read_lines,
     yes_option,
 )
-from sinch_qn.cli.run_session import Orders, RunSettings, SessionResult, run_to_completion
+from sinch_qn.cli.run_session import SessionResult, run_to_completion
+from sinch_qn.cli.run_settings import Orders, RunSettings
+from sinch_qn.cli.streams import discard_unwritten
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,
@@ -264,15 +266,12 @@ def _show_result(
 
     Lines that were bad in an earlier version of the file stay in the journal, but need nothing.
     """
-    if settings.as_json:
-        record = {
-            "event": "interrupted" if result.interrupted else "finished",
-            "counts": {state.value: count for state, count in result.counts.items()},
-            "orders": result.orders.orders if result.orders else [],
-        }
-        click.echo(orjson.dumps(record))
-    else:
-        print_counts(settings.journal, result.counts)
+    try:
+        _print_result(settings, result)
+    except OSError:
+        if not result.interrupted:
+            raise
+        discard_unwritten(sys.stdout)  # its terminal was closed
     if result.orders is not None:
         _report_orders(result.orders)
     if result.interrupted:
@@ -285,6 +284,18 @@ def _show_result(
         if not is_demo:  # the demo deletes its journal
             print_message(f"Needs attention: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _print_result(settings: RunSettings, result: SessionResult) -> None:
+    if settings.as_json:
+        record = {
+            "event": "interrupted" if result.interrupted else "finished",
+            "counts": {state.value: count for state, count in result.counts.items()},
+            "orders": result.orders.orders if result.orders else [],
+        }
+        click.echo(orjson.dumps(record))
+    else:
+        print_counts(settings.journal, result.counts)
 
 
 def _report_orders(orders: TextEnableReport) -> None:

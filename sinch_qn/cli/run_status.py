@@ -1,0 +1,119 @@
+"""How a run stands, in words: what it does now, what it waits for, and until when."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import attrs
+
+from sinch_qn._redaction import printable
+from sinch_qn.bulk import ChallengeState, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk.states import Todo
+from sinch_qn.cli.run_settings import RunSettings
+
+_RATE_WINDOW: Final = 60.0
+"""Seconds of history for the estimate of the time left."""
+_SOON: Final = 2.0
+"""Seconds; what is due by then is not worth a time of day."""
+
+
+@attrs.define(eq=False)
+class RunStatus:
+    """The counts of *run*, and what it waits for."""
+
+    run: VoiceChallengeRun
+    journal: SqliteJournal
+    settings: RunSettings
+    has_prompt: bool = attrs.field(kw_only=True)
+    counts: Mapping[ChallengeState, int] = attrs.field(init=False, factory=dict)
+    last_error: str = ""
+    _next: dict[Todo, float] = attrs.field(init=False, factory=dict)
+    """When the next number is due, by what is to be done."""
+    _samples: deque[tuple[float, int]] = attrs.field(init=False, factory=deque)
+
+    async def update(self) -> None:
+        """Read the counts from the journal."""
+        self.counts = await self.run.counts()
+        self._next.clear()
+        for todo in (Todo.CALL, Todo.LOOK_UP, Todo.EXPIRE):
+            for entry in await self.journal.due(todo, math.inf, 1):
+                self._next[todo] = entry.due
+        now = time.monotonic()
+        self._samples.append((now, self.counts[ChallengeState.PENDING]))
+        while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW:
+            self._samples.popleft()
+
+    def line(self) -> str:
+        """Return the status in one line."""
+        states = ", ".join(
+            f"{state.value.replace('_', ' ')} {n}" for state, n in self.counts.items() if n
+        )
+        error = [f"last error: {self.last_error}"] if self.last_error else []
+        return "; ".join([*([states] if states else []), *self.parts(), *error])
+
+    def parts(self) -> Iterator[str]:
+        """Yield what the run does now, and what it waits for."""
+        if not sum(self.counts.values()):
+            yield "adding the numbers"
+        if not self.run.rate:
+            yield self._why_paused()
+        elif self.run.ringing:
+            yield f"{self.run.ringing} phones ringing, at most {self.run.rate:.3g} calls a second"
+        if pending := self.counts[ChallengeState.PENDING]:
+            yield self._pending(pending)
+        if awaited := self.counts[ChallengeState.AWAITING_CODE]:
+            yield self._awaited(awaited)
+
+    def _why_paused(self) -> str:
+        if self.run.last_error is None:
+            return "checking that Sinch responds"
+        return f"calls are paused until Sinch responds: {printable(self.run.last_error)}"
+
+    def _pending(self, pending: int) -> str:
+        """Return why the numbers wait that are not called yet, and how long, as far as is known."""
+        now = time.time()
+        call, look_up = self._next.get(Todo.CALL), self._next.get(Todo.LOOK_UP)
+        if call is None and look_up is not None:
+            again = f", again at {clock(look_up)}" if look_up > now + _SOON else ""
+            return f"{pending} to look up at Sinch{again}"
+        if call is not None and call > now + _SOON and self.settings.hours is not None:
+            return f"{pending} to call, within calling hours: from {clock(call)}"
+        (start, had), (end, has) = self._samples[0], self._samples[-1]
+        if had <= has or end <= start:
+            return f"{pending} to call"
+        return f"{pending} to call, in about {rounded(has * (end - start) / (had - has))}"
+
+    def _awaited(self, awaited: int) -> str:
+        """Return how many codes are awaited, until when, and how to submit them."""
+        until = self._next.get(Todo.EXPIRE)
+        codes = "1 code is" if awaited == 1 else f"{awaited} codes are"
+        first = "" if until is None else f", the first until {clock(until)}"
+        path = shlex.quote(str(self.settings.journal))
+        ways = []
+        if self.has_prompt:
+            ways.append("type NUMBER CODE here")
+        if self.settings.codes is not None:
+            ways.append(f"append NUMBER,CODE to {self.settings.codes}")
+        ways.append(f"sinch-qn code {path} NUMBER")
+        return f"{codes} awaited{first}: {', or '.join(ways)}"
+
+
+def clock(at: float) -> str:
+    """Return a local time with its zone, such as `14:30 EST`, and its date if it is not today."""
+    then = time.localtime(at)
+    is_today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M %Z" if is_today else "%F %H:%M %Z", then)
+
+
+def rounded(seconds: float) -> str:
+    """Return a duration as coarsely as it is known, such as `10 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
