@@ -64,6 +64,15 @@ class CallingHours:
         opens = _opens_at(self.start, self.end, self.zones(number), minute)
         return 0.0 if opens == minute else 60.0 * opens - now
 
+    def end_of_work(self, number: str, now: float, seconds: float) -> float:
+        """Return when calls that take *seconds* in all have been made, to numbers like *number*."""
+        at = now
+        while seconds > 0:
+            at += self.opens_in(number, at)
+            step = min(seconds, 60.0 - at % 60.0)
+            at, seconds = at + step, seconds - step
+        return at
+
 
 @lru_cache(maxsize=4096)
 def _opens_at(start: time, end: time, zones: tuple[str, ...], minute: int) -> int:

@@ -96,6 +96,17 @@ class RunPreview:
             if self._database.execute(query, (number,)).fetchone():
                 yield text
 
+    @property
+    def more_warnings(self) -> int:
+        """How many bad lines and duplicates `warnings` leaves out, because they are many."""
+        return max(0, self.bad - _MAX_WARNINGS) + max(0, self.duplicates - _MAX_WARNINGS)
+
+    def one_of_each_area_code(self) -> Iterator[str]:
+        """Yield a valid number of each area code in the file."""
+        query = "SELECT min(number) FROM lines WHERE problem IS NULL GROUP BY substr(number, 1, 5)"
+        for (number,) in self._database.execute(query):
+            yield number
+
     def mark_known(self, entries: Iterable[Entry]) -> None:
         """Mark the numbers that have an entry in the journal."""
         entries = iter(entries)

@@ -29,6 +29,9 @@ from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import InvalidRequestError, SinchError
 from sinch_qn.phone import check_e164
 
+RING_WINDOW = 90.0
+"""Seconds that a phone is taken to ring, unless its code comes before."""
+
 _HOLDS_SLOT = frozenset(
     {
         ChallengeState.PENDING,  # recalled
@@ -89,7 +92,7 @@ class VoiceChallengeRun:
         journal: Journal,
         *,
         max_ringing: int = 20,
-        ring_window: float = 90.0,
+        ring_window: float = RING_WINDOW,
         calls_per_second: float = 5.0,
         concurrency: int = 50,
         code_timeout: float = 86_400.0,

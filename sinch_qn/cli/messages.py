@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from typing import Any, Final
 
 import click
 
 from sinch_qn._redaction import printable
+from sinch_qn.phone import mask
 
+_TYPED: Final = "sinch_qn.typed"
+"""The key of the numbers of `note_typed` in a context's `meta`."""
 _COLORS: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}
 
 
@@ -19,11 +23,28 @@ def print_message(text: str, kind: str = "", file: Any = None) -> None:
     A message that nobody can read any more stops nothing. *file* is written in place of
     standard error.
     """
+    text = in_full(text)
     head = f"{kind}: " if kind else ""
     if kind and has_styles():
         head = click.style(head, fg=_COLORS.get(kind), bold=True)
     with suppress(OSError):
         click.echo(head + printable(text), err=True, file=file)
+
+
+def note_typed(number: str) -> None:
+    """Show *number* unmasked on the terminal of the person who typed it."""
+    context = click.get_current_context(silent=True)
+    if context is not None and sys.stderr.isatty():
+        context.find_root().meta.setdefault(_TYPED, {})[mask(number)] = number
+
+
+def in_full(text: str) -> str:
+    """Return *text* with the numbers of `note_typed` unmasked."""
+    context = click.get_current_context(silent=True)
+    typed = {} if context is None else context.find_root().meta.get(_TYPED, {})
+    for masked, number in typed.items():
+        text = text.replace(masked, number)
+    return text
 
 
 def has_styles() -> bool:

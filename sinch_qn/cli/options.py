@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.messages import note_typed, print_message
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.parsing import (
     BadLine,
@@ -38,6 +38,7 @@ def phone_number(value: str) -> ParsedNumber:
         number = parse_phone_number(value)
     except InvalidPhoneNumber as error:
         raise click.BadParameter(f"{value}: {error}") from error
+    note_typed(number.e164)
     if number.e164 != value:
         print_message(f"{value} is {number.e164}")
     return number

@@ -14,6 +14,7 @@ import attrs
 import orjson
 
 from sinch_qn.bulk import Submission, VoiceChallengeRun
+from sinch_qn.cli.messages import note_typed
 from sinch_qn.parsing import LostZeros, parse_code
 
 _BLOCK_SIZE: Final = 1 << 20
@@ -35,6 +36,8 @@ class CodeIntake:
         where = f"{where}: " if where else ""
         try:
             number, code = parse_code(text)
+            if not where:
+                note_typed(number)
             submission = await self.run.submit_code(number, code)
         except ValueError as error:  # also an InvalidPhoneNumber, an InvalidRequestError
             self.notify(f"{where}{error}", "warning")

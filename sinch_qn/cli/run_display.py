@@ -17,7 +17,7 @@ from rich.text import Text
 from sinch_qn._redaction import printable
 from sinch_qn.bulk import ChallengeState, RunEvent, SqliteJournal, VoiceChallengeRun
 from sinch_qn.cli.code_prompt import CodePrompt
-from sinch_qn.cli.messages import is_dumb, print_message
+from sinch_qn.cli.messages import in_full, is_dumb, print_message
 from sinch_qn.cli.output import make_console
 from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
@@ -105,7 +105,7 @@ class RunDisplay:
             print_message(text, kind, file=self._messages)
             return
         head = Text(f"{kind}: ", style="bold yellow") if kind else Text()
-        self._live.console.print(head + Text(printable(text)))
+        self._live.console.print(head + Text(printable(in_full(text))))
 
     async def follow(self) -> None:
         """Record errors, and print events if they are wanted as JSON, until the run ends."""

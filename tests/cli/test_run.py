@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from random import Random
+from zoneinfo import ZoneInfo
 
 import click
 import pytest
@@ -102,6 +106,63 @@ def test_a_preview_is_confirmed_first(sandbox: Sandbox, qn: Callable[..., Result
     assert "Call 2 phones now? No terminal to confirm at: repeat it with --yes" in result.stderr
     assert not any(sandbox.calls.totals().values())
     assert not Path("run.db").exists()
+
+
+def test_a_preview_says_until_when(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """The estimate has ring windows, calling hours and the local zone."""
+    write(*NUMBERS)
+    shown = qn(*RUN, "--rate", "100", "--max-ringing", "1").stderr
+    assert re.search(
+        r"until \S*\s?\d\d:\d\d \S+ if codes come at once, .* \S+ if none comes within 90 s", shown
+    )
+    hours = datetime.now(ZoneInfo("America/New_York")).hour
+    window = f"{(hours + 2) % 24:02}:00-{(hours + 3) % 24:02}:00"
+    opens = time.localtime(time.time() + 3600 * 2)
+    shown = qn(*RUN, "--calling-hours", window).stderr
+    assert f"{opens.tm_hour:02}:00 {opens.tm_zone}" in shown
+
+
+def test_a_number_without_a_zone_is_a_bad_line(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """With calling hours a toll-free number needs --default-zone: said first, and never exit 0."""
+    sandbox.add([ONE], State.VERIFIED)
+    write(ONE, "+18335550134")
+    result = qn(*RUN, "--yes", "--calling-hours", "00:00-23:59")
+    assert result.exit_code == Exit.FAILED
+    assert "numbers.csv:3: +18335550134: its time zone is not known" in result.stderr
+    assert "--default-zone America/New_York" in result.stderr.partition("Project")[0]
+
+
+def test_warnings_that_are_left_out_are_counted(qn: Callable[..., Result]) -> None:
+    """Only the first bad lines have warnings; the rest are counted."""
+    write(*["x1"] * 25)
+    assert "numbers.csv: 5 more bad lines or duplicates" in qn(*RUN).stderr
+
+
+def test_a_piped_run_says_what_it_does_and_waits_for(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """The first line says what the run does; a waiting run says for what, until when, and how."""
+    write(ONE)
+    with process(*RUN, "--yes", "--codes", "codes.csv") as command:
+        assert command.stderr is not None
+        lines = iter(command.stderr.readline, "")
+        assert "adding the numbers" in next(line for line in lines if re.match(r"\d\d:", line))
+        waits = next(line for line in lines if "awaited" in line)
+        assert re.search(r"1 code is awaited, the first until .*\d\d:\d\d \S+: append", waits)
+        assert "append NUMBER,CODE to codes.csv, or sinch-qn code run.db NUMBER" in waits
+        assert "to call" not in waits
+
+
+def test_a_typed_number_is_shown_in_full(sandbox: Sandbox) -> None:
+    """On the terminal of the person who typed it a number is not masked."""
+    write(ONE)
+    with Terminal({}, *RUN, "--yes") as terminal:
+        terminal.expect(TAKES)
+        terminal.type(f"{THREE} 1234\n")
+        terminal.expect(f"{THREE} is not in this run")
+    with Terminal({}, "send", "--yes", "+12025550199") as terminal:
+        terminal.finish()
+        assert "•" not in terminal.screen
 
 
 def test_mistakes_are_reported_before_anything_is_read(qn: Callable[..., Result]) -> None:
@@ -407,7 +468,7 @@ def test_status_lists_what_needs_attention(sandbox: Sandbox, qn: Callable[..., R
     ]
     assert lines[6].split("\t")[3].startswith("Correct line 2 of the input")
     status = json.loads(qn("status", "run.db", "--json", "--first", "2").stdout)
-    assert [each["number"] for each in status["needs_attention"]] == [BLOCKED, LOST_ANSWER]
+    assert [each["phoneNumber"] for each in status["needsAttention"]] == [BLOCKED, LOST_ANSWER]
     assert qn("status", "numbers.csv").exit_code == Exit.USAGE
 
 
@@ -418,7 +479,7 @@ def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:
     assert qn("report", "run.db").exit_code == Exit.USAGE
     done = qn("report", "run.db", "--html", "r.html", "--csv", "r.csv", "--json")
     assert done.exit_code == 0
-    assert [json.loads(line)["number"] for line in done.stdout.splitlines()] == [NOT_ELIGIBLE]
+    assert [json.loads(line)["phoneNumber"] for line in done.stdout.splitlines()] == [NOT_ELIGIBLE]
     assert Path("r.html").stat().st_size > 1000
     assert NOT_ELIGIBLE in Path("r.csv").read_text()
     assert str(Path("r.html").absolute()) in done.stderr
@@ -458,7 +519,7 @@ def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., R
     assert len(sandbox.world.orders) == 3
     batches = json.loads(qn("status", "run.db", "--json").stdout)["batches"]
     assert {batch["state"] for batch in batches} == {"ordered"}
-    assert {batch["order_id"] for batch in batches} == set(sandbox.world.orders)
+    assert {batch["hostingOrderId"] for batch in batches} == set(sandbox.world.orders)
 
 
 _PERSON = {"firstName": "A", "lastName": "B", "email": "a@example.com"}

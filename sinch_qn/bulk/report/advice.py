@@ -116,8 +116,13 @@ def entries_needing_attention(
     """
     if batches or any(counts[state] for state in (*_UNSUCCESSFUL, ChallengeState.AWAITING_CODE)):
         for entry in rows:
-            if entry.state is not ChallengeState.PENDING and what_to_do(entry):
+            if is_for_a_person(entry) and what_to_do(entry):
                 yield entry
+
+
+def is_for_a_person(entry: Entry) -> bool:
+    """Return whether advice about *entry* must be followed: a PENDING number is called anyway."""
+    return entry.state is not ChallengeState.PENDING
 
 
 def first_of_each_state(

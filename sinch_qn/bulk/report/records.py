@@ -27,20 +27,20 @@ _FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.]*$)")
 
 
 def entry_record(entry: Entry) -> dict[str, str | int | None]:
-    """Return *entry* as written to CSV and JSON; times are UTC."""
+    """Return *entry* as written to CSV and JSON, with the API's names; times are UTC."""
     return {
-        "number": entry.number,
+        "phoneNumber": entry.number,
         "ref": entry.ref,
         "line": entry.line,
         "state": entry.state.value,
-        "calls": entry.attempt,
-        "called_at": _time(entry.called_at),
-        "settled_at": _time(entry.settled_at),
-        "sinch_state": state_name(entry.remote),
-        "region": entry.region,
+        "attempt": entry.attempt,
+        "calledAt": _time(entry.called_at),
+        "settledAt": _time(entry.settled_at),
+        "globalProcessState": None if entry.remote is None else entry.remote.value,
+        "regionCode": entry.region,
         "batch": entry.batch,
         "note": entry.note,
-        "what_to_do": what_to_do(entry),
+        "whatToDo": what_to_do(entry),
     }
 
 
@@ -49,12 +49,12 @@ def batch_record(batch: Batch) -> dict[str, str | int | None]:
     return {
         "batch": batch.id,
         "state": batch.state.value,
-        "region": batch.region,
-        "toll_free": batch.toll_free,
+        "regionCode": batch.region,
+        "tollFree": batch.toll_free,
         "numbers": len(batch.numbers),
-        "order_id": batch.order_id,
+        "hostingOrderId": batch.order_id,
         "note": batch.note,
-        "what_to_do": what_to_do_about(batch),
+        "whatToDo": what_to_do_about(batch),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from sinch_qn.bulk.report.advice import what_to_do
+from sinch_qn.bulk.report.advice import is_for_a_person, what_to_do
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
 
@@ -95,7 +95,7 @@ class Summary:
                 self.waits[next(i for i, (most, _) in enumerate(WAITS) if took <= most)] += 1
         if entry.batch is not None:
             self.hosting.setdefault(entry.batch, Counter())[entry.remote] += 1
-        if advice := what_to_do(entry, where="the lines shown"):
+        if is_for_a_person(entry) and (advice := what_to_do(entry, where="the lines shown")):
             if self.advised.total() < MAX_LISTED:
                 self.listed.setdefault(advice, []).append(entry)
             self.advised[advice] += 1

@@ -69,7 +69,7 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
         record = {
             "journal": os.fsencode(path).decode(errors="replace"),
             "counts": {state.value: count for state, count in counts.items()},
-            "needs_attention": [entry_record(entry) for entry in entries],
+            "needsAttention": [entry_record(entry) for entry in entries],
             "batches": [batch_record(batch) for batch in batches],
         }
         click.echo(orjson.dumps(record))

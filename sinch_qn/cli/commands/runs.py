@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnabl
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.bulk.report import needs_attention
+from sinch_qn.bulk.run import RING_WINDOW
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import Dependencies, client_from_env
 from sinch_qn.cli.commands.run_tools import print_counts, write_reports
@@ -41,13 +42,19 @@ from sinch_qn.cli.options import (
 )
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
 from sinch_qn.cli.run_settings import Orders, RunSettings
+from sinch_qn.cli.run_status import clock
 from sinch_qn.cli.streams import discard_unwritten
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
+from sinch_qn.parsing import BadLine, GoodLine
 
+_NO_ZONE: Final = (
+    "its time zone is not known, which calling hours need: give it with --default-zone, such as"
+    " --default-zone America/New_York"
+)
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 _options = combine(
@@ -205,11 +212,25 @@ def _fill(
     exists = settings.journal.exists() and settings.journal.stat().st_size > 0
     if exists:
         asyncio.run(check(journal))
-    preview.add_lines(read_lines(path, column, find_duplicates=False))
+    lines = read_lines(path, column, find_duplicates=False)
+    preview.add_lines(_with_zones(lines, settings.hours))
     if exists:
         preview.mark_known(journal.rows())
     for warning in preview.warnings():
         print_message(f"{path}:{warning}", "warning")
+    if preview.more_warnings:
+        print_message(f"{path}: {preview.more_warnings} more bad lines or duplicates", "warning")
+
+
+def _with_zones(
+    lines: Iterable[GoodLine | BadLine], hours: CallingHours | None
+) -> Iterator[GoodLine | BadLine]:
+    """Yield *lines*; one whose number has no time zone is bad if there are calling hours."""
+    for line in lines:
+        if hours is None or isinstance(line, BadLine) or hours.zones(line.number.e164):
+            yield line
+        else:
+            yield BadLine(line.line, line.number.e164, _NO_ZONE, ref=line.ref)
 
 
 def _confirm(
@@ -246,17 +267,29 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
     if settings.limit is not None:
         yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
     if to_call := preview.to_call(settings.limit):
-        hours = f", within {settings.hours.window} local time" if settings.hours else ""
+        hours = f", within {settings.hours.window} where each phone is" if settings.hours else ""
         yield (
             f"{to_call} to call, at most {settings.rate:g} a second and {settings.max_ringing}"
-            f" phones at once{hours}: until {_clock(to_call / settings.rate)} at the earliest."
+            f" phones at once{hours}: {_estimate(preview, settings, to_call)}."
         )
 
 
-def _clock(seconds: float) -> str:
-    now, then = time.time(), time.time() + seconds
-    is_today = time.localtime(now)[:3] == time.localtime(then)[:3]
-    return datetime.fromtimestamp(then).astimezone().strftime("%H:%M" if is_today else "%F %H:%M")
+def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
+    """Return until when phones are called, if codes come at once and if none comes."""
+    fastest = to_call / settings.rate
+    slowest = max(fastest, (math.ceil(to_call / settings.max_ringing) - 1) * RING_WINDOW)
+    now = time.time()
+    numbers = list(preview.one_of_each_area_code()) if settings.hours else []
+    until = [now + fastest, now + slowest]
+    if settings.hours is not None and numbers:
+        until = [
+            max(settings.hours.end_of_work(number, now, seconds) for number in numbers)
+            for seconds in (fastest, slowest)
+        ]
+    first, last = map(clock, until)
+    if first == last:
+        return f"until {first} at the earliest"
+    return f"until {first} if codes come at once, {last} if none comes within {RING_WINDOW:.0f} s"
 
 
 def _show_result(

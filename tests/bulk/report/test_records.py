@@ -40,21 +40,21 @@ def test_csv_has_every_number(tmp_path: Path) -> None:
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         first, second = csv.DictReader(file)
     assert first == {
-        "number": NUMBER,
+        "phoneNumber": NUMBER,
         "ref": 'a "quoted", ref\nof two lines',
         "line": "2",
         "state": "verified",
-        "calls": "1",
-        "called_at": "2026-01-01T09:00:00Z",
-        "settled_at": "2026-01-01T09:01:00Z",
-        "sinch_state": "",
-        "region": "US",
+        "attempt": "1",
+        "calledAt": "2026-01-01T09:00:00Z",
+        "settledAt": "2026-01-01T09:01:00Z",
+        "globalProcessState": "",
+        "regionCode": "US",
         "batch": "3",
         "note": "",
-        "what_to_do": "",
+        "whatToDo": "",
     }
-    assert (second["number"], second["called_at"]) == ("1.2E+10", "")
-    assert second["what_to_do"].startswith("Correct line 3")
+    assert (second["phoneNumber"], second["calledAt"]) == ("1.2E+10", "")
+    assert second["whatToDo"].startswith("Correct line 3")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "\t=1"])
@@ -62,7 +62,7 @@ def test_csv_formulas_are_disarmed(tmp_path: Path, text: str) -> None:
     """Text that a spreadsheet evaluates is disarmed; phone numbers and chat ids are unchanged."""
     write_csv([entry(ref=text), entry(ref="-100200300")], tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
-        refs = [(row["number"], row["ref"]) for row in csv.DictReader(file)]
+        refs = [(row["phoneNumber"], row["ref"]) for row in csv.DictReader(file)]
     assert refs == [(NUMBER, "'" + text), (NUMBER, "-100200300")]
 
 
@@ -71,8 +71,9 @@ def test_json_lines_have_every_number(tmp_path: Path) -> None:
     rows = [entry(ref=EVIL, remote=G.HOSTING_DONE), entry(S.UNKNOWN)]
     write_json_lines(rows, tmp_path / "report.jsonl")
     first, second = map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())
-    assert (first["ref"], first["sinch_state"], first["line"]) == (EVIL, "HOSTING_DONE", None)
-    assert (second["state"], second["what_to_do"]) == ("unknown", what_to_do(rows[1]))
+    assert (first["ref"], first["line"]) == (EVIL, None)
+    assert first["globalProcessState"] == "GLOBAL_PROCESS_STATE_HOSTING_DONE"
+    assert (second["state"], second["whatToDo"]) == ("unknown", what_to_do(rows[1]))
 
 
 def test_a_batch_is_counted_not_listed() -> None:
@@ -81,12 +82,12 @@ def test_a_batch_is_counted_not_listed() -> None:
     assert batch_record(rejected) == {
         "batch": 1,
         "state": "rejected",
-        "region": "US",
-        "toll_free": False,
+        "regionCode": "US",
+        "tollFree": False,
         "numbers": 2,
-        "order_id": None,
+        "hostingOrderId": None,
         "note": "HTTP 400",
-        "what_to_do": what_to_do_about(rejected),
+        "whatToDo": what_to_do_about(rejected),
     }
 
 

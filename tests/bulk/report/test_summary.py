@@ -26,3 +26,9 @@ def test_a_timeline_is_bounded() -> None:
     assert curve[0][1:] == (0, 0)
     assert curve[-1][1:] == (5000, 2500)
     assert curve == sorted(curve)
+
+
+def test_only_what_a_person_must_do_is_counted() -> None:
+    """A number that will be called anyway needs nobody, also if its invoices could be sent."""
+    rows = [entry(S.PENDING, added=True), entry(S.EXPIRED)]
+    assert Summary.of(rows).advised.total() == 1
