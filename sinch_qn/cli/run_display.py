@@ -16,12 +16,12 @@ from rich.text import Text
 
 from sinch_qn._redaction import printable
 from sinch_qn.bulk import ChallengeState, RunEvent, SqliteJournal, VoiceChallengeRun
+from sinch_qn.cli.background_stream import BackgroundStream
 from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.messages import in_full, is_dumb, print_message
 from sinch_qn.cli.output import make_console
 from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
-from sinch_qn.cli.streams import BackgroundStream
 
 _REFRESH_INTERVAL: Final = 0.25
 """Seconds between two updates of a live display."""

@@ -247,7 +247,10 @@ def test_exit_codes_of_a_run(sandbox: Sandbox, qn: Callable[..., Result]) -> Non
     assert rings(sandbox, *NUMBERS[:5]) == [1] * 5
     rows = list(csv.DictReader(Path("results.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == ["verified"] * 5 + ["blocked"]
-    assert "orders@sinch.com" in Path("report.html").read_text()
+    page = Path("report.html").read_text()
+    assert "orders@sinch.com" in page
+    assert f"Project: {sandbox.project_id} at {sandbox.base_url}" in page
+    assert "Input: numbers.csv" in page
 
 
 def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
@@ -480,7 +483,7 @@ def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:
     done = qn("report", "run.db", "--html", "r.html", "--csv", "r.csv", "--json")
     assert done.exit_code == 0
     assert [json.loads(line)["phoneNumber"] for line in done.stdout.splitlines()] == [NOT_ELIGIBLE]
-    assert Path("r.html").stat().st_size > 1000
+    assert "Project: 5a4db0c5-0000-4000-8000-000000000001 at" in Path("r.html").read_text()
     assert NOT_ELIGIBLE in Path("r.csv").read_text()
     assert str(Path("r.html").absolute()) in done.stderr
 

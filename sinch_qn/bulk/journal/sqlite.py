@@ -197,6 +197,15 @@ class SqliteJournal:
         query = SELECT + " WHERE called_at > ? ORDER BY called_at"
         return await self._read(lambda database: _entries(database, query, since))
 
+    async def identity(self) -> Identity:
+        """Return the project and the server that the journal belongs to."""
+
+        def read(database: Connection) -> Identity:
+            written = dict(database.execute("SELECT key, value FROM meta"))
+            return Identity(written["project_id"], written["base_url"])
+
+        return await self._read(read)
+
     async def counts(self) -> Mapping[ChallengeState, int]:
         """Return the number of entries in each state."""
 

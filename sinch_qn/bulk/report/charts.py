@@ -11,7 +11,7 @@ from html import escape
 from sinch_qn.bulk.report.summary import WAITS
 
 _WIDTH, _HEIGHT = 560, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 96, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 46, 14, 34
 _FLOOR = _HEIGHT - _BOTTOM
 """The y of zero; y grows downwards."""
 
@@ -39,12 +39,15 @@ def timeline_chart(points: Sequence[tuple[float, int, int]]) -> str:
     return _figure(
         f"{settled:,} settled and {verified:,} verified. {period}",
         period,
-        _grid(scale, _RIGHT),
+        _grid(scale),
         f'<path class="area" d="M{_LEFT} {_FLOOR}L{verified_path}L{_WIDTH - _RIGHT} {_FLOOR}Z"/>',
         f'<path class="line grey" d="M{settled_path}"/>',
         f'<path class="line green" d="M{verified_path}"/>',
         _time_axis(start, end),
-        _end_labels(settled, verified, scale),
+        legend=(
+            f'<span class="key grey">{settled:,} settled</span>'
+            f'<span class="key green">{verified:,} verified</span>'
+        ),
     )
 
 
@@ -68,7 +71,7 @@ def _scale(most: int) -> list[int]:
 
 
 def _time_axis(start: float, end: float) -> str:
-    step = next((s for s in _TIME_STEPS if (end - start) / s <= 6), _TIME_STEPS[-1])
+    step = next((s for s in _TIME_STEPS if (end - start) / s <= 4), _TIME_STEPS[-1])
     form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 43200 else "%d %b"
     return "".join(
         _label(_x(at, start, end), _FLOOR + 18, f"{_utc(at):{form}}")
@@ -76,46 +79,44 @@ def _time_axis(start: float, end: float) -> str:
     )
 
 
-def _end_labels(settled: int, verified: int, scale: list[int]) -> str:
-    """Label the end of each line with its last value and name, without overlap."""
-    upper = _y(settled, scale)
-    lower = max(_y(verified, scale), upper + 32)
-    if lower > _FLOOR:
-        upper, lower = upper - (lower - _FLOOR), _FLOOR
-    return "".join(
-        _label(_WIDTH - _RIGHT + 8, y + dy, text, "start", kind)
-        for y, n, name, color in (
-            (upper, settled, "settled", "grey"),
-            (lower, verified, "verified", "green"),
-        )
-        for dy, text, kind in ((0, f"{n:,}", f"end {color}"), (13, name, "tick"))
-    )
+def wait_chart(waits: list[int], shortest: float, longest: float) -> str:
+    """Draw how long codes took from call to verification, in the buckets of `WAITS`.
 
-
-def wait_chart(waits: list[int]) -> str:
-    """Draw a histogram of the time from call to verification, in the buckets of `WAITS`."""
-    if not any(waits):
+    *shortest* and *longest* are in seconds. A single code has no distribution.
+    """
+    total = sum(waits)
+    if not total:
         return '<p class="muted">No code has been verified yet.</p>'
-    used = [i for i, n in enumerate(waits) if n]
-    shown = range(max(0, used[0] - 1), used[-1] + 1)
-    scale = _scale(max(waits))
-    room = (_WIDTH - _LEFT - 10) / len(shown)
-    width = min(room - 4, 64)
-    bars = []
-    for place, i in enumerate(shown):
-        middle, top = _LEFT + room * (place + 0.5), _y(waits[i], scale)
-        bars.append(
-            f'<rect class="wait" x="{middle - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" '
-            f'height="{_FLOOR - top:.1f}" rx="2"/>'
-        )
-        if waits[i]:
-            bars.append(_label(middle, top - 5, _short(waits[i]), kind="end"))
-        bars.append(_label(middle, _FLOOR + 18, WAITS[i][1]))
-    caption = (
-        f"Half took {_at_most(waits, 0.5)}, 90 % {_at_most(waits, 0.9)}. "
-        "Each bar covers the times above the previous bar's, up to its own."
+    if total == 1:
+        return f"<p>One code was verified, {_duration(longest)} after its call.</p>"
+    used, most = [i for i, n in enumerate(waits) if n], max(waits)
+    rows = "".join(
+        f'<tr><th scope="row">{_range(i)}</th>'
+        f'<td class="bar"><i class="open" style="width:{100 * waits[i] / most:.2f}%"></i></td>'
+        f'<td class="num">{waits[i]:,}</td></tr>'
+        for i in range(used[0], used[-1] + 1)
     )
-    return _figure(caption, caption, _grid(scale, 10), *bars)
+    caption = (
+        f"From {_duration(shortest)} to {_duration(longest)}; "
+        f"half took {_at_most(waits, 0.5)}, 90 % {_at_most(waits, 0.9)}."
+    )
+    return f'<table class="bars"><tbody>{rows}</tbody></table><p class="muted">{caption}</p>'
+
+
+def _range(bucket: int) -> str:
+    """Return the times of a bucket, such as `30 s to 1 min`."""
+    if bucket == 0:
+        return f"up to {WAITS[0][1]}"
+    (_, above), (most, label) = WAITS[bucket - 1 : bucket + 1]
+    return f"{above} {'or' if most == math.inf else 'to'} {label}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in its largest unit, such as `25 s` or `3.5 h`."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _at_most(waits: list[int], share: float) -> str:
@@ -128,25 +129,25 @@ def _at_most(waits: list[int], share: float) -> str:
     raise AssertionError
 
 
-def _figure(label: str, caption: str, *parts: str) -> str:
+def _figure(label: str, caption: str, *parts: str, legend: str) -> str:
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f'{"".join(parts)}</svg><p class="muted">{caption}</p>'
+        f'{"".join(parts)}</svg><p>{legend}</p><p class="muted">{caption}</p>'
     )
 
 
-def _label(x: float, y: float, text: str, anchor: str = "middle", kind: str = "tick") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+def _label(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
 def _short(n: int) -> str:
     return f"{n / 1e6:g}M" if n >= 1e6 else f"{n / 1e3:g}k" if n >= 1e4 else f"{n:,}"
 
 
-def _grid(scale: list[int], right: int) -> str:
+def _grid(scale: list[int]) -> str:
     lines = []
     for n in scale:
         y = _y(n, scale)
-        lines.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - right}" y1="{y}" y2="{y}"/>')
+        lines.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
         lines.append(_label(_LEFT - 8, y + 4, _short(n), "end"))
     return "".join(lines)

@@ -19,8 +19,24 @@ from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
 from sinch_qn.bulk.report.records import atomic_file, state_name
 from sinch_qn.bulk.report.summary import MAX_LISTED, Summary
 from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.models import GlobalProcessState as SinchState
 
 _MAX_LISTED_BATCHES = 1000
+
+_BATCH_HEADINGS = (
+    *(
+        ("Batch", "num"),
+        ("Region", "nowrap"),
+        ("Numbers", "num"),
+        ("State", ""),
+        ("Sent (UTC)", "nowrap"),
+    ),
+    *(("At Sinch", ""), ("Order, note and what to do", "wide")),
+)
+_ENTRY_HEADINGS = (
+    *(("Number", ""), ("Ref", "ref"), ("Line", "num"), ("State", ""), ("Note", "wide")),
+)
+"""Headings of the tables, and their CSS classes."""
 
 _MEANINGS = {
     ChallengeState.VERIFIED: ("done", "ownership proved"),
@@ -49,8 +65,8 @@ def write_html(
 ) -> None:
     """Write a self-contained page with counts, charts, batches and what needs attention.
 
-    *about* is a line under the title, such as the project. *now* is the date shown, in wall-clock
-    seconds since the epoch; the default is the current time.
+    *about* is shown under the title, such as the project and the input file, a line each. *now* is
+    the date shown, in wall-clock seconds since the epoch; the default is the current time.
     """
     summary = Summary.of(rows)
     written_at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
@@ -58,12 +74,12 @@ def write_html(
     page = Template(template).substitute(
         page_title=_escaped(title),
         title=_text(title),
-        about=_text(about) + " · " if about else "",
+        about="".join(f"<p>{_text(line)}</p>" for line in about.splitlines()) if about else "",
         now=f"{written_at:%d %B %Y, %H:%M UTC}",
         tiles=_tiles(summary, batches),
         states=_states(summary),
         timeline=timeline_chart(summary.timeline.curve()),
-        waits=wait_chart(summary.waits),
+        waits=wait_chart(summary.waits, summary.shortest_wait, summary.longest_wait),
         batches=_batches(batches, summary),
         attention=_attention(summary),
     )
@@ -79,11 +95,6 @@ def _escaped(value: object) -> str:
 def _text(value: object) -> str:
     """Escape *value* for HTML, and isolate its text direction."""
     return f"<bdi>{_escaped(value)}</bdi>"
-
-
-def _cell(value: object, kind: str = "") -> str:
-    kind = f' class="{kind}"' if kind else ""
-    return f"<td{kind}>{'' if value is None else _text(value)}</td>"
 
 
 def _share(part: int, whole: int) -> str:
@@ -134,7 +145,7 @@ def _states(summary: Summary) -> str:
         return '<p class="muted">There are no numbers in this run.</p>'
     return (
         f'<div class="strip" aria-hidden="true">{"".join(strip)}</div>'
-        f"<table><tbody>{''.join(rows)}</tbody></table>"
+        f'<table class="states"><tbody>{"".join(rows)}</tbody></table>'
     )
 
 
@@ -143,31 +154,70 @@ def _batches(batches: Sequence[Batch], summary: Summary) -> str:
     if not shown:
         return ""
     shown.sort(key=lambda batch: what_to_do_about(batch) is None)
-    rows = []
-    for batch in shown[:_MAX_LISTED_BATCHES]:
-        kind = {BatchState.ORDERED: "done", BatchState.REJECTED: "bad"}.get(batch.state, "warn")
-        seen = " · ".join(
-            f"{n:,} {_escaped((state_name(state) or 'not checked yet').replace('_', ' ').lower())}"
-            for state, n in summary.hosting.get(batch.id, Counter()).most_common()
-        )
-        order = _text(batch.order_id) if batch.order_id else ""
-        reason = "".join(f"<p>{_text(t)}</p>" for t in (batch.note, what_to_do_about(batch)) if t)
-        rows.append(
-            f'<tr><td class="num">{batch.id}</td>'
-            f"<td>{'toll-free' if batch.toll_free else _text(batch.region)}</td>"
-            f'<td class="num">{len(batch.numbers):,}</td>'
-            f'<td><b class="chip {kind}">{batch.state.value}</b></td>'
-            f'<td class="nowrap">{datetime.fromtimestamp(batch.at, UTC):%d %b, %H:%M}</td>'
-            f'<td>{seen}</td><td><p class="code">{order}</p>{reason}</td></tr>'
-        )
+    rows = [
+        _batch_row(batch, summary.hosting.get(batch.id, Counter()))
+        for batch in shown[:_MAX_LISTED_BATCHES]
+    ]
     more = len(shown) - _MAX_LISTED_BATCHES
     left_out = f'<p class="muted">{more:,} more batches are not shown.</p>' if more > 0 else ""
-    return (
-        '<section class="long"><h2>Text-enabling</h2>'
-        '<div class="wide"><table class="list"><thead><tr>'
-        '<th class="num">Batch</th><th>Region</th><th class="num">Numbers</th><th>State</th>'
-        "<th>Sent (UTC)</th><th>State at Sinch</th><th>Order, note and what to do</th>"
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{left_out}</section>"
+    table = _table(_BATCH_HEADINGS, [("", rows)])
+    return f'<section class="long"><h2>Text-enabling</h2>{table}{left_out}</section>'
+
+
+def _batch_row(batch: Batch, hosting: Counter[SinchState | None]) -> list[str]:
+    """Return the cells of *batch*; *hosting* counts its numbers by their state at Sinch."""
+    seen = " · ".join(
+        f"{n:,} {_escaped((state_name(state) or 'not checked yet').replace('_', ' ').lower())}"
+        for state, n in hosting.most_common()
+    )
+    order = f'<p class="code">{_text(batch.order_id)}</p>' if batch.order_id else ""
+    notes = "".join(f"<p>{_text(t)}</p>" for t in (batch.note, what_to_do_about(batch)) if t)
+    return [
+        str(batch.id),
+        "toll-free" if batch.toll_free else _text(batch.region or ""),
+        f"{len(batch.numbers):,}",
+        f'<b class="chip {_batch_kind(batch, hosting)}">{batch.state.value}</b>',
+        f"{datetime.fromtimestamp(batch.at, UTC):%d %b, %H:%M}",
+        seen,
+        order + notes,
+    ]
+
+
+def _batch_kind(batch: Batch, hosting: Counter[SinchState | None]) -> str:
+    """Return the colour class of *batch*: it is done once all its numbers are hosted."""
+    if batch.state is BatchState.REJECTED or hosting[SinchState.HOSTING_FAILED]:
+        return "bad"
+    if batch.state is not BatchState.ORDERED:
+        return "warn"
+    return "done" if hosting and set(hosting) == {SinchState.HOSTING_DONE} else "open"
+
+
+def _table(
+    headings: Sequence[tuple[str, str]], groups: Sequence[tuple[str, list[list[str]]]]
+) -> str:
+    """Return a table of *groups* of rows, each below its heading; empty columns are left out.
+
+    *headings* have a CSS class each. On a narrow screen each row is a card that names its cells.
+    """
+    used = [
+        column
+        for column in range(len(headings))
+        if any(row[column] for _, rows in groups for row in rows)
+    ]
+    head = "".join(f'<th class="{headings[c][1]}">{headings[c][0]}</th>' for c in used)
+    bodies = []
+    for heading, rows in groups:
+        title = (
+            f'<tr class="group"><th colspan="{len(used)}">{heading}</th></tr>' if heading else ""
+        )
+        cells = "".join(f"<tr>{_cells(headings, row, used)}</tr>" for row in rows)
+        bodies.append(f"<tbody>{title}{cells}</tbody>")
+    return f'<table class="list"><thead><tr>{head}</tr></thead>{"".join(bodies)}</table>'
+
+
+def _cells(headings: Sequence[tuple[str, str]], row: list[str], used: Sequence[int]) -> str:
+    return "".join(
+        f'<td class="{headings[c][1]}" data-label="{headings[c][0]}">{row[c]}</td>' for c in used
     )
 
 
@@ -180,25 +230,24 @@ def _attention(summary: Summary) -> str:
             f'<p class="notice">The first {MAX_LISTED:,} numbers are listed; {left_out:,} more '
             "are not. The CSV report has all.</p>"
         )
-    for advice, n in summary.advised.most_common():
-        heading = _text(advice)
-        rows = [_entry_row(entry) for entry in summary.listed.get(advice, ())]
-        parts.append(f'<h3>{heading} <span class="count">{n:,}</span></h3>')
-        if rows:
-            parts.append(
-                '<div class="wide"><table class="list"><thead><tr><th>Number</th><th>Ref</th>'
-                '<th class="num">Line</th><th>State</th><th>Note</th></tr></thead>'
-                f"<tbody>{''.join(rows)}</tbody></table></div>"
-            )
-    return "".join(parts)
+    groups = [
+        (
+            f'{_text(advice)} <span class="count">{n:,}</span>',
+            [_entry_row(entry) for entry in summary.listed.get(advice, ())],
+        )
+        for advice, n in summary.advised.most_common()
+    ]
+    return "".join(parts) + _table(_ENTRY_HEADINGS, groups)
 
 
-def _entry_row(entry: Entry) -> str:
+def _entry_row(entry: Entry) -> list[str]:
     kind, _ = _MEANINGS[entry.state]
     if entry.state in (ChallengeState.VERIFIED, ChallengeState.SKIPPED):
         kind = "warn"
-    return (
-        f"<tr>{_cell(entry.number, 'code')}{_cell(entry.ref)}{_cell(entry.line, 'num')}"
-        f'<td><b class="chip {kind}">{entry.state.value.replace("_", " ")}</b></td>'
-        f"{_cell(entry.note)}</tr>"
-    )
+    return [
+        f'<span class="code">{_text(entry.number)}</span>',
+        _text(entry.ref) if entry.ref else "",
+        "" if entry.line is None else f"{entry.line:,}",
+        f'<b class="chip {kind}">{entry.state.value.replace("_", " ")}</b>',
+        _text(entry.note) if entry.note else "",
+    ]

@@ -70,6 +70,8 @@ class Summary:
     """Numbers by batch and last state seen at Sinch."""
     waits: list[int] = attrs.field(factory=lambda: [0] * len(WAITS))
     """Codes by the time from the call to VERIFIED, in the buckets of `WAITS`."""
+    shortest_wait: float = math.inf
+    longest_wait: float = -math.inf
     timeline: Timeline = attrs.field(factory=Timeline)
     advised: Counter[str] = attrs.field(factory=Counter)
     """Numbers by advice."""
@@ -92,6 +94,8 @@ class Summary:
             self.timeline.add(entry.settled_at, verified=verified)
             if verified and entry.called_at is not None:
                 took = entry.settled_at - entry.called_at
+                self.shortest_wait = min(self.shortest_wait, took)
+                self.longest_wait = max(self.longest_wait, took)
                 self.waits[next(i for i, (most, _) in enumerate(WAITS) if took <= most)] += 1
         if entry.batch is not None:
             self.hosting.setdefault(entry.batch, Counter())[entry.remote] += 1

@@ -13,6 +13,7 @@ import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
+from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.report import (
     batch_record,
     entries_needing_attention,
@@ -90,6 +91,11 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
 async def _read(path: Path) -> tuple[Mapping[ChallengeState, int], Sequence[Batch]]:
     async with open_journal(path) as journal:
         return await journal.counts(), await journal.batches()
+
+
+async def _read_for_page(path: Path) -> tuple[Identity, Sequence[Batch]]:
+    async with open_journal(path) as journal:
+        return await journal.identity(), await journal.batches()
 
 
 def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
@@ -202,12 +208,16 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
             click.echo(orjson.dumps(entry_record(entry)))
 
 
-def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
+def write_reports(
+    path: Path, *, html: Path | None, csv_file: Path | None, input_file: Path | None = None
+) -> None:
     """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
     rows = SqliteJournal(path).rows
     if html is not None:
-        _, batches = asyncio.run(_read(path))
-        write_html(rows(), html, batches=batches, about=str(path))
+        identity, batches = asyncio.run(_read_for_page(path))
+        about = f"Project: {identity.project_id} at {identity.base_url}\nJournal: {path}"
+        about += "" if input_file is None else f"\nInput: {input_file}"
+        write_html(rows(), html, batches=batches, about=about)
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
         write_csv(rows(), csv_file)

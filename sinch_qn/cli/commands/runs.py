@@ -147,7 +147,7 @@ def run(
         _fill(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
-    write_reports(settings.journal, html=report, csv_file=csv_file)
+    write_reports(settings.journal, html=report, csv_file=csv_file, input_file=path)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 

@@ -158,9 +158,43 @@ def test_how_long_codes_took(tmp_path: Path) -> None:
     rows = [entry(settled_at=T + 20)] * 6 + [entry(settled_at=T + 400)] * 3
     rows += [entry(settled_at=T + 90_000)]
     text = page_of(tmp_path, rows).text
-    assert "Half took at most 30 s, 90 % at most 10 min." in text
-    late = page_of(tmp_path, [entry(settled_at=T + 90_000)]).text
+    assert "half took at most 30 s, 90 % at most 10 min." in text
+    assert "From 20 s to 25 h;" in text
+    late = page_of(tmp_path, [entry(settled_at=T + 90_000)] * 2).text
     assert "90 % up to more than 1 day" in late
+
+
+def test_a_single_code_has_its_time(tmp_path: Path) -> None:
+    """One verified code is a time, not a histogram."""
+    page = page_of(tmp_path, [entry(settled_at=T + 25)])
+    assert "One code was verified, 25 s after its call." in page.text
+    assert 'class="bars"' not in page.source
+
+
+def test_empty_columns_are_left_out(tmp_path: Path) -> None:
+    """A column that has no value anywhere has no heading; cells name theirs on narrow screens."""
+    page = page_of(tmp_path, [entry(S.EXPIRED)])
+    assert not {"Ref", "Line", "Note"} & set(re.findall(r"<th[^>]*>(\w+)</th>", page.source))
+    page = page_of(tmp_path, [entry(S.EXPIRED, note="late"), entry(S.UNKNOWN, line=3)])
+    assert re.findall(r"<th[^>]*>(Ref|Line|Note)</th>", page.source) == ["Line", "Note"]
+    assert ("data-label", "Note") in page.attributes
+
+
+@pytest.mark.parametrize(
+    ("states", "kind"),
+    [
+        ([G.HOSTING_DONE, G.HOSTING_DONE], "done"),
+        ([G.HOSTING_DONE, G.HOSTING_IN_PROGRESS], "open"),
+        ([G.HOSTING_DONE, G.HOSTING_FAILED], "bad"),
+        ([None], "open"),
+    ],
+)
+def test_an_order_is_green_once_all_its_numbers_are_hosted(
+    tmp_path: Path, states: list[GlobalProcessState | None], kind: str
+) -> None:
+    """An order with failed numbers is red, and one whose numbers are not hosted yet is not done."""
+    page = page_of(tmp_path, [entry(batch=1, remote=state) for state in states], batch())
+    assert f'<b class="chip {kind}">ordered</b>' in page.source
 
 
 def test_rows_are_not_kept(tmp_path: Path) -> None:
