@@ -5,13 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sqlite3
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sinch_qn.bulk.preview import RunPreview
+from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import COMMAND, PATIENCE, Terminal, eventually, running
@@ -190,6 +194,23 @@ def test_output_that_cannot_be_written_is_an_error(sandbox: Sandbox) -> None:
     done = shell(f"qn get {ONE} >/dev/full")
     assert done.returncode == Exit.USAGE
     assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_full_folder_for_temporary_files_is_one_line(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preview that does not fit says where there is no space, and creates no journal."""
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    write([ONE])
+    monkeypatch.setattr(RunPreview, "add_lines", fail)
+    result = CliRunner().invoke(cli, RUN)
+    assert result.exit_code == Exit.USAGE
+    assert result.stderr.startswith("error: the folder for temporary files: database or disk is")
+    assert "SQLITE_TMPDIR" in result.stderr
+    assert not Path("run.db").exists()
 
 
 def test_an_encoding_without_a_character_escapes_it(sandbox: Sandbox) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import shlex
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -213,7 +214,13 @@ def _fill(
     if exists:
         asyncio.run(check(journal))
     lines = read_lines(path, column, find_duplicates=False)
-    preview.add_lines(_with_zones(lines, settings.hours))
+    try:
+        preview.add_lines(_with_zones(lines, settings.hours))
+    except sqlite3.OperationalError as error:
+        raise OSError(
+            f"the folder for temporary files: {error}. Free space there, or choose another folder:"
+            " export SQLITE_TMPDIR=/path"
+        ) from error
     if exists:
         preview.mark_known(journal.rows())
     for warning in preview.warnings():
