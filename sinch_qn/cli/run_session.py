@@ -73,14 +73,10 @@ async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
         await journal.close()
 
 
-async def _call_and_verify(
-    client: QualifiedNumbersClient,
-    preview: RunPreview,
-    settings: RunSettings,
-    stop: GracefulStop,
-) -> None:
-    journal = SqliteJournal(settings.journal)
-    run = VoiceChallengeRun(
+def _make_run(
+    client: QualifiedNumbersClient, journal: SqliteJournal, settings: RunSettings
+) -> VoiceChallengeRun:
+    return VoiceChallengeRun(
         client,
         journal,
         max_ringing=settings.max_ringing,
@@ -90,6 +86,16 @@ async def _call_and_verify(
         add_missing=settings.add_missing,
         recheck=settings.recheck,
     )
+
+
+async def _call_and_verify(
+    client: QualifiedNumbersClient,
+    preview: RunPreview,
+    settings: RunSettings,
+    stop: GracefulStop,
+) -> None:
+    journal = SqliteJournal(settings.journal)
+    run = _make_run(client, journal, settings)
     prompt = CodePrompt(live=is_live(as_json=settings.as_json)) if sys.stdin.isatty() else None
     display = RunDisplay(run, journal, settings, prompt)
     follower: asyncio.Task[None] | None = None
