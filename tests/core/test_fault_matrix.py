@@ -1,8 +1,8 @@
 """Every operation under every fault: the right error, the right outcome, the work at most once.
 
-What is expected of each cell is worked out here from the words of design.md, by `oracle`; nothing
-of it is taken from the code. A row is run once, when a test first needs it, its cells side by side,
-each with a sandbox and a client of its own. All are shown in docs/faults.md:
+What is expected of each cell follows from docs/reference/errors.md, by `oracle`; nothing of it is
+taken from the code. A row is run once, when a test first needs it, its cells side by side,
+each with a sandbox and a client of its own. All are shown in docs/reference/fault-matrix.md:
 
     python -m tests.core.test_fault_matrix       # writes the table anew
 """
@@ -39,7 +39,7 @@ from tests.support import fault_proxy as proxy
 from tests.support.fault_proxy import FaultProxy, Move, Refusing
 from tests.support.loa import DIRECT
 
-DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "fault-matrix.md"
 NUMBER = "+12025550134"
 TOLL_FREE = "+18335550134"
 TRIES = 4
@@ -67,7 +67,7 @@ class Column:
     number: str = NUMBER
     state: State | None = State.ELIGIBLE
     repeatable: bool = False
-    """GET and DELETE, in the words of design.md."""
+    """GET and DELETE are idempotent."""
 
 
 async def _list(client: QualifiedNumbersClient, _: Sandbox) -> object:
@@ -166,7 +166,7 @@ Cause = Fault | OnToken | OnWire | NoServer
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One fault, in the words of design.md."""
+    """One fault, in the words of errors.md."""
 
     name: str
     cause: Cause
@@ -420,14 +420,14 @@ class Cell:
 
 
 def oracle(column: Column, row: Row) -> Cell:
-    """Return what design.md's table of errors, and its rules below it, say of one cell."""
+    """Return what the table of errors.md, and the rules below it, say of one cell."""
     if row.error is None or column.id in row.fine:
         return Cell(None, works=1)
     outcome = "NOT_SENT" if row.not_sent else TABLE[row.error]
     if row.status == 408:
         outcome = "UNKNOWN"
     if row.error == "AuthenticationError":
-        # "Any 401 … is tried once more with a fresh one." A key that is refused stays refused.
+        # "once after a 401 …, with a fresh one". A key that is refused stays refused.
         tries = 1 if row.not_sent else 2
     elif row.no_time or row.error in {"DeadlineExceededError", "InvalidResponseError"}:
         tries = 1
@@ -442,7 +442,7 @@ def oracle(column: Column, row: Row) -> Cell:
     works = struck * row.worked + recovers
     if column.id == DELETE:
         works = min(works, 1)  # what is gone cannot be deleted again: the server says 404
-        recovers |= row.status_arrives  # "a 404 to a repeated DELETE is success"
+        recovers |= row.status_arrives  # "A 404 to a retried DELETE is a success"
     return Cell(None, works=works) if recovers else Cell(row.error, outcome, tries, works)
 
 
@@ -702,7 +702,7 @@ def test_no_effect_means_no_effect(matrix: dict[str, Run]) -> None:
 
 @pytest.mark.slow
 def test_the_documented_matrix_is_the_one_that_was_run(matrix: dict[str, Run]) -> None:
-    """docs/faults.md shows the cells as they are: `python -m tests.core.test_fault_matrix`."""
+    """The page shows the cells as they are: `python -m tests.core.test_fault_matrix` writes it."""
     found = _TABLE.search(DOCS.read_text())
     assert found is not None
     assert found[0].splitlines() == table(matrix).splitlines()

@@ -1,4 +1,4 @@
-"""README's Python is run, block by block, against the sandbox; its links lead somewhere.
+"""README's Python is run, block by block, against the sandbox.
 
 All ```python blocks run from top to bottom in one namespace, with `SINCH_*` set for a running
 sandbox, as if each were typed into `python -m asyncio`: a block may `await`, and a script that
@@ -33,7 +33,6 @@ _BLOCK = re.compile(
     r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
-_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 _NUMBER = re.compile(r"\+1[2-9][0-9]{9}\b")
 
 
@@ -149,23 +148,6 @@ def test_blocks_that_are_not_run_say_why(readme: str) -> None:
 def test_readme_is_short(readme: str) -> None:
     """README is read in a few minutes: reference tables are in docs/."""
     assert len(readme.splitlines()) <= 200
-
-
-def pages() -> list[Path]:
-    """Return the pages that people read."""
-    return [p for p in (README, *ROOT.glob("[A-Z]*.md"), *ROOT.glob("docs/**/*.md")) if p.exists()]
-
-
-@pytest.mark.parametrize("page", sorted(set(pages())), ids=lambda p: p.name)
-def test_links_lead_to_files(page: Path) -> None:
-    """A relative link leads to a file of the repository."""
-    text = _BLOCK.sub("", page.read_text())
-    for link in filter(None, (target for pair in _LINK.findall(text) for target in pair)):
-        target = link.partition("#")[0]
-        if target and not re.match(r"[a-z][a-z0-9+.-]*:", target):
-            path = (page.parent / target).resolve()
-            assert path.is_relative_to(ROOT), link
-            assert path.exists(), f"{page.name}: {link}"
 
 
 EXAMPLE = """\
