@@ -41,7 +41,7 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
 	$(BIN)/python -m pytest -q tests/project/test_cost.py
 
-codegen: $(READY) ## Write the files that are generated from openapi/
+codegen: $(READY) ## Write the generated files: models, the sandbox's spec, docs/reference/
 	$(BIN)/python -m codegen
 
 format: $(READY) ## Put the code into its form
