@@ -69,7 +69,7 @@ build/bench/.ready: benchmarks/requirements.txt
 
 BENCHES := calls listings imports growth run journal
 
-bench: build/bench/.ready ## Measure, print the bars, and write docs/explanation/performance.md and its pictures (25 minutes)
+bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (25 minutes)
 	$(foreach b,$(BENCHES),build/bench/bin/python benchmarks/$(b).py --json build/figures/$(b).json &&) \
 	build/bench/bin/python benchmarks/report.py build/figures
 

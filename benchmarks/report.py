@@ -1,4 +1,4 @@
-"""Sets what was measured beside the bars, and writes docs/explanation/performance.md.
+"""Compares what was measured with the targets, and writes docs/explanation/performance.md.
 
     python benchmarks/report.py FOLDER       of the JSON files; what is missing is left as it was
 
@@ -36,7 +36,7 @@ BENCHES = {
 
 
 def main() -> None:
-    """Draw, print the bars, and write the tables."""
+    """Draw, print the targets, and write the tables."""
     folder = Path(sys.argv[1])
     measured = {
         name: json.loads(path.read_text())
@@ -68,7 +68,7 @@ def fill(page: str, texts: dict[str, str]) -> str:
 
 
 def bars(figures: dict[str, Any]) -> str:
-    """Return a row for each bar: what was asked, what was measured, and whether it is met."""
+    """Return a row for each target: what is required, what was measured, whether it is met."""
     loop = figures["calls"]["loops"]["asyncio"]
     ratio = {
         name: f["our_cpu_ratio"] for name, f in (loop["50"] | {VENDOR: loop["1"][VENDOR]}).items()
@@ -135,7 +135,7 @@ def bars(figures: dict[str, Any]) -> str:
     ]
     met = {"≤": operator.le, "≥": operator.ge}
     return table(
-        ("bar", "measured", "asked", ""),
+        ("target", "measured", "required", ""),
         (
             (
                 what,
