@@ -63,7 +63,7 @@ class Column:
 
     id: str
     call: Callable[[QualifiedNumbersClient, Sandbox], Awaitable[object]]
-    """Returns the id in the answer: of the number, or of the order."""
+    """Returns the id in the response: of the number, or of the order."""
     number: str = NUMBER
     state: State | None = State.ELIGIBLE
     repeatable: bool = False
@@ -171,7 +171,7 @@ class Row:
     name: str
     cause: Cause
     error: str | None = None
-    """The error of the table for it; None: the answer can be read."""
+    """The error of the table for it; None: the response can be read."""
     not_sent: bool = False
     """Of those errors that may be either: it happens before anything is sent."""
     status: int = 0
@@ -196,7 +196,7 @@ def always_and_once(name: str, make: Callable[[int | None], Cause], **row: Any) 
 
 
 def statuses() -> Iterator[Row]:
-    """Yield the answers with an error status."""
+    """Yield the responses with an error status."""
     names = {400: "BadRequestError", 403: "PermissionDeniedError", 404: "NotFoundError"}
     for status in (400, 403, 404, 408, 409, 418):
         error = {**names, 409: "ConflictError"}.get(status, "StatusError")
@@ -247,7 +247,7 @@ def statuses() -> Iterator[Row]:
 
 
 def answers() -> Iterator[Row]:
-    """Yield the answers that are odd, and those that cannot be read."""
+    """Yield the responses that are odd, and those that cannot be read."""
     invalid = partial(Row, error="InvalidResponseError")
     yield invalid(name="302", cause=Fault.redirect())
     yield invalid(name="an error in a 200", cause=Fault.error_in_200())
@@ -272,7 +272,7 @@ def answers() -> Iterator[Row]:
     )
     yield Row(name="unknown enum values", cause=Fault.unknown_enums())
     yield Row(name="null in all but the ids", cause=Fault.nulls())
-    yield Row(name="fields that nobody knows", cause=Fault.extra_fields())
+    yield Row(name="unknown fields", cause=Fault.extra_fields())
     yield Row(name="slow, within the deadline", cause=Fault.slow(0.05))
     late = partial(Row, error="DeadlineExceededError", worked=True)
     yield late(name="slow, beyond the deadline, before the work", cause=Fault.slow(SLOW))
@@ -285,18 +285,18 @@ def connections() -> Iterator[Row]:
     """Yield what can happen to a connection."""
     for name, move, worked in (
         ("RST before the work", proxy.rst_before_work, False),
-        ("RST before the answer", proxy.rst_before_answer, True),
-        ("RST in the answer", proxy.rst_in_answer, True),
+        ("RST before the response", proxy.rst_before_answer, True),
+        ("RST in the response", proxy.rst_in_answer, True),
         ("EOF before the work", proxy.eof_before_work, False),
-        ("EOF before the answer", proxy.eof_before_answer, True),
-        ("EOF in the answer", proxy.eof_in_answer, True),
+        ("EOF before the response", proxy.eof_before_answer, True),
+        ("EOF in the response", proxy.eof_in_answer, True),
     ):
         yield from always_and_once(
             name,
             partial(OnWire, move),
             error="TransportError",
             worked=worked,
-            status_arrives=name.endswith("in the answer"),
+            status_arrives=name.endswith("in the response"),
         )
     yield Row(
         name="dropped when used again (idle too long)",
@@ -305,7 +305,7 @@ def connections() -> Iterator[Row]:
         fine=tuple(ONCE_ONLY),
         error="TransportError",
     )
-    yield Row(name="the answer in slices of one byte", cause=OnWire(proxy.one_byte_slices))
+    yield Row(name="the response in chunks of one byte", cause=OnWire(proxy.one_byte_slices))
     late = partial(Row, error="DeadlineExceededError")
     yield late(name="hangs before the work", cause=OnWire(proxy.hang_before_work))
     for name, move in {
@@ -353,7 +353,7 @@ def tokens() -> Iterator[Row]:
     }.items():
         yield none(name=f"token: {name}", cause=OnToken(fault))
     yield Row(name="token: null in all but the token", cause=OnToken(Fault.nulls()))
-    yield Row(name="token: fields that nobody knows", cause=OnToken(Fault.extra_fields()))
+    yield Row(name="token: unknown fields", cause=OnToken(Fault.extra_fields()))
     yield Row(
         name="token: slow, beyond the deadline",
         cause=OnToken(Fault.slow(SLOW)),
@@ -373,13 +373,13 @@ def _serving(authority: trustme.CA, host: str, not_after: datetime | None = None
 
 _YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 CERTIFICATES = {
-    "certificate of nobody we trust": _serving(trustme.CA(), "localhost"),
+    "certificate of an untrusted authority": _serving(trustme.CA(), "localhost"),
     "certificate for another host": _serving(AUTHORITY, "elsewhere.example"),
     "certificate that has expired": _serving(AUTHORITY, "localhost", not_after=_YESTERDAY),
 }
 ROWS = [*statuses(), *answers(), *connections(), *tokens()]
 ROWS.insert(
-    [row.name for row in ROWS].index("TLS: certificate of nobody we trust"),
+    [row.name for row in ROWS].index("TLS: certificate of an untrusted authority"),
     Row(
         name="TLS: a good certificate",
         cause=OnWire(proxy.forward, tls=_serving(AUTHORITY, "localhost"), https=True),
