@@ -10,7 +10,7 @@ from tests.support.runs import NUMBER, run_of
 
 
 async def test_work_that_is_cancelled_before_it_starts_is_not_created() -> None:
-    """P9: a task cancelled at once creates no coroutine that nobody awaits, and frees its number."""
+    """P9: a task cancelled at once creates no unawaited coroutine, and frees its number."""
     scheduler = run_of(Sinch([NUMBER]), MemoryJournal())._scheduler
     created = []
 
