@@ -1,7 +1,8 @@
-"""Every relative link in the repository's Markdown leads to a file, and its anchor to a heading."""
+"""What the repository's Markdown leads to or names is there: files, headings, source files."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from functools import cache
@@ -16,16 +17,23 @@ _FENCED = re.compile(r"^```.*?^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+_SOURCE = re.compile(r"`([\w./-]+\.(?:py|yaml))`")
 _HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.MULTILINE)
+
+
+@cache
+def files() -> list[Path]:
+    """Return every file of the repository, except what is built or hidden."""
+    found = []
+    for folder, subfolders, names in os.walk(ROOT):
+        subfolders[:] = [n for n in subfolders if n not in _ELSEWHERE and not n.startswith(".")]
+        found += [Path(folder, name) for name in names]
+    return sorted(found)
 
 
 def pages() -> list[Path]:
     """Return every Markdown file of the repository."""
-    return sorted(
-        page
-        for page in ROOT.rglob("*.md")
-        if not any(p in _ELSEWHERE or p.startswith(".") for p in page.relative_to(ROOT).parts)
-    )
+    return [path for path in files() if path.suffix == ".md"]
 
 
 def prose(text: str) -> str:
@@ -72,6 +80,14 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         if anchor:
             assert path.suffix == ".md", link
             assert anchor in anchors_of(path), link
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_named_source_files_exist(page: Path) -> None:
+    """A source file that a page names is there, below one of its folders."""
+    named = _SOURCE.findall(prose(page.read_text(encoding="utf-8")))
+    missing = {name for name in named if not any(f"/{f}".endswith(f"/{name}") for f in files())}
+    assert not missing
 
 
 def test_links_and_anchors_are_found() -> None:

@@ -3,7 +3,8 @@
 All ```python blocks of a page run from top to bottom in one namespace, with `SINCH_*` set for a
 sandbox, as if each were typed into `python -m asyncio`: a block may `await`, and a script that
 calls `asyncio.run` is run in a thread. Every +1 number is in the sandbox, ELIGIBLE, before the
-first block that has it runs. A block with a `def test_…` is run by pytest, as a user's test file.
+first block that has it runs, except those of the tutorial, which adds its own. A block with a
+`def test_…` is run by pytest, as a user's test file.
 Right above a block may stand, unseen by readers:
 
     <!-- not run: reason -->
@@ -101,16 +102,16 @@ async def run_as_test_file(code: str, directory: Path) -> None:
 
 
 async def run_all(
-    text: str, sandbox: Sandbox, directory: Path, page: str = "README.md"
+    text: str, sandbox: Sandbox, directory: Path, page: str = "README.md", *, seed: bool = True
 ) -> dict[str, Any]:
-    """Run the blocks of *text* in order and return their namespace."""
+    """Run the blocks of *text* in order and return their namespace; *seed* adds its numbers."""
     namespace: dict[str, Any] = {"__name__": "__main__", "sandbox": sandbox}
     known: set[str] = set()
     for block in blocks(text):
         if block.not_run:
             continue
         numbers = set(_NUMBER.findall(block.given + block.code))
-        sandbox.add(sorted(numbers - known))
+        sandbox.add(sorted(numbers - known) if seed else [])
         known |= numbers
         try:
             await run(block.given, page, block.line, namespace)
@@ -140,7 +141,8 @@ async def test_every_python_block_runs(
     async with Sandbox() as sandbox:
         for name, value in sandbox.environment().items():
             monkeypatch.setenv(name, value)
-        await run_all(text, sandbox, tmp_path, page.relative_to(ROOT).as_posix())
+        name = page.relative_to(ROOT).as_posix()
+        await run_all(text, sandbox, tmp_path, name, seed=page != TUTORIAL)
         assert sandbox.violations == []
 
 
