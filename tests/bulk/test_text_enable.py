@@ -24,7 +24,8 @@ from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.actions import free_batch
 from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun
+from sinch_qn.bulk.text_enable import TextEnableRun
+from sinch_qn.bulk.text_enable_report import TextEnableReport
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.models import (
     BlanketLoaInfo,

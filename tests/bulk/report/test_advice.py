@@ -16,7 +16,7 @@ from sinch_qn.bulk.report.advice import (
     what_to_do_about,
 )
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport
+from sinch_qn.bulk.text_enable_report import TextEnableReport
 from sinch_qn.models import GlobalProcessState
 from tests.support.run_rows import batch, entry
 
