@@ -20,11 +20,7 @@ from sinch_qn.bulk import BatchState, MemoryJournal, SqliteJournal, Submission
 from sinch_qn.bulk.journal import Identity, Journal, can_be_enabled, logged_write
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
-from sinch_qn.models import GlobalProcessState
-
-S = ChallengeState
-E = Event
-G = GlobalProcessState
+from sinch_qn.models import GlobalProcessState as SinchState
 
 MINE = Identity("project", "https://api.example")
 NUMBER = "+12025550134"
@@ -43,7 +39,9 @@ class Kind(NamedTuple):
         if self.path is None:
             assert isinstance(self.journal, MemoryJournal)
             before = self.journal._entries[number]
-            self.journal._save(before, attrs.evolve(before, state=S.PENDING, attempt=0))
+            self.journal._save(
+                before, attrs.evolve(before, state=ChallengeState.PENDING, attempt=0)
+            )
             return
         with sqlite3.connect(self.path) as database:
             database.execute(
@@ -124,7 +122,9 @@ async def called(journal: Journal, *wanted: str) -> None:
     """Add numbers and let each be called."""
     await journal.add([Entry(number=number) for number in wanted])
     for number in wanted:
-        await happen(journal, number, E.LOOKED_UP, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        await happen(
+            journal, number, Event.LOOKED_UP, Event.CALL, Event.CALLED, remote=SinchState.ELIGIBLE
+        )
 
 
 class TestContract:
@@ -135,12 +135,12 @@ class TestContract:
         assert await journal.add([]) == 0
         first = Entry(number=NUMBER, ref="ticket 1", line=7, region="US")
         assert await journal.add([first, Entry(number=OTHER), first]) == 2
-        await happen(journal, NUMBER, E.CALL)
+        await happen(journal, NUMBER, Event.CALL)
         assert await journal.add([Entry(number=NUMBER, ref="ticket 2")]) == 0
         entry = await journal.get(NUMBER)
         assert entry is not None
         assert (entry.ref, entry.line, entry.region) == ("ticket 1", 7, "US")
-        assert entry.state is S.CALLING
+        assert entry.state is ChallengeState.CALLING
         assert await journal.get("+12025550199") is None
 
     async def test_every_field_comes_back(self, journal: Journal) -> None:
@@ -149,7 +149,7 @@ class TestContract:
             number=NUMBER,
             ref="ü;\n",
             line=3,
-            state=S.UNKNOWN,
+            state=ChallengeState.UNKNOWN,
             attempt=2,
             intent=(7 << 32) + 5,
             codes_used=1,
@@ -158,7 +158,7 @@ class TestContract:
             settled_at=7.25,
             due=float("inf"),
             window_end=9.0,
-            remote=G("GLOBAL_PROCESS_STATE_TO_COME"),
+            remote=SinchState("GLOBAL_PROCESS_STATE_TO_COME"),
             region="CA",
             added=True,
             note="a note",
@@ -173,16 +173,16 @@ class TestContract:
     async def test_a_change_is_applied_where_it_is_possible(self, journal: Journal) -> None:
         """Changes are applied one after the other; one that is not possible changes nothing."""
         await journal.add([Entry(number=NUMBER)])
-        call = Change(number=NUMBER, event=E.CALL, at=1.0)
+        call = Change(number=NUMBER, event=Event.CALL, at=1.0)
         done = await journal.apply([call, call, attrs.evolve(call, number=OTHER)])
         assert done[0] is not None
         assert done[1:] == [None, None]
         assert await journal.get(NUMBER) == done[0]
         token = done[0].intent
         assert token is not None
-        stale = Change(number=NUMBER, event=E.CALLED, at=2.0, intent=token - 1)
+        stale = Change(number=NUMBER, event=Event.CALLED, at=2.0, intent=token - 1)
         assert await journal.apply([stale, attrs.evolve(stale, intent=None)]) == [None, None]
-        elsewhere = attrs.evolve(stale, intent=token, from_state=S.PENDING)
+        elsewhere = attrs.evolve(stale, intent=token, from_state=ChallengeState.PENDING)
         assert await journal.apply([elsewhere]) == [None]
         assert await journal.apply([]) == []
 
@@ -191,19 +191,19 @@ class TestContract:
         await called(kind.journal, NUMBER)
         kind.forget(NUMBER)
         with pytest.raises(JournalError, match="call attempt 1 was made before"):
-            await kind.journal.apply([Change(number=NUMBER, event=E.CALL, at=2.0)])
+            await kind.journal.apply([Change(number=NUMBER, event=Event.CALL, at=2.0)])
 
     async def test_an_attempt_that_was_not_made_may_be_made(self, journal: Journal) -> None:
         """Rule 2: after NOT_CALLED the same attempt has its intent again, as often as need be."""
         await journal.add([Entry(number=NUMBER)])
         for _ in range(3):
-            await happen(journal, NUMBER, E.CALL, E.CALL_NOT_SENT)
-        entry = await happen(journal, NUMBER, E.CALL, E.CALLED)
+            await happen(journal, NUMBER, Event.CALL, Event.CALL_NOT_SENT)
+        entry = await happen(journal, NUMBER, Event.CALL, Event.CALLED)
         assert entry.attempt == 1
         await journal.submit_code(NUMBER, "1111", 2.0)
         for _ in range(3):
             assert await journal.claim_code(NUMBER, 2.0) is not None
-            await happen(journal, NUMBER, E.CODE_NOT_SENT)
+            await happen(journal, NUMBER, Event.CODE_NOT_SENT)
         taken = await journal.claim_code(NUMBER, 2.0)
         assert taken is not None
         assert taken[0].codes_used == 1
@@ -213,14 +213,14 @@ class TestContract:
         await called(journal, NUMBER)
         await journal.submit_code(NUMBER, "1111", 2.0)
         await journal.claim_code(NUMBER, 2.0)
-        await happen(journal, NUMBER, E.CODE_REJECTED, E.RECALL)
-        await happen(journal, NUMBER, E.LOOKED_UP, E.CALL, remote=G.ELIGIBLE)
+        await happen(journal, NUMBER, Event.CODE_REJECTED, Event.RECALL)
+        await happen(journal, NUMBER, Event.LOOKED_UP, Event.CALL, remote=SinchState.ELIGIBLE)
         await journal.submit_code(NUMBER, "2222", 3.0)
-        await happen(journal, NUMBER, E.CALL_NOT_SENT)
+        await happen(journal, NUMBER, Event.CALL_NOT_SENT)
         taken = await journal.claim_code(NUMBER, 4.0)
         assert taken is not None
         assert taken[1] == "2222"
-        assert (await happen(journal, NUMBER, E.VERIFIED)).state is S.VERIFIED
+        assert (await happen(journal, NUMBER, Event.VERIFIED)).state is ChallengeState.VERIFIED
 
     async def test_codes_are_kept_as_they_came(self, kind: Kind) -> None:
         """Rule 12: a code waits until it is taken, oldest first, leading zeros and all."""
@@ -230,24 +230,26 @@ class TestContract:
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.REFUSED
         assert await journal.claim_code(NUMBER, 1.0) is None
         assert await journal.claim_code(OTHER, 1.0) is None
-        await happen(journal, NUMBER, E.CALL)
+        await happen(journal, NUMBER, Event.CALL)
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.ACCEPTED
         assert await submitted(journal, NUMBER, "01", 1.0) is Submission.ACCEPTED
         assert await submitted(journal, NUMBER, "0001", 1.0) is Submission.DUPLICATE
         assert await journal.claim_code(NUMBER, 1.0) is None  # still being called
-        await happen(journal, NUMBER, E.CALLED)
+        await happen(journal, NUMBER, Event.CALLED)
         for code in ("0001", "01"):
             taken = await journal.claim_code(NUMBER, 1.0)
             assert taken is not None
             assert taken[1] == code
             assert await journal.claim_code(NUMBER, 1.0) is None
             assert await submitted(journal, NUMBER, code, 1.0) is Submission.DUPLICATE
-            await happen(journal, NUMBER, E.CODE_REJECTED)
+            await happen(journal, NUMBER, Event.CODE_REJECTED)
         assert sorted(kind.codes()) == ["0001", "01"]
         assert await submitted(journal, NUMBER, "0001", 2.0) is Submission.DUPLICATE
         # A new call has new codes, though they be the same.
-        await happen(journal, NUMBER, E.RECALL)
-        await happen(journal, NUMBER, E.LOOKED_UP, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        await happen(journal, NUMBER, Event.RECALL)
+        await happen(
+            journal, NUMBER, Event.LOOKED_UP, Event.CALL, Event.CALLED, remote=SinchState.ELIGIBLE
+        )
         assert await submitted(journal, NUMBER, "0001", 3.0) is Submission.ACCEPTED
 
     async def test_the_code_that_is_tried_again_is_the_same(self, journal: Journal) -> None:
@@ -256,7 +258,7 @@ class TestContract:
         for code in ("1111", "2222"):
             await journal.submit_code(NUMBER, code, 1.0)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.VERIFY_UNKNOWN, E.RETRY_CODE)
+        await happen(journal, NUMBER, Event.VERIFY_UNKNOWN, Event.RETRY_CODE)
         taken = await journal.claim_code(NUMBER, 1.0)
         assert taken is not None
         assert taken[1] == "1111"
@@ -268,9 +270,9 @@ class TestContract:
         for code in ("1111", "2222"):
             await journal.submit_code(NUMBER, code, 1.0)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.CODE_REJECTED)
+        await happen(journal, NUMBER, Event.CODE_REJECTED)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.CODE_NOT_SENT)
+        await happen(journal, NUMBER, Event.CODE_NOT_SENT)
         taken = await journal.claim_code(NUMBER, 1.0)
         assert taken is not None
         assert taken[1] == "2222"
@@ -280,12 +282,12 @@ class TestContract:
         await called(journal, NUMBER)
         await journal.submit_code(NUMBER, "1111", 1.0)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.VERIFY_UNKNOWN, E.RETRY_CODE)
+        await happen(journal, NUMBER, Event.VERIFY_UNKNOWN, Event.RETRY_CODE)
         await journal.claim_code(NUMBER, 1.0)
-        await happen(journal, NUMBER, E.VERIFY_UNKNOWN, E.REQUEST_CODE)
+        await happen(journal, NUMBER, Event.VERIFY_UNKNOWN, Event.REQUEST_CODE)
         assert await submitted(journal, NUMBER, "1111", 2.0) is Submission.ACCEPTED
 
-    @pytest.mark.parametrize("end", [E.VERIFIED, E.BLOCKED, E.CODE_REJECTED])
+    @pytest.mark.parametrize("end", [Event.VERIFIED, Event.BLOCKED, Event.CODE_REJECTED])
     async def test_codes_are_erased_when_their_number_settles(self, kind: Kind, end: Event) -> None:
         """Rule 16: once a number is settled no code of it is kept, not even one that waited."""
         await called(kind.journal, NUMBER, OTHER)
@@ -296,9 +298,9 @@ class TestContract:
         entry = await happen(kind.journal, NUMBER, end, max_codes=1)
         assert entry.settled_at is not None
         assert kind.codes() == ["3333"]
-        if end is E.CODE_REJECTED:
-            assert entry.state is S.FAILED
-            again = await happen(kind.journal, NUMBER, E.RECALL)
+        if end is Event.CODE_REJECTED:
+            assert entry.state is ChallengeState.FAILED
+            again = await happen(kind.journal, NUMBER, Event.RECALL)
             assert again.todo is Todo.LOOK_UP
             assert await kind.journal.claim_code(NUMBER, 2.0) is None
         else:
@@ -308,10 +310,10 @@ class TestContract:
         """Rule 8: what is to be done next comes from the journal, by its kind and time, once."""
         first, second, third = numbers(3)
         await journal.add([Entry(number=number) for number in (first, second, third)])
-        await happen(journal, first, E.POSTPONED, due=50.0)
-        await happen(journal, second, E.POSTPONED, due=20.0)
-        await happen(journal, second, E.POSTPONED, due=30.0)
-        await happen(journal, second, E.POSTPONED, due=20.0)
+        await happen(journal, first, Event.POSTPONED, due=50.0)
+        await happen(journal, second, Event.POSTPONED, due=20.0)
+        await happen(journal, second, Event.POSTPONED, due=30.0)
+        await happen(journal, second, Event.POSTPONED, due=20.0)
         picked = await journal.due(Todo.LOOK_UP, 40.0, 10)
         assert [entry.number for entry in picked] == [third, second]
         assert await journal.due(Todo.LOOK_UP, 40.0, 10) == picked
@@ -320,25 +322,27 @@ class TestContract:
         assert await journal.backlog(Todo.LOOK_UP, 50.0) == 3
         assert await journal.due(Todo.CALL, 50.0, 10) == []
         assert await journal.backlog(Todo.CALL, 50.0) == 0
-        await happen(journal, third, E.LOOKED_UP, remote=G.ELIGIBLE)
+        await happen(journal, third, Event.LOOKED_UP, remote=SinchState.ELIGIBLE)
         assert [e.number for e in await journal.due(Todo.CALL, 40.0, 10)] == [third]
 
     async def test_when_the_next_is_due(self, journal: Journal) -> None:
         """Rule 19: nothing is due once all is settled; what waits for an answer never is."""
         assert await journal.next_due() is None
         await journal.add([Entry(number=NUMBER), Entry(number=OTHER)])
-        await happen(journal, NUMBER, E.POSTPONED, due=70.0)
-        await happen(journal, OTHER, E.POSTPONED, due=60.0)
+        await happen(journal, NUMBER, Event.POSTPONED, due=70.0)
+        await happen(journal, OTHER, Event.POSTPONED, due=60.0)
         assert await journal.next_due() == 60.0
-        await happen(journal, OTHER, E.ALREADY_VERIFIED)
+        await happen(journal, OTHER, Event.ALREADY_VERIFIED)
         assert await journal.next_due() == 70.0
-        await happen(journal, NUMBER, E.LOOKED_UP, E.CALL, E.CALLED, remote=G.ELIGIBLE)
+        await happen(
+            journal, NUMBER, Event.LOOKED_UP, Event.CALL, Event.CALLED, remote=SinchState.ELIGIBLE
+        )
         assert await journal.next_due() == 101.0  # its window
         await journal.submit_code(NUMBER, "1111", 2.0)
         assert await journal.next_due() == 0.0
         await journal.claim_code(NUMBER, 2.0)
         assert await journal.next_due() == float("inf")
-        await happen(journal, NUMBER, E.VERIFIED)
+        await happen(journal, NUMBER, Event.VERIFIED)
         assert await journal.next_due() is None
 
     async def test_what_a_crash_has_left(self, journal: Journal) -> None:
@@ -346,7 +350,7 @@ class TestContract:
         calling, verifying, *rest = numbers(4)
         await called(journal, verifying, *rest)
         await journal.add([Entry(number=calling), Entry(number=OTHER)])
-        await happen(journal, calling, E.CALL)
+        await happen(journal, calling, Event.CALL)
         await journal.submit_code(verifying, "1111", 1.0)
         await journal.claim_code(verifying, 1.0)
         unfinished = await journal.open_intents()
@@ -357,10 +361,10 @@ class TestContract:
         wanted = numbers(4)
         await journal.add([Entry(number=number) for number in wanted])
         for at, number in zip((30.0, 10.0, 20.0), wanted, strict=False):
-            await happen(journal, number, E.CALL, at=at)
+            await happen(journal, number, Event.CALL, at=at)
         assert [e.called_at for e in await journal.called_since(0.0)] == [10.0, 20.0, 30.0]
         assert [e.called_at for e in await journal.called_since(10.0)] == [20.0, 30.0]
-        await happen(journal, wanted[0], E.CALL_NOT_SENT)
+        await happen(journal, wanted[0], Event.CALL_NOT_SENT)
         assert [e.called_at for e in await journal.called_since(10.0)] == [20.0]
 
     async def test_counts_are_exact(self, journal: Journal) -> None:
@@ -368,7 +372,7 @@ class TestContract:
         chance = random.Random(11)
         wanted = numbers(40)
         await journal.add([Entry(number=number) for number in wanted])
-        await journal.add([Entry(number="x", state=S.INVALID, settled_at=1.0)])
+        await journal.add([Entry(number="x", state=ChallengeState.INVALID, settled_at=1.0)])
         for moment in range(300):
             picked = [await journal.get(chance.choice(wanted)) for _ in range(5)]
             changes = [
@@ -383,12 +387,12 @@ class TestContract:
                 for entry in picked
                 if entry is not None
             ]
-            await journal.apply([c for c in changes if c.event not in {E.CODE, E.VERIFY}])
+            await journal.apply([c for c in changes if c.event not in {Event.CODE, Event.VERIFY}])
             number = chance.choice(wanted)
             await journal.submit_code(number, str(chance.randrange(3)), float(moment))
             await journal.claim_code(number, float(moment))
         counts = await journal.counts()
-        assert set(counts) == set(S)
+        assert set(counts) == set(ChallengeState)
         found = Counter(entry.state for entry in await rows(journal))
         assert {state: n for state, n in counts.items() if n} == found
         assert sum(counts.values()) == 41
@@ -396,9 +400,9 @@ class TestContract:
     async def test_counts_follow_at_once(self, journal: Journal) -> None:
         """Counts that are asked for after a change have it in them, committed yet or not."""
         await journal.add([Entry(number=NUMBER)])
-        call = Change(number=NUMBER, event=E.CALL, at=1.0)
+        call = Change(number=NUMBER, event=Event.CALL, at=1.0)
         _, counts = await asyncio.gather(journal.apply([call]), journal.counts())
-        assert (counts[S.PENDING], counts[S.CALLING]) == (0, 1)
+        assert (counts[ChallengeState.PENDING], counts[ChallengeState.CALLING]) == (0, 1)
 
     async def test_an_entry_knows_its_batch_at_once(self, journal: Journal) -> None:
         """An entry that was read before its batch was taken, or freed, is not what comes after."""
@@ -408,7 +412,9 @@ class TestContract:
             assert entry is not None
             return entry.batch
 
-        await journal.add([Entry(number=NUMBER, state=S.VERIFIED, remote=G.VERIFIED)])
+        await journal.add(
+            [Entry(number=NUMBER, state=ChallengeState.VERIFIED, remote=SinchState.VERIFIED)]
+        )
         assert await batch() is None
         taken = await journal.claim_batch(toll_free=False, region=None, limit=1, at=1.0)
         assert taken is not None
@@ -466,8 +472,8 @@ class TestContract:
         take = journal.claim_batch
         assert await take(toll_free=False, region="US", limit=500, at=1.0) is None
         for number in (us, ca, unsure, TOLL_FREE):
-            await happen(journal, number, E.CALL, E.VERIFIED, remote=G.VERIFIED)
-        await happen(journal, skipped, E.ALREADY_VERIFIED, remote=G.VERIFIED)
+            await happen(journal, number, Event.CALL, Event.VERIFIED, remote=SinchState.VERIFIED)
+        await happen(journal, skipped, Event.ALREADY_VERIFIED, remote=SinchState.VERIFIED)
         first = await take(toll_free=False, region="US", limit=2, at=5.0)
         assert first is not None
         assert (first.numbers, first.region, first.state) == (
@@ -514,7 +520,9 @@ class TestContract:
 
     async def test_an_outcome_of_a_batch_that_moved_on_is_refused(self, journal: Journal) -> None:
         """Rule 23: a batch that has moved on meanwhile is left alone, and so are its numbers."""
-        await journal.add([Entry(number=NUMBER, state=S.VERIFIED, remote=G.VERIFIED)])
+        await journal.add(
+            [Entry(number=NUMBER, state=ChallengeState.VERIFIED, remote=SinchState.VERIFIED)]
+        )
         batch = await journal.claim_batch(toll_free=False, region=None, limit=9, at=1.0)
         assert batch is not None
         lost, ordered, freed = BatchState.UNKNOWN, BatchState.ORDERED, BatchState.NOT_SENT
@@ -535,11 +543,11 @@ class TestContract:
         wanted = numbers(5)
         await kind.journal.add([Entry(number=number) for number in wanted])
         for number in wanted:
-            await happen(kind.journal, number, E.ADD)
-        learnt = (E.LOOKED_UP, E.ALREADY_VERIFIED, E.NOT_CALLABLE, E.BLOCKED)
+            await happen(kind.journal, number, Event.ADD)
+        learnt = (Event.LOOKED_UP, Event.ALREADY_VERIFIED, Event.NOT_CALLABLE, Event.BLOCKED)
         for number, event in zip(wanted, learnt, strict=False):
-            await happen(kind.journal, number, event, remote=G.ELIGIBLE)
-        await happen(kind.journal, wanted[-1], E.NOT_CALLABLE)  # it is still not known there
+            await happen(kind.journal, number, event, remote=SinchState.ELIGIBLE)
+        await happen(kind.journal, wanted[-1], Event.NOT_CALLABLE)  # it is still not known there
         assert kind.outcomes("add") == ["done"] * 4 + [None]
 
     async def test_many_at_once(self, journal: Journal) -> None:
@@ -549,10 +557,10 @@ class TestContract:
             *(journal.add([Entry(number=number)]) for number in wanted + wanted)
         )
         assert sum(added) == 60
-        calls = [Change(number=number, event=E.CALL, at=1.0) for number in wanted + wanted]
+        calls = [Change(number=number, event=Event.CALL, at=1.0) for number in wanted + wanted]
         done = await asyncio.gather(*(journal.apply([call]) for call in calls))
         assert sum(entry is not None for (entry,) in done) == 60
-        assert (await journal.counts())[S.CALLING] == 60
+        assert (await journal.counts())[ChallengeState.CALLING] == 60
 
 
 def without_tokens(answer: Any) -> Any:
@@ -573,7 +581,7 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
     for moment in range(600):
         number, at = chance.choice(numbers(8)), float(moment)
         kind = chance.randrange(6)
-        event = chance.choice([e for e in Event if e not in {E.CODE, E.VERIFY}])
+        event = chance.choice([e for e in Event if e not in {Event.CODE, Event.VERIFY}])
         change = Change(
             number=number,
             event=event,
@@ -581,7 +589,7 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
             due=chance.choice([None, at + 5]),
             window=20.0,
             max_codes=2,
-            remote=chance.choice([None, G.ELIGIBLE, G.VERIFIED]),
+            remote=chance.choice([None, SinchState.ELIGIBLE, SinchState.VERIFIED]),
         )
         code, todo = str(chance.randrange(4)), chance.choice(list(Todo)[1:])
         answers: list[Any] = []
@@ -613,10 +621,13 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
 
 def test_what_is_logged_of_an_unsafe_write() -> None:
     """P8: each unsafe write has an intent and an outcome in the log; other events have no row."""
-    before = Entry(number=NUMBER, attempt=1, state=S.CALLING)
+    before = Entry(number=NUMBER, attempt=1, state=ChallengeState.CALLING)
     after = attrs.evolve(before, attempt=2)
-    assert logged_write(before, after, E.LOOKED_UP) is None
-    assert logged_write(attrs.evolve(before, state=S.PENDING), after, E.BLOCKED) is None
-    intent = logged_write(before, after, E.CALL)
+    assert logged_write(before, after, Event.LOOKED_UP) is None
+    assert (
+        logged_write(attrs.evolve(before, state=ChallengeState.PENDING), after, Event.BLOCKED)
+        is None
+    )
+    intent = logged_write(before, after, Event.CALL)
     assert intent is not None
     assert (intent.operation, intent.attempt, intent.outcome) == ("call", 2, None)

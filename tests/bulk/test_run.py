@@ -53,7 +53,7 @@ from sinch_qn.errors import (
     TokenError,
     TransportError,
 )
-from sinch_qn.models import GlobalProcessState as G
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Clock, MisbehavingNumber, Sandbox
 from tests.support.fake_sinch import Fault, Sinch
 from tests.support.runs import (
@@ -72,9 +72,6 @@ from tests.support.runs import (
 )
 from tests.support.virtual_clock import VirtualClockLoop, virtual_clock
 
-S = ChallengeState
-
-
 # ---- the whole ----------------------------------------------------------------------------------
 
 
@@ -87,7 +84,7 @@ async def test_a_run() -> None:
         added = await run.add(numbers(120))
         assert (added.added, added.already, added.invalid_count) == (120, 0, 0)
         report = await run.finish()
-        assert report.counts[S.VERIFIED] == 120
+        assert report.counts[ChallengeState.VERIFIED] == 120
         assert sum(report.counts.values()) == 120
         assert run.rate == pytest.approx(50.0)
     assert [entry.number for entry in report.rows()] == numbers(120)
@@ -131,7 +128,7 @@ async def test_without_a_permit_there_is_no_intent() -> None:
     async with run, people(run, sinch.codes.get):
         await run.add([NUMBER])
         report = await run.finish()
-    assert report.counts[S.VERIFIED] == 1
+    assert report.counts[ChallengeState.VERIFIED] == 1
     assert sinch.count("commit call") == 1
     assert sinch.count("prepare") == 5
 
@@ -143,14 +140,14 @@ async def test_a_code_waits_for_a_permit() -> None:
     run = run_of(sinch, Recording(sinch.log))
     async with run:
         await run.add([NUMBER])
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         sinch.prepare_fails = [TokenError("down")] * 45
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
         await run.finish()
         assert sinch.count("commit verify") == 1
         # It was no loop: after twenty in vain a probe looked whether anybody is there.
         assert sinch.count("probe") >= 3
-        assert await state_of(run) is S.VERIFIED
+        assert await state_of(run) is ChallengeState.VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -172,9 +169,9 @@ async def test_what_was_not_made_is_made_later(error: SinchError) -> None:
     async with run:
         await run.add([NUMBER])
         await until(lambda: not failures)
-        entry = await until_state(run, S.PENDING)
+        entry = await until_state(run, ChallengeState.PENDING)
         assert entry.attempt == 0
-        entry = await until_state(run, S.AWAITING_CODE)
+        entry = await until_state(run, ChallengeState.AWAITING_CODE)
         assert (entry.attempt, sinch.rings[NUMBER]) == (1, 1)
         waited = sinch.rang_at[0]
         assert 40.0 <= waited < 45.0 if isinstance(error, RateLimitError) else waited < 10.0
@@ -197,7 +194,7 @@ async def test_only_the_limited_number_is_delayed() -> None:
         await until(lambda: len(sinch.rings) == 299)
         assert asyncio.get_running_loop().time() < 200.0
         await asyncio.sleep(600)
-        assert await state_of(run, limited) is S.PENDING
+        assert await state_of(run, limited) is ChallengeState.PENDING
         # A listing does not undo its delay, and it is not hammered.
         assert 3 < sum(item == (SEND_VOICE_CHALLENGE.id, limited) for item in sinch.log) < 9
 
@@ -212,12 +209,12 @@ async def test_a_lost_answer_is_never_repeated() -> None:
     run = run_of(sinch)
     async with run:
         await run.add([NUMBER])
-        entry = await until_state(run, S.UNKNOWN)
+        entry = await until_state(run, ChallengeState.UNKNOWN)
         assert entry.settled_at is None
         await asyncio.sleep(300)
         assert sinch.rings[NUMBER] == 1
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
-        assert (await run.finish()).counts[S.VERIFIED] == 1
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 1
         assert sinch.rings[NUMBER] == 1
 
 
@@ -231,10 +228,10 @@ async def test_unknown_settles_when_its_window_is_over() -> None:
     run = run_of(sinch)
     async with run:
         await run.add([NUMBER])
-        assert (await run.finish()).counts[S.UNKNOWN] == 1
+        assert (await run.finish()).counts[ChallengeState.UNKNOWN] == 1
         assert 600.0 <= asyncio.get_running_loop().time() < 602.0
         assert await run.submit_code(NUMBER, sinch.codes[NUMBER]) is Submission.ACCEPTED
-        assert (await run.finish()).counts[S.VERIFIED] == 1
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 1
 
 
 class CuttingLoop(VirtualClockLoop):
@@ -264,7 +261,7 @@ async def a_life(sinch: Sinch, journal: Journal, drain_timeout: float) -> None:
             if event.what not in {"called", "lost", "verified"}:
                 continue
             if event.what == "verified":
-                if (await run.counts())[S.VERIFIED] == 2:
+                if (await run.counts())[ChallengeState.VERIFIED] == 2:
                     break
             elif event.number == OTHER and not missed:
                 missed = True
@@ -289,7 +286,7 @@ async def cut(k: int, drain_timeout: float, *, twice: bool) -> bool:
     assert not journal._running
     for entry in journal.rows():
         # No call is left without an outcome, and what may have rung is not forgotten.
-        assert entry.state is not S.CALLING
+        assert entry.state is not ChallengeState.CALLING
         assert sinch.rings[entry.number] <= entry.attempt <= 2
     assert not [key for key, outcome in journal._log.items() if outcome is None]
     loop.victim = None
@@ -308,7 +305,9 @@ async def cut(k: int, drain_timeout: float, *, twice: bool) -> bool:
 
         await until(end, seconds=2000.0, step=1.0)
         for number in (NUMBER, OTHER):
-            assert await state_of(run, number) is (S.VERIFIED if sinch.rings[number] else S.UNKNOWN)
+            assert await state_of(run, number) is (
+                ChallengeState.VERIFIED if sinch.rings[number] else ChallengeState.UNKNOWN
+            )
             assert sinch.rings[number] <= (2 if number in recalled or number == OTHER else 1)
     return cut_off
 
@@ -343,8 +342,8 @@ async def test_leaving_drains() -> None:
             raise ZeroDivisionError
     assert sinch.count(SEND_VOICE_CHALLENGE) <= 16
     found = Counter(entry.state for entry in journal.rows())
-    assert found[S.AWAITING_CODE] == sinch.count(SEND_VOICE_CHALLENGE)
-    assert found[S.AWAITING_CODE] + found[S.PENDING] == 40
+    assert found[ChallengeState.AWAITING_CODE] == sinch.count(SEND_VOICE_CHALLENGE)
+    assert found[ChallengeState.AWAITING_CODE] + found[ChallengeState.PENDING] == 40
     with pytest.raises(InvalidRequestError, match="inside its 'async with'"):
         await run.add([NUMBER])
 
@@ -361,7 +360,11 @@ async def test_draining_is_bounded() -> None:
         left = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - left == pytest.approx(5.0, abs=0.5)
     # The first was being answered; the others had not left, so that they are as before.
-    assert [entry.state for entry in journal.rows()] == [S.UNKNOWN, S.PENDING, S.PENDING]
+    assert [entry.state for entry in journal.rows()] == [
+        ChallengeState.UNKNOWN,
+        ChallengeState.PENDING,
+        ChallengeState.PENDING,
+    ]
     assert sinch.rings == {numbers(1)[0]: 1}
 
 
@@ -387,7 +390,7 @@ async def test_a_404_whose_look_up_is_cut_off() -> None:
         await run.add([NUMBER])
         await until(lambda: sinch.count(GET_NUMBER) == 2)
     (entry,) = journal.rows()
-    assert (entry.state, entry.attempt) == (S.PENDING, 0)
+    assert (entry.state, entry.attempt) == (ChallengeState.PENDING, 0)
     assert not sinch.rings
 
 
@@ -411,7 +414,11 @@ async def test_a_refused_code_whose_look_up_is_cut_off() -> None:
         await run.submit_code(NUMBER, "1234")
         await until(lambda: sinch.count(GET_NUMBER) == 2)
     (entry,) = journal.rows()
-    assert (entry.state, entry.codes_used, entry.codes_waiting) == (S.AWAITING_CODE, 1, 0)
+    assert (entry.state, entry.codes_used, entry.codes_waiting) == (
+        ChallengeState.AWAITING_CODE,
+        1,
+        0,
+    )
     assert "1234" not in str(entry.note)
 
 
@@ -447,10 +454,10 @@ async def test_a_full_disk_stops_the_run(tmp_path: Path) -> None:
                 await run.submit_code(NUMBER, "1234")
     sinch.before = lambda _operation, _number: None
     async with run_of(sinch, SqliteJournal(tmp_path / "run.db")) as run:
-        assert await state_of(run) is S.UNKNOWN
+        assert await state_of(run) is ChallengeState.UNKNOWN
         assert sinch.rings[NUMBER] == 1
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
-        assert (await run.finish()).counts[S.VERIFIED] == 1
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 1
 
 
 @pytest.mark.parametrize("kind", ["dead", "slow", "calls only"])
@@ -481,14 +488,14 @@ async def test_an_hour_of_outage(kind: str) -> None:
         await until(lambda: clock() > 3660.0 + 1800.0, seconds=4000.0, step=1.0)
 
         async def done() -> bool:
-            return not (await run.counts())[S.PENDING]
+            return not (await run.counts())[ChallengeState.PENDING]
 
         await until(done, seconds=2000.0, step=1.0)
         found = await counts(run)
-        assert 20 <= found[S.UNKNOWN] < 50
-        assert found[S.UNKNOWN] + found[S.AWAITING_CODE] == 1500
+        assert 20 <= found[ChallengeState.UNKNOWN] < 50
+        assert found[ChallengeState.UNKNOWN] + found[ChallengeState.AWAITING_CODE] == 1500
         assert set(sinch.rings.values()) == {1}
-        assert len(sinch.rings) == found[S.AWAITING_CODE]
+        assert len(sinch.rings) == found[ChallengeState.AWAITING_CODE]
 
 
 @virtual_clock
@@ -503,9 +510,9 @@ async def test_unknowns_of_a_restart_are_no_outage() -> None:
     await journal.close()
     sinch = Sinch([*lost, NUMBER])
     async with run_of(sinch, journal, max_ringing=200) as run:
-        assert (await run.counts())[S.UNKNOWN] == 60
+        assert (await run.counts())[ChallengeState.UNKNOWN] == 60
         await run.add([NUMBER])
-        await until_state(run, S.AWAITING_CODE, seconds=2.0)
+        await until_state(run, ChallengeState.AWAITING_CODE, seconds=2.0)
         assert not any(sinch.rings[number] for number in lost)
 
 
@@ -531,7 +538,7 @@ async def test_what_would_fail_for_all_stops_the_run_at_once(error: SinchError) 
             with pytest.raises(type(error)):
                 await run.recall(NUMBER)
             assert [event async for event in run.events()] == []
-    assert sinch.log == [("probe", G.VERIFIED.value)]
+    assert sinch.log == [("probe", SinchState.VERIFIED.value)]
 
 
 @pytest.mark.parametrize("when", ["learn", "list", "call", "verify", "look", "token"])
@@ -564,16 +571,20 @@ async def test_credentials_that_are_refused_later(when: str) -> None:
             await run.finish()
     rows = list(journal.rows())
     assert len(rows) == len(many)
-    assert {entry.state for entry in rows} <= {S.PENDING, S.AWAITING_CODE, S.VERIFYING}
+    assert {entry.state for entry in rows} <= {
+        ChallengeState.PENDING,
+        ChallengeState.AWAITING_CODE,
+        ChallengeState.VERIFYING,
+    }
     sinch.before = lambda _operation, _number: None
     async with run_of(sinch, journal) as run:
-        if (await counts(run)).get(S.PENDING):
+        if (await counts(run)).get(ChallengeState.PENDING):
             await until(lambda: len(sinch.rings) == len(many))
         if when not in {"verify", "look"}:
             for number in many:
-                await until_state(run, S.AWAITING_CODE, number)
+                await until_state(run, ChallengeState.AWAITING_CODE, number)
                 await run.submit_code(number, sinch.codes[number])
-        assert (await run.finish()).counts[S.VERIFIED] == len(many)
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == len(many)
     assert set(sinch.rings.values()) == {1}
 
 
@@ -584,7 +595,10 @@ async def test_credentials_that_are_refused_later(when: str) -> None:
 async def test_who_is_rung() -> None:
     """Rule 7: ELIGIBLE, VERIFICATION_PENDING and _FAILED are rung, and nobody else."""
     sinch = Sinch()
-    states: list[G | None] = [*(s for s in G if s is not G.UNSPECIFIED), None]
+    states: list[SinchState | None] = [
+        *(s for s in SinchState if s is not SinchState.UNSPECIFIED),
+        None,
+    ]
     wanted = dict(zip(numbers(11), states, strict=True))
     sinch.states = {number: state for number, state in wanted.items() if state is not None}
     by_state = {state: number for number, state in wanted.items()}
@@ -592,24 +606,28 @@ async def test_who_is_rung() -> None:
     async with run, people(run, sinch.codes.get):
         await run.add(wanted)
         await asyncio.sleep(60)
-        rung = {G.ELIGIBLE, G.VERIFICATION_PENDING, G.VERIFICATION_FAILED}
+        rung = {
+            SinchState.ELIGIBLE,
+            SinchState.VERIFICATION_PENDING,
+            SinchState.VERIFICATION_FAILED,
+        }
         assert set(sinch.rings) == {by_state[state] for state in rung}
         assert await counts(run) == {
-            S.VERIFIED: 3,
-            S.SKIPPED: 4,
-            S.FAILED: 2,
-            S.BLOCKED: 1,
-            S.PENDING: 1,
+            ChallengeState.VERIFIED: 3,
+            ChallengeState.SKIPPED: 4,
+            ChallengeState.FAILED: 2,
+            ChallengeState.BLOCKED: 1,
+            ChallengeState.PENDING: 1,
         }
         unknown = await run.result(by_state[None])
         assert unknown is not None
         assert unknown.note is not None
         assert "does not know" in unknown.note
         # Held until its eligibility is known.
-        held = by_state[G.ELIGIBLE_CHECK_PENDING]
-        assert await state_of(run, held) is S.PENDING
-        sinch.states[held] = G.ELIGIBLE
-        assert (await run.finish()).counts[S.VERIFIED] == 4
+        held = by_state[SinchState.ELIGIBLE_CHECK_PENDING]
+        assert await state_of(run, held) is ChallengeState.PENDING
+        sinch.states[held] = SinchState.ELIGIBLE
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 4
 
 
 @virtual_clock
@@ -635,10 +653,12 @@ async def test_a_404_to_a_call_is_confirmed() -> None:
     run = run_of(sinch)
     async with run:
         await run.add(numbers(3))
-        assert "does not know" in str((await until_state(run, S.FAILED, gone)).note)
-        assert "look-up finds it" in str((await until_state(run, S.FAILED, there)).note)
+        assert "does not know" in str((await until_state(run, ChallengeState.FAILED, gone)).note)
+        assert "look-up finds it" in str(
+            (await until_state(run, ChallengeState.FAILED, there)).note
+        )
         looks[cut_off] = 3
-        await until_state(run, S.AWAITING_CODE, cut_off)
+        await until_state(run, ChallengeState.AWAITING_CODE, cut_off)
         assert sinch.rings == {cut_off: 1}
 
 
@@ -650,7 +670,7 @@ async def test_missing_numbers_are_added() -> None:
     async with run, people(run, sinch.codes.get):
         await run.add(numbers(1100))
         report = await run.finish()
-        assert report.counts[S.VERIFIED] == 1100
+        assert report.counts[ChallengeState.VERIFIED] == 1100
         assert sinch.count(ADD_NUMBERS) <= 8
     assert all(entry.added for entry in report.rows())
     assert set(sinch.rings.values()) == {1}
@@ -677,11 +697,11 @@ async def test_adding_that_fails() -> None:
     run = run_of(sinch, add_missing=True)
     async with run, people(run, sinch.codes.get):
         await run.add([bad, *good])
-        await until_state(run, S.FAILED, bad)
+        await until_state(run, ChallengeState.FAILED, bad)
         failed = await run.result(bad)
         assert failed is not None
         assert "could not be added" in str(failed.note)
-        assert (await run.finish()).counts[S.FAILED] == 4  # each by itself
+        assert (await run.finish()).counts[ChallengeState.FAILED] == 4  # each by itself
         assert sinch.count(ADD_NUMBERS) == 2 + 1 + 4
         assert asyncio.get_running_loop().time() > 60.0  # not in a loop
 
@@ -701,7 +721,7 @@ async def test_adding_whose_answer_is_lost() -> None:
         async with run_of(sinch, add_missing=True) as run, people(run, sinch.codes.get):
             await run.add(numbers(3))
             report = await run.finish()
-            assert report.counts[S.VERIFIED if there else S.FAILED] == 3
+            assert report.counts[ChallengeState.VERIFIED if there else ChallengeState.FAILED] == 3
             assert sinch.count(ADD_NUMBERS) == 1
 
 
@@ -712,7 +732,7 @@ async def test_adding_waits_for_a_token_and_stops_at_refused_credentials() -> No
     sinch.prepare_fails = [TokenError("down")]
     async with run_of(sinch, add_missing=True) as run, people(run, sinch.codes.get):
         await run.add(numbers(2))
-        assert (await run.finish()).counts[S.VERIFIED] == 2
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 2
     sinch = Sinch()
     refused = AuthenticationError("refused", status_code=401)
     sinch.before = lambda operation, _: refused if operation is ADD_NUMBERS else None
@@ -757,13 +777,13 @@ async def test_states_are_learnt_by_the_cheaper_way() -> None:
     async with run_of(sinch) as run:
         await run.add(many)
         await until(lambda: len(sinch.rings) == 190)
-        await until_state(run, S.FAILED, many[-1])
+        await until_state(run, ChallengeState.FAILED, many[-1])
         await asyncio.sleep(1)
-        assert (await counts(run))[S.FAILED] == 10
+        assert (await counts(run))[ChallengeState.FAILED] == 10
         assert sinch.count("list") == 10
         assert sinch.count(GET_NUMBER) == 10
         life = [state for name, state in sinch.log if name == "list"]
-        assert life == [state.value for state in G if state is not G.UNSPECIFIED]
+        assert life == [state.value for state in SinchState if state is not SinchState.UNSPECIFIED]
 
 
 @virtual_clock
@@ -788,11 +808,11 @@ async def test_a_large_project_is_not_listed_for_a_few_numbers() -> None:
 async def test_a_listing_of_many_pages() -> None:
     """Rule 8: a listing that is worth it is walked to its end; one that fails costs only time."""
     many = numbers(500)
-    sinch = Sinch(many, G.HOSTING_DONE)
+    sinch = Sinch(many, SinchState.HOSTING_DONE)
     sinch.page_cap = 100
     async with run_of(sinch) as run:
         await run.add(many)
-        assert (await run.finish()).counts[S.SKIPPED] == 500
+        assert (await run.finish()).counts[ChallengeState.SKIPPED] == 500
         assert sinch.count("list") == 14
         assert sinch.count(GET_NUMBER) == 0
     sinch = Sinch(many)
@@ -825,7 +845,7 @@ async def test_look_ups_that_fail_are_made_again() -> None:
     )
     async with run_of(sinch) as run:
         await run.add([NUMBER])
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         assert asyncio.get_running_loop().time() > 20.0
 
 
@@ -869,7 +889,7 @@ async def test_slots_outlive_a_restart() -> None:
         await until(lambda: len(sinch.rings) == 3)
         await run.submit_code(many[0], sinch.codes[many[0]])
         await until(lambda: len(sinch.rings) == 4)
-        await until_state(run, S.VERIFIED, many[0])
+        await until_state(run, ChallengeState.VERIFIED, many[0])
         await run.recall(many[1])
     await asyncio.sleep(30)
     async with run_of(sinch, journal, max_ringing=3, clock=wall) as run:
@@ -886,7 +906,7 @@ async def test_what_is_known_already_is_left_alone() -> None:
     async with run_of(sinch) as run:
         report = await run.add([NUMBER, NUMBER, OTHER])
         assert (report.added, report.already) == (2, 1)
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         before = await run.result(NUMBER)
         report = await run.add([(NUMBER, "another")])
         assert (report.added, report.already) == (0, 1)
@@ -894,12 +914,12 @@ async def test_what_is_known_already_is_left_alone() -> None:
         await asyncio.sleep(60)
         assert sinch.rings[NUMBER] == 1
         entry = await run.recall(NUMBER)
-        assert entry.state is S.PENDING
+        assert entry.state is ChallengeState.PENDING
         await until(lambda: sinch.rings[NUMBER] == 2)
-        entry = await until_state(run, S.AWAITING_CODE)
+        entry = await until_state(run, ChallengeState.AWAITING_CODE)
         assert entry.attempt == 2
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
-        await until_state(run, S.VERIFIED)
+        await until_state(run, ChallengeState.VERIFIED)
         for number in (NUMBER, "+12025559999"):
             with pytest.raises(InvalidRequestError, match="cannot be recalled"):
                 await run.recall(number)
@@ -908,16 +928,18 @@ async def test_what_is_known_already_is_left_alone() -> None:
         assert sinch.rings == {NUMBER: 2, OTHER: 1}
 
 
-@pytest.mark.parametrize("state", [S.EXPIRED, S.FAILED, S.UNKNOWN])
+@pytest.mark.parametrize(
+    "state", [ChallengeState.EXPIRED, ChallengeState.FAILED, ChallengeState.UNKNOWN]
+)
 @virtual_clock
 async def test_a_recall_from(state: ChallengeState) -> None:
     """Rule 10: a recall rings again from EXPIRED, FAILED and UNKNOWN, too, as the next attempt."""
     sinch = Sinch([NUMBER])
     fault: SinchError | None = None
-    if state is not S.EXPIRED:
+    if state is not ChallengeState.EXPIRED:
         fault = {
-            S.FAILED: BadRequestError("no", status_code=400),
-            S.UNKNOWN: TransportError("reset"),
+            ChallengeState.FAILED: BadRequestError("no", status_code=400),
+            ChallengeState.UNKNOWN: TransportError("reset"),
         }[state]
     sinch.after = lambda operation, _: fault if operation is SEND_VOICE_CHALLENGE else None
     async with run_of(sinch) as run:
@@ -925,7 +947,7 @@ async def test_a_recall_from(state: ChallengeState) -> None:
         await until_state(run, state, seconds=1000.0)
         fault = None
         await recall(run._journal, NUMBER, at=WallClock()())  # as another process does
-        entry = await until_state(run, S.AWAITING_CODE, seconds=5.0)
+        entry = await until_state(run, ChallengeState.AWAITING_CODE, seconds=5.0)
         assert entry.attempt == 2
         assert sinch.rings[NUMBER] == 2
 
@@ -979,9 +1001,9 @@ async def test_a_code_that_comes_early(outcome: str) -> None:
     async with run_of(sinch) as run:
         await run.add([NUMBER])
         await until(lambda: sinch.rings[NUMBER])
-        assert await state_of(run) is S.CALLING
+        assert await state_of(run) is ChallengeState.CALLING
         assert await run.submit_code(NUMBER, sinch.codes[NUMBER]) is Submission.ACCEPTED
-        assert (await run.finish()).counts[S.VERIFIED] == 1
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 1
         assert sinch.rings[NUMBER] == 1
 
 
@@ -994,14 +1016,14 @@ async def test_which_codes_are_taken() -> None:
         for number, where in ((NUMBER, "was not called yet"), (OTHER, "is not in this run")):
             with pytest.raises(InvalidRequestError, match=where):
                 await run.submit_code(number, "0000")
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         with pytest.raises(InvalidRequestError, match="a code is a string"):
             await run.submit_code(NUMBER, 42)  # type: ignore[arg-type]
         sinch.codes[NUMBER] = "0042"
         assert await run.submit_code(NUMBER, "42") is Submission.ACCEPTED
         assert await run.submit_code(NUMBER, "0042") is Submission.ACCEPTED
         assert await run.submit_code(NUMBER, "0042") is Submission.DUPLICATE
-        await until_state(run, S.VERIFIED)
+        await until_state(run, ChallengeState.VERIFIED)
         assert sinch.count(VERIFY_VOICE_CHALLENGE) == 2
         with pytest.raises(InvalidRequestError, match="is verified"):
             await run.submit_code(NUMBER, "0042")
@@ -1014,13 +1036,13 @@ async def test_a_late_code_is_tried() -> None:
     async with run_of(sinch) as run:
         await run.add([NUMBER, OTHER])
         report = await run.finish()
-        assert report.counts[S.EXPIRED] == 2
+        assert report.counts[ChallengeState.EXPIRED] == 2
         assert 600.0 <= asyncio.get_running_loop().time() < 602.0
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
         await run.submit_code(OTHER, "wrong")
-        assert await state_of(run) is S.EXPIRED
+        assert await state_of(run) is ChallengeState.EXPIRED
         report = await run.finish()
-        assert report.counts[S.VERIFIED] == report.counts[S.EXPIRED] == 1
+        assert report.counts[ChallengeState.VERIFIED] == report.counts[ChallengeState.EXPIRED] == 1
 
 
 @virtual_clock
@@ -1036,9 +1058,12 @@ async def test_the_inbox_is_drained_before_anything_expires() -> None:
     wall.at += 10_000.0
     async with run_of(sinch, journal, clock=wall) as run:
         report = await run.finish()
-        assert (report.counts[S.VERIFIED], report.counts[S.EXPIRED]) == (10, 10)
+        assert (report.counts[ChallengeState.VERIFIED], report.counts[ChallengeState.EXPIRED]) == (
+            10,
+            10,
+        )
         # None of them was EXPIRED first: each was verified from where it was.
-        verified = [e for e in report.rows() if e.state is S.VERIFIED]
+        verified = [e for e in report.rows() if e.state is ChallengeState.VERIFIED]
         assert {e.number for e in verified} == set(numbers(20)[:10])
 
 
@@ -1053,17 +1078,20 @@ async def test_wrong_codes(wrong_code: Literal["failed", "rejected"]) -> None:
         async with run_of(client, max_codes=3, clock=sandbox.clock.now) as run:
             await run.add([NUMBER, OTHER])
             for number in (NUMBER, OTHER):
-                await until_state(run, S.AWAITING_CODE, number)
+                await until_state(run, ChallengeState.AWAITING_CODE, number)
             for used, code in enumerate(("wrong1", "wrong2"), start=1):
                 await run.submit_code(NUMBER, code)
                 await until(lambda used=used: used_codes(run, NUMBER, used))  # type: ignore[misc]
-                assert await state_of(run) is S.AWAITING_CODE
+                assert await state_of(run) is ChallengeState.AWAITING_CODE
                 await run.submit_code(OTHER, code)
             await run.submit_code(NUMBER, str(sandbox.code_for(NUMBER)))
-            await until_state(run, S.VERIFIED)
+            await until_state(run, ChallengeState.VERIFIED)
             await run.submit_code(OTHER, "wrong3")
             report = await run.finish()
-            assert (report.counts[S.VERIFIED], report.counts[S.FAILED]) == (1, 1)
+            assert (
+                report.counts[ChallengeState.VERIFIED],
+                report.counts[ChallengeState.FAILED],
+            ) == (1, 1)
         assert sandbox.violations == []
         assert sandbox.calls.count("verifyVoiceChallenge", OTHER) == 3
 
@@ -1072,7 +1100,7 @@ async def used_codes(run: VoiceChallengeRun, number: str, used: int) -> bool:
     """Say whether so many codes were used up."""
     entry = await run.result(number)
     assert entry is not None
-    return entry.codes_used == used and entry.state is S.AWAITING_CODE
+    return entry.codes_used == used and entry.state is ChallengeState.AWAITING_CODE
 
 
 @pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
@@ -1087,12 +1115,12 @@ async def test_a_blocked_number_ends(wrong_code: Literal["failed", "rejected"]) 
         sandbox.add([misheard, blocked])
         async with run_of(client, max_codes=9, clock=sandbox.clock.now) as run:
             await run.add([misheard, blocked])
-            await until_state(run, S.BLOCKED, blocked)
-            await until_state(run, S.AWAITING_CODE, misheard)
+            await until_state(run, ChallengeState.BLOCKED, blocked)
+            await until_state(run, ChallengeState.AWAITING_CODE, misheard)
             for code in (sandbox.code_for(misheard), "another"):
                 await run.submit_code(misheard, str(code))
             report = await run.finish()
-            assert report.counts[S.BLOCKED] == 2
+            assert report.counts[ChallengeState.BLOCKED] == 2
             with pytest.raises(InvalidRequestError, match="cannot be recalled"):
                 await run.recall(misheard)
         assert sandbox.world.rings(blocked) == 0
@@ -1113,12 +1141,12 @@ async def test_a_verification_whose_answer_was_lost(arrived: bool) -> None:  # n
         sinch.before = fault
     async with run_of(sinch) as run:
         await run.add([NUMBER])
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
         await run.finish()
         entry = await run.result(NUMBER)
         assert entry is not None
-        assert entry.state is S.VERIFIED
+        assert entry.state is ChallengeState.VERIFIED
         assert entry.codes_used == (1 if arrived else 2)
         assert sinch.count(VERIFY_VOICE_CHALLENGE) == (1 if arrived else 2)
 
@@ -1139,22 +1167,22 @@ async def test_a_verification_that_is_lost_twice() -> None:
     sinch.before = fail
     async with run_of(sinch) as run:
         await run.add([NUMBER])
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
-        await until_state(run, S.VERIFYING)
+        await until_state(run, ChallengeState.VERIFYING)
         await asyncio.sleep(20)
-        assert await state_of(run) is S.VERIFYING
+        assert await state_of(run) is ChallengeState.VERIFYING
 
         async def asked() -> bool:
             entry = await run.result(NUMBER)
             return entry is not None and "ask for the code again" in str(entry.note)
 
         await until(asked)
-        assert await state_of(run) is S.AWAITING_CODE
+        assert await state_of(run) is ChallengeState.AWAITING_CODE
         assert sinch.count(VERIFY_VOICE_CHALLENGE) == 2
         lost = False
         assert await run.submit_code(NUMBER, sinch.codes[NUMBER]) is Submission.ACCEPTED
-        assert (await run.finish()).counts[S.VERIFIED] == 1
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 1
 
 
 @virtual_clock
@@ -1170,12 +1198,12 @@ async def test_a_code_that_was_not_sent_is_sent_later() -> None:
     )
     async with run_of(sinch) as run:
         await run.add([NUMBER])
-        await until_state(run, S.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE)
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
         await run.finish()
         entry = await run.result(NUMBER)
         assert entry is not None
-        assert (entry.state, entry.codes_used) == (S.VERIFIED, 1)
+        assert (entry.state, entry.codes_used) == (ChallengeState.VERIFIED, 1)
         assert 50.0 < asyncio.get_running_loop().time() < 60.0
 
 
@@ -1195,7 +1223,7 @@ async def test_codes_are_told_to_nobody(tmp_path: Path, caplog: pytest.LogCaptur
         listener = asyncio.create_task(listen())
         await run.add([(NUMBER, "ref"), OTHER])
         for number in (NUMBER, OTHER):
-            await until_state(run, S.AWAITING_CODE, number)
+            await until_state(run, ChallengeState.AWAITING_CODE, number)
         await run.submit_code(NUMBER, canary)
         await until(lambda: used_codes(run, NUMBER, 1))
         said.append(await run.result(NUMBER))
@@ -1208,7 +1236,7 @@ async def test_codes_are_told_to_nobody(tmp_path: Path, caplog: pytest.LogCaptur
         report = await run.finish()
         said += [repr(report), *await asyncio.to_thread(list, report.rows())]
     await listener
-    assert report.counts[S.VERIFIED] == 2
+    assert report.counts[ChallengeState.VERIFIED] == 2
     assert canary not in "".join(map(repr, said)) + caplog.text
     assert any("•••" in repr(item) for item in said)
     left = [path.read_bytes() for path in tmp_path.iterdir()]
@@ -1228,14 +1256,14 @@ async def test_a_clock_that_is_put_back() -> None:
         await until(lambda: len(sinch.rings) == 2)
         wall.at -= 7200.0
         await asyncio.sleep(30)
-        assert (await counts(run))[S.AWAITING_CODE] == 2
+        assert (await counts(run))[ChallengeState.AWAITING_CODE] == 2
         assert len(sinch.rings) == 2
         await until(lambda: len(sinch.rings) == 4)
         assert 90.0 <= clock() < 93.0  # a ring window is measured on a clock that nobody moves
         for number in numbers(4):
-            await until_state(run, S.AWAITING_CODE, number)
+            await until_state(run, ChallengeState.AWAITING_CODE, number)
             await run.submit_code(number, sinch.codes[number])
-        assert (await run.finish()).counts[S.VERIFIED] == 4
+        assert (await run.finish()).counts[ChallengeState.VERIFIED] == 4
 
 
 @virtual_clock
@@ -1248,11 +1276,11 @@ async def test_a_clock_that_is_put_forward() -> None:
         await asyncio.sleep(1)
         wall.at += 7200.0
         await asyncio.sleep(30)
-        assert (await counts(run)) == {S.EXPIRED: 2, S.PENDING: 2}
+        assert (await counts(run)) == {ChallengeState.EXPIRED: 2, ChallengeState.PENDING: 2}
         assert len(sinch.rings) == 2
         for number in list(sinch.rings):
             await run.submit_code(number, sinch.codes[number])
-            await until_state(run, S.VERIFIED, number)
+            await until_state(run, ChallengeState.VERIFIED, number)
 
 
 @virtual_clock
@@ -1330,7 +1358,7 @@ async def test_finish_waits_until_all_is_settled() -> None:
         await asyncio.sleep(100)
         assert not finishing.done()
         await run.submit_code(NUMBER, sinch.codes[NUMBER])
-        assert (await finishing).counts[S.VERIFIED] == 1
+        assert (await finishing).counts[ChallengeState.VERIFIED] == 1
         # What is added after that is waited for again.
         await run.add([OTHER])
         finishing = asyncio.create_task(run.finish())
@@ -1345,13 +1373,13 @@ async def test_finish_waits_until_all_is_settled() -> None:
 async def test_finish_sees_what_was_just_added(tmp_path: Path) -> None:
     """Rule 19: what `add` has returned from is waited for, however close the two calls come."""
     many = numbers(30)
-    sinch = Sinch(many, G.VERIFIED, latency=0.0)
+    sinch = Sinch(many, SinchState.VERIFIED, latency=0.0)
     async with run_of(sinch, SqliteJournal(tmp_path / "run.db")) as run:
         for number in many:
             await run.add([number])
             report = await run.finish()
-            assert report.counts[S.PENDING] == 0
-        assert report.counts[S.SKIPPED] == 30
+            assert report.counts[ChallengeState.PENDING] == 0
+        assert report.counts[ChallengeState.SKIPPED] == 30
 
 
 class SlowToRead(MemoryJournal):
@@ -1368,12 +1396,12 @@ class SlowToRead(MemoryJournal):
 async def test_finish_is_not_misled_by_an_old_reading() -> None:
     """Rule 19: that nothing was due before a number came does not let `finish` return."""
     many = numbers(30)
-    sinch = Sinch(many, G.VERIFIED)
+    sinch = Sinch(many, SinchState.VERIFIED)
     async with run_of(sinch, SlowToRead()) as run:
         for number in many:
             await asyncio.sleep(0.93)
             await run.add([number])
-            assert (await run.finish()).counts[S.PENDING] == 0
+            assert (await run.finish()).counts[ChallengeState.PENDING] == 0
 
 
 @virtual_clock
@@ -1397,7 +1425,7 @@ async def test_what_add_reports() -> None:
         assert [item.line for item in report.invalid] == [2, 4, 99, 7, 8]
         assert report.invalid[2].reason == "letters"
         assert "US and CA" in report.invalid[1].reason
-        assert (await counts(run))[S.INVALID] == 5
+        assert (await counts(run))[ChallengeState.INVALID] == 5
         for wrong in (["+12025550134", object()], [b"+1"]):
             await run.add(cast("list[str]", wrong))
         with pytest.raises(InvalidRequestError, match="not one string"):
@@ -1409,7 +1437,7 @@ async def test_what_add_reports() -> None:
     async with many:
         report = await many.add(f"bad {index}" for index in range(1200))
         assert (len(report.invalid), report.invalid_count) == (1000, 1200)
-        assert (await many.finish()).counts[S.INVALID] == 1200
+        assert (await many.finish()).counts[ChallengeState.INVALID] == 1200
 
 
 async def test_a_reference_comes_back(tmp_path: Path) -> None:
@@ -1418,8 +1446,8 @@ async def test_a_reference_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with run_of(sinch, SqliteJournal(path)) as run:
         await run.add([(NUMBER, "chat 42"), NewNumber(number=OTHER, ref="chat 43", line=12)])
-        await until_state(run, S.AWAITING_CODE)
-        await until_state(run, S.AWAITING_CODE, OTHER)
+        await until_state(run, ChallengeState.AWAITING_CODE)
+        await until_state(run, ChallengeState.AWAITING_CODE, OTHER)
     seen: list[RunEvent] = []
     async with run_of(sinch, SqliteJournal(path)) as run:
 
@@ -1456,7 +1484,7 @@ async def test_a_slow_reader_of_events() -> None:
         assert (event.what, event.dropped) == ("called", 0)
         await until(lambda: len(sinch.rings) == 300)
         await asyncio.sleep(1)
-        assert (await run.counts())[S.AWAITING_CODE] == 300
+        assert (await run.counts())[ChallengeState.AWAITING_CODE] == 300
         rest = [await anext(slow) for _ in range(10)]
         assert rest[0].dropped == 289
         assert {event.dropped for event in rest[1:]} == {0}
@@ -1480,7 +1508,7 @@ async def test_a_million_would_wait_in_rows() -> None:
             most = max(most, len(asyncio.all_tasks()))
             await asyncio.sleep(0.01)
         await asyncio.sleep(5)
-        assert (await run.counts())[S.AWAITING_CODE] == 10_000
+        assert (await run.counts())[ChallengeState.AWAITING_CODE] == 10_000
         assert most <= idle + 50
         assert len(asyncio.all_tasks()) <= idle
         # And nothing is asked of Sinch for those that wait.
@@ -1561,20 +1589,26 @@ async def test_numbers_that_misbehave(tmp_path: Path) -> None:
         run = run_of(client, SqliteJournal(tmp_path / "run.db"), clock=clock.now, max_codes=2)
         async with run, people(run, sandbox.code_for):
             await run.add(everyone)
-            await until_state(run, S.AWAITING_CODE, trouble[MisbehavingNumber.FIRST_CALL_MISSED])
+            await until_state(
+                run, ChallengeState.AWAITING_CODE, trouble[MisbehavingNumber.FIRST_CALL_MISSED]
+            )
             await run.recall(trouble[MisbehavingNumber.FIRST_CALL_MISSED])
-            await until_state(run, S.VERIFIED, trouble[MisbehavingNumber.FIRST_CALL_MISSED])
-            await until_state(run, S.VERIFIED, trouble[MisbehavingNumber.LOST_RESPONSE])
-            await until_state(run, S.BLOCKED, trouble[MisbehavingNumber.BLOCKED])
+            await until_state(
+                run, ChallengeState.VERIFIED, trouble[MisbehavingNumber.FIRST_CALL_MISSED]
+            )
+            await until_state(
+                run, ChallengeState.VERIFIED, trouble[MisbehavingNumber.LOST_RESPONSE]
+            )
+            await until_state(run, ChallengeState.BLOCKED, trouble[MisbehavingNumber.BLOCKED])
             for number in good:
-                await until_state(run, S.VERIFIED, number)
+                await until_state(run, ChallengeState.VERIFIED, number)
             clock.advance(601.0)
             report = await run.finish()
         entries = await asyncio.to_thread(list, report.rows())
         rows = {entry.number: entry.state for entry in entries}
-        assert rows[trouble[MisbehavingNumber.NOT_ELIGIBLE]] is S.FAILED
-        assert rows[trouble[MisbehavingNumber.NOBODY_ANSWERS]] is S.EXPIRED
-        assert rows[trouble[MisbehavingNumber.MISHEARD]] is S.EXPIRED
+        assert rows[trouble[MisbehavingNumber.NOT_ELIGIBLE]] is ChallengeState.FAILED
+        assert rows[trouble[MisbehavingNumber.NOBODY_ANSWERS]] is ChallengeState.EXPIRED
+        assert rows[trouble[MisbehavingNumber.MISHEARD]] is ChallengeState.EXPIRED
         rings = {number: sandbox.world.rings(number) for number in everyone}
         assert rings.pop(trouble[MisbehavingNumber.FIRST_CALL_MISSED]) == 2
         assert rings.pop(trouble[MisbehavingNumber.NOT_ELIGIBLE]) == 0
@@ -1610,7 +1644,7 @@ async def test_missing_numbers_on_a_socket() -> None:
         async with run, people(run, sandbox.code_for):
             await run.add(numbers(70))
             report = await run.finish()
-        assert report.counts[S.VERIFIED] == 70
+        assert report.counts[ChallengeState.VERIFIED] == 70
         assert sandbox.calls.total("addQualifiedNumbers") == 1
         assert {sandbox.world.rings(number) for number in numbers(70)} == {1}
         assert sandbox.violations == []
@@ -1625,7 +1659,7 @@ def test_the_journal_reads_what_a_run_wrote(tmp_path: Path) -> None:
         async with run_of(sinch, SqliteJournal(path)) as run:
             await run.add([NUMBER])
             assert query(path, "SELECT number FROM numbers") == [(NUMBER,)]
-            await until_state(run, S.AWAITING_CODE)
+            await until_state(run, ChallengeState.AWAITING_CODE)
             sinch.prepare_fails = [TokenError("down")] * 5
             await run.submit_code(NUMBER, "0001")
             assert query(path, "SELECT code FROM inbox") == [("0001",)]

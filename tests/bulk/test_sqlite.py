@@ -23,8 +23,6 @@ from sinch_qn.bulk.journal import Identity, sqlite_schema, sqlite_thread
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 
-S = ChallengeState
-E = Event
 MINE = Identity("project", "https://api.example")
 NUMBER = "+12025550134"
 CODE = "8264917350"
@@ -69,9 +67,9 @@ async def opened(path: Path, *, running: bool = True) -> SqliteJournal:
 async def called(journal: SqliteJournal, number: str = NUMBER) -> None:
     """Add *number* and call it."""
     await journal.add([Entry(number=number)])
-    (intent,) = await journal.apply([Change(number=number, event=E.CALL, at=1.0)])
+    (intent,) = await journal.apply([Change(number=number, event=Event.CALL, at=1.0)])
     assert intent is not None
-    assert all(await journal.apply([outcome(intent, E.CALLED)]))
+    assert all(await journal.apply([outcome(intent, Event.CALLED)]))
 
 
 def outcome(intent: Entry, event: Event) -> Change:
@@ -140,7 +138,7 @@ async def verified(journal: SqliteJournal, path: Path) -> None:
     claimed = await journal.claim_code(NUMBER, 2.0)
     assert claimed is not None
     assert is_readable(path)
-    await journal.apply([outcome(claimed[0], E.VERIFIED)])
+    await journal.apply([outcome(claimed[0], Event.VERIFIED)])
 
 
 async def test_an_erased_code_is_in_no_file(path: Path) -> None:
@@ -197,7 +195,7 @@ async def test_a_code_that_a_crash_left_is_erased(path: Path) -> None:
     beside = sqlite3.connect(path)
     beside.execute("BEGIN")
     beside.execute("SELECT count(*) FROM numbers").fetchone()  # keeps the log as it is
-    await journal.apply([outcome(claimed[0], E.VERIFIED)])
+    await journal.apply([outcome(claimed[0], Event.VERIFIED)])
     await journal.close()
     beside.rollback()
     assert is_readable(path)
@@ -222,7 +220,7 @@ async def test_a_reader_does_not_stop_the_journal(
     assert is_readable(path)
     entry = await journal.get(NUMBER)
     assert entry is not None
-    assert entry.state is S.VERIFIED
+    assert entry.state is ChallengeState.VERIFIED
     assert await journal._read(lambda db: db.execute("PRAGMA busy_timeout").fetchone()) == (30000,)
     reader.close()
     assert await is_erased(path)
@@ -394,7 +392,7 @@ async def test_two_processes_count_together(path: Path) -> None:
     for index in range(20):
         each = journal if index % 2 else other
         await called(each, f"+1202555{index + 100:04}")
-        recall = Change(number=f"+1202555{index + 100:04}", event=E.RECALL, at=2.0)
+        recall = Change(number=f"+1202555{index + 100:04}", event=Event.RECALL, at=2.0)
         await (other if index % 2 else journal).apply([recall])
     counts = {state.value: n for state, n in (await journal.counts()).items() if n}
     assert counts == dict(query(path, "SELECT state, count(*) FROM numbers GROUP BY state"))
@@ -553,7 +551,7 @@ async def test_a_full_disk_stops_the_journal(path: Path) -> None:
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     entry = await journal.get(NUMBER)
     assert entry is not None
-    assert entry.state is S.AWAITING_CODE
+    assert entry.state is ChallengeState.AWAITING_CODE
     assert await journal.get(many[0].number) is None
     await journal.close()
 

@@ -24,7 +24,8 @@ from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.actions import free_batch
 from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun
+from sinch_qn.bulk.text_enable import TextEnableRun
+from sinch_qn.bulk.text_enable_report import TextEnableReport
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.models import (
     BlanketLoaInfo,
@@ -32,7 +33,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.phone import region_of
 from sinch_qn.sandbox import Clock, Sandbox
 from sinch_qn.sandbox.app import authentication_error
@@ -154,7 +155,7 @@ def verified(numbers: Iterable[str], **fields: Any) -> list[Entry]:
             Entry(
                 number=number,
                 state=ChallengeState.VERIFIED,
-                remote=State.VERIFIED,
+                remote=SinchState.VERIFIED,
                 region=region_of(number),
                 settled_at=5.0,
                 note="by a code",
@@ -171,7 +172,7 @@ async def journal_with(
     """Return a closed journal of verified numbers, which the sandbox knows as such."""
     journal = journal or MemoryJournal()
     numbers = list(numbers)
-    sandbox.add(numbers, State.VERIFIED)
+    sandbox.add(numbers, SinchState.VERIFIED)
     await journal.open(None, running=True)
     await journal.add(verified(numbers))
     await journal.close()
@@ -206,7 +207,7 @@ async def test_verified_numbers_are_ordered(
     ]
     assert report.batches[BatchState.ORDERED] == 5
     assert report.orders == list(sandbox.world.orders)
-    assert report.hosting == {State.HOSTING_DONE: 120}
+    assert report.hosting == {SinchState.HOSTING_DONE: 120}
     assert (report.left, report.toll_free_left, report.stopped) == (0, 0, None)
 
 
@@ -215,18 +216,18 @@ async def test_only_the_verified_are_ordered(
 ) -> None:
     """SKIPPED counts if it is VERIFIED at Sinch; what is hosted already, or open, is left out."""
     journal = await journal_with(sandbox, US[:1])
-    sandbox.add(US[1:2], State.VERIFIED)
+    sandbox.add(US[1:2], SinchState.VERIFIED)
     await journal.add(
         [
             *verified(US[1:2], state=ChallengeState.SKIPPED),
-            *verified(US[2:3], state=ChallengeState.SKIPPED, remote=State.HOSTING_DONE),
+            *verified(US[2:3], state=ChallengeState.SKIPPED, remote=SinchState.HOSTING_DONE),
             *verified(US[3:4], state=ChallengeState.UNKNOWN),
             *verified(US[4:5], state=ChallengeState.PENDING),
         ]
     )
     report = await finish(run_of(journal))
     assert sandbox.sent == [US[:2]]
-    assert report.hosting == {State.HOSTING_DONE: 2}
+    assert report.hosting == {SinchState.HOSTING_DONE: 2}
 
 
 async def test_toll_free_numbers_have_their_own_operation(
@@ -241,7 +242,7 @@ async def test_toll_free_numbers_have_their_own_operation(
     assert sandbox.calls.total("textEnableNumbers") == 1
     assert sandbox.sent == [US[:3], FREE]
     assert [order.toll_free for order in sandbox.world.orders.values()] == [False, True]
-    assert report.hosting == {State.HOSTING_DONE: 13}
+    assert report.hosting == {SinchState.HOSTING_DONE: 13}
     assert report.toll_free_left == 0
     assert len(report.orders) == 2
 
@@ -254,7 +255,7 @@ async def test_a_run_may_be_done_again(
     await finish(run_of(journal))
     await finish(run_of(journal))
     assert sandbox.sent == [US[:5]]
-    sandbox.add(US[5:7], State.VERIFIED)
+    sandbox.add(US[5:7], SinchState.VERIFIED)
     await journal.add(verified(US[5:7]))
     await finish(run_of(journal))
     assert sandbox.sent == [US[:5], US[5:7]]
@@ -289,7 +290,7 @@ async def test_hosting_shows_that_a_lost_order_exists(
     assert "exists" in (found.note or "")
     assert lost.state is BatchState.UNKNOWN
     assert report.orders == []
-    assert report.hosting == {State.HOSTING_DONE: 3, State.VERIFIED: 3}
+    assert report.hosting == {SinchState.HOSTING_DONE: 3, SinchState.VERIFIED: 3}
 
 
 @pytest.mark.parametrize("fault", ["limited", "nobody there"])
@@ -415,7 +416,7 @@ async def test_a_refused_batch_is_for_a_person(
     assert await finish(run_of(journal)) == report
     assert sandbox.sent == []
     assert (await free_batch(journal, batch.id)).numbers == batch.numbers
-    assert (await finish(run_of(journal))).hosting == {State.HOSTING_DONE: 4}
+    assert (await finish(run_of(journal))).hosting == {SinchState.HOSTING_DONE: 4}
     assert sandbox.sent == [US[:4]]
 
 
@@ -424,17 +425,17 @@ async def test_numbers_that_have_moved_on_do_not_hold_up_the_rest(
 ) -> None:
     """A batch refused for numbers that are VERIFIED no more is ordered without them."""
     journal = await journal_with(sandbox, US[:40])
-    sandbox.add(US[:1], State.HOSTING_DONE)
+    sandbox.add(US[:1], SinchState.HOSTING_DONE)
     sandbox.world.delete(US[1])
     report = await finish(run_of(journal))
     assert await states_of(journal) == [BatchState.NOT_SENT, BatchState.ORDERED]
     assert sandbox.orders == 1
     assert sandbox.sent[1] == US[2:40]
-    assert report.hosting == {State.HOSTING_DONE: 38}
+    assert report.hosting == {SinchState.HOSTING_DONE: 38}
     assert report.left == 0
     gone = await journal.get(US[1])
     assert gone is not None
-    assert (gone.remote, gone.note) == (State.UNSPECIFIED, "Sinch no longer knows this number")
+    assert (gone.remote, gone.note) == (SinchState.UNSPECIFIED, "Sinch no longer knows this number")
 
 
 async def test_refused_credentials_stop_the_run(
@@ -616,7 +617,7 @@ async def test_kill_9_orders_nothing_twice(
         after = await run.finish()
     assert before.batches[BatchState.UNKNOWN] == 1
     assert sandbox.orders == len(sandbox.sent) == orders
-    assert after.hosting == {State.HOSTING_DONE if orders else State.VERIFIED: 3}
+    assert after.hosting == {SinchState.HOSTING_DONE if orders else SinchState.VERIFIED: 3}
     assert after.batches[BatchState.ORDERED if orders else BatchState.UNKNOWN] == 1
 
 
@@ -751,7 +752,7 @@ class Orders:
     project_id, base_url = "project", "https://api.example"
 
     def __init__(self, numbers: Iterable[str]) -> None:
-        self.states = dict.fromkeys(numbers, State.VERIFIED)
+        self.states = dict.fromkeys(numbers, SinchState.VERIFIED)
         self.sent: list[list[str]] = []
 
     async def prepare(self) -> PreparedCall:
@@ -767,7 +768,7 @@ class Orders:
         prepared.connection_acquired = True
         await asyncio.sleep(0)
         self.sent.append(request.numbers)
-        self.states |= dict.fromkeys(request.numbers, State.HOSTING_IN_PROGRESS)
+        self.states |= dict.fromkeys(request.numbers, SinchState.HOSTING_IN_PROGRESS)
         await asyncio.sleep(0)
         return f"order {len(self.sent)}"
 
@@ -775,11 +776,11 @@ class Orders:
         """Say where *number* is; it moves on."""
         await asyncio.sleep(0)
         state = self.states[number]
-        if state is State.HOSTING_IN_PROGRESS:
-            self.states[number] = State.HOSTING_DONE
+        if state is SinchState.HOSTING_IN_PROGRESS:
+            self.states[number] = SinchState.HOSTING_DONE
         return QualifiedNumber(phone_number=number, global_process_state=state)
 
-    async def list_numbers(self, *_: State, **__: object) -> AsyncIterator[QualifiedNumber]:
+    async def list_numbers(self, *_: SinchState, **__: object) -> AsyncIterator[QualifiedNumber]:
         """Say where each number is."""
         for number in self.states:
             yield await self.get_number(number)
@@ -862,14 +863,14 @@ async def test_orders_are_followed_to_their_end(
     fails = "+12025559997"
     journal = await journal_with(sandbox, [*US[:50], fails])
     report = await finish(run_of(journal))
-    assert report.hosting == {State.HOSTING_DONE: 50, State.HOSTING_FAILED: 1}
+    assert report.hosting == {SinchState.HOSTING_DONE: 50, SinchState.HOSTING_FAILED: 1}
     entry = await journal.get(fails)
     assert entry is not None
-    assert (entry.remote, entry.settled_at) == (State.HOSTING_FAILED, 5.0)
+    assert (entry.remote, entry.settled_at) == (SinchState.HOSTING_FAILED, 5.0)
     assert entry.note == "hosting failed: The number could not be hosted."
     entry = await journal.get(US[0])
     assert entry is not None
-    assert (entry.remote, entry.note) == (State.HOSTING_DONE, "by a code")
+    assert (entry.remote, entry.note) == (SinchState.HOSTING_DONE, "by a code")
     assert sandbox.calls.total("getQualifiedNumber") == 0
 
 
@@ -882,10 +883,10 @@ async def test_what_was_seen_survives_a_restart(
     await journal_with(sandbox, [unsigned, *US[:2]], SqliteJournal(path))
     letter = attrs.evolve(REQUEST, blanket_loa_info=None, direct_loa_info=DIRECT)
     report = await finish(run_of(SqliteJournal(path), letter, follow=0.3))
-    assert report.hosting == {State.HOSTING_IN_PROGRESS: 3}
+    assert report.hosting == {SinchState.HOSTING_IN_PROGRESS: 3}
     sandbox.sign_loa(report.orders[0])
     report = await finish(run_of(SqliteJournal(path), letter))
-    assert report.hosting == {State.HOSTING_DONE: 3}
+    assert report.hosting == {SinchState.HOSTING_DONE: 3}
     looked_up = sandbox.calls.totals()
     assert (await finish(run_of(SqliteJournal(path), letter))).hosting == report.hosting
     assert sandbox.calls.totals() == looked_up, "nothing is left to be asked"

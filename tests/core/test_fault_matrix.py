@@ -33,7 +33,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Fault, Sandbox
 from tests.support import fault_proxy as proxy
 from tests.support.fault_proxy import FaultProxy, Move, Refusing
@@ -65,13 +65,13 @@ class Column:
     call: Callable[[QualifiedNumbersClient, Sandbox], Awaitable[object]]
     """Returns the id in the response: of the number, or of the order."""
     number: str = NUMBER
-    state: State | None = State.ELIGIBLE
+    state: SinchState | None = SinchState.ELIGIBLE
     repeatable: bool = False
     """GET and DELETE are idempotent."""
 
 
 async def _list(client: QualifiedNumbersClient, _: Sandbox) -> object:
-    listed = [number.phone_number async for number in client.list_numbers(State.ELIGIBLE)]
+    listed = [number.phone_number async for number in client.list_numbers(SinchState.ELIGIBLE)]
     return listed[0] if listed else NUMBER  # a listing has no id that it could lack
 
 
@@ -123,10 +123,10 @@ COLUMNS = [
     Column("getQualifiedNumber", _get, repeatable=True),
     Column("deleteQualifiedNumber", _delete, repeatable=True),
     Column("addQualifiedNumbers", _add, state=None),
-    Column("textEnableNumbers", _text_enable, state=State.VERIFIED),
-    Column("textEnableTollFreeNumbers", _text_enable_toll_free, TOLL_FREE, State.VERIFIED),
+    Column("textEnableNumbers", _text_enable, state=SinchState.VERIFIED),
+    Column("textEnableTollFreeNumbers", _text_enable_toll_free, TOLL_FREE, SinchState.VERIFIED),
     Column("sendVoiceChallenge", _ring),
-    Column("verifyVoiceChallenge", _verify, state=State.VERIFICATION_PENDING),
+    Column("verifyVoiceChallenge", _verify, state=SinchState.VERIFICATION_PENDING),
 ]
 
 LIST, GET, DELETE = (column.id for column in COLUMNS[:3])
@@ -530,7 +530,7 @@ async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, 
         client = await stack.enter_async_context(impatient_client(sandbox, base_url, deadline))
         before = 0
         if isinstance(cause, OnWire) and cause.warm:
-            assert [number async for number in client.list_numbers(State.HOSTING_DONE)] == []
+            assert [number async for number in client.list_numbers(SinchState.HOSTING_DONE)] == []
             before = sandbox.done.total(column.id)
         started = asyncio.get_running_loop().time()
         try:

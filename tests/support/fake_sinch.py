@@ -19,7 +19,7 @@ from sinch_qn._operations import (
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import PreparedCall
 from sinch_qn.errors import BadRequestError, NotFoundError, Outcome, SinchError
-from sinch_qn.models import GlobalProcessState as G
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import QualifiedNumber
 from sinch_qn.retry import ONE_SHOT, RetryRule
 
@@ -37,7 +37,11 @@ class Sinch:
     max_connections: int | None = None
 
     def __init__(
-        self, known: Iterable[str] = (), state: G = G.ELIGIBLE, *, latency: float = 0.1
+        self,
+        known: Iterable[str] = (),
+        state: SinchState = SinchState.ELIGIBLE,
+        *,
+        latency: float = 0.1,
     ) -> None:
         self.states = dict.fromkeys(known, state)
         self.latency = latency
@@ -139,7 +143,7 @@ class Sinch:
     def _effect(self, operation: Operation[Any], phone_number: str | None, body: Any) -> Any:
         if operation is ADD_NUMBERS:
             for number in body:
-                self.states.setdefault(number, G.ELIGIBLE)
+                self.states.setdefault(number, SinchState.ELIGIBLE)
             return [self._shown(number) for number in body]
         assert phone_number is not None
         if phone_number not in self.states:
@@ -148,12 +152,12 @@ class Sinch:
             self.rings[phone_number] += 1
             self.rang_at.append(asyncio.get_running_loop().time())
             self.codes[phone_number] = f"{len(self.rang_at) % 10_000:04}"
-            self.states[phone_number] = G.VERIFICATION_PENDING
+            self.states[phone_number] = SinchState.VERIFICATION_PENDING
         elif operation is VERIFY_VOICE_CHALLENGE:
             if body == self.codes.get(phone_number):
-                self.states[phone_number] = G.VERIFIED
+                self.states[phone_number] = SinchState.VERIFIED
             elif self.wrong_code == "failed":
-                self.states[phone_number] = G.VERIFICATION_FAILED
+                self.states[phone_number] = SinchState.VERIFICATION_FAILED
             else:
                 raise BadRequestError(f"the code {body} is not valid", status_code=400)
         return self._shown(phone_number)
@@ -165,7 +169,7 @@ class Sinch:
 
     async def list_number_pages(
         self,
-        state: G,
+        state: SinchState,
         *,
         page_size: int,
         page_token: str | None = None,
