@@ -7,7 +7,7 @@ import pytest
 
 from sinch_qn import errors
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo, step
 from sinch_qn.errors import (
     AuthenticationError,
     BadRequestError,
@@ -30,7 +30,6 @@ from sinch_qn.models import GlobalProcessState as G
 from sinch_qn.models import HostedNumberDetails, QualifiedNumber
 
 S = ChallengeState
-E = Event
 NUMBER = "+12025550134"
 PENDING = Entry(number=NUMBER)
 CALLING = Entry(number=NUMBER, state=S.CALLING, attempt=1, intent=7, called_at=90.0)
