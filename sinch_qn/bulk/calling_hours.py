@@ -1,4 +1,4 @@
-"""When a phone may ring where it is: local hours, checked anew each time."""
+"""When a phone may ring where it is: local hours, computed from UTC at each check."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CallingHours:
 
     A number's zone is a guess from its prefix. Where several are possible it rings only when all
     of them are inside. Toll-free numbers are in no zone: they need *default_zone*, such as
-    `America/New_York`. Needs the package phonenumbers (`sinch-qn[cli]`).
+    `America/New_York`. Needs phonenumbers (`sinch-qn[parsing]`).
     """
 
     window: str = attrs.field()
@@ -45,14 +45,14 @@ class CallingHours:
         if self.default_zone is not None:
             _zone(self.default_zone)
         try:
-            import phonenumbers.timezone  # noqa: F401, PLC0415 - an extra, asked for early
+            import phonenumbers.timezone  # noqa: F401, PLC0415 - an extra, needed at once
         except ImportError as error:
             raise InvalidRequestError(
-                "calling_hours: needs phonenumbers: pip install 'sinch-qn[cli]'"
+                "calling_hours: needs phonenumbers: pip install 'sinch-qn[parsing]'"
             ) from error
 
     def zones(self, number: str) -> tuple[str, ...]:
-        """Return the zones where the phone may be; empty for a toll-free one without a default."""
+        """Return the possible zones of *number*; none for a toll-free one without a default."""
         if is_toll_free(number):
             return () if self.default_zone is None else (self.default_zone,)
         return _zones_of(number[:8]) or (() if self.default_zone is None else (self.default_zone,))
@@ -68,10 +68,10 @@ class CallingHours:
 def _opens_at(start: time, end: time, zones: tuple[str, ...], minute: int) -> int:
     """Return the first minute, counted from the epoch, that is inside the hours of all *zones*.
 
-    After two days it is looked at anew: *zones* may never be open at once, or none may be known.
+    Searches two days ahead: *zones* may never be open at once, or none may be known.
     """
     clocks = [_zone(name) for name in zones]
-    # In steps, not by sums of local times: those go wrong when the clocks change.
+    # Step by step, not by adding to local times: that goes wrong when the clocks change.
     for ahead in range(_LOOK_AHEAD if clocks else 0):
         moment = datetime.fromtimestamp(60 * (minute + ahead), UTC)
         if all(_is_inside(start, end, moment.astimezone(clock).time()) for clock in clocks):

@@ -6,15 +6,12 @@ from typing import Final
 
 import click
 
+from sinch_qn._redaction import printable
+
 _COLORS: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}
 
 
 def print_message(text: str, kind: str = "") -> None:
     """Print a message to standard error, after its *kind*, such as `warning`."""
     head = click.style(f"{kind}: ", fg=_COLORS.get(kind), bold=True) if kind else ""
-    click.echo(head + clean(text), err=True)
-
-
-def clean(text: object) -> str:
-    """Return *text* fit for one line, without characters that control a terminal."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
+    click.echo(head + printable(text), err=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sinch_qn._codec import encode, write_datetime
-from sinch_qn.cli.messages import clean
+from sinch_qn._redaction import printable
 from sinch_qn.models import HostingOrder, QualifiedNumber
 
 _TABLE_ROWS: Final = 200
@@ -52,11 +52,11 @@ class Lines:
         if self._as_json:
             click.echo(orjson.dumps(record))
         elif self._as_table:
-            self._rows.append([clean(cell) for cell in cells])
+            self._rows.append([printable(cell) for cell in cells])
             if len(self._rows) == _TABLE_ROWS:
                 self._print_table()
         else:
-            click.echo("\t".join(clean(cell) for cell in cells))
+            click.echo("\t".join(printable(cell) for cell in cells))
 
     def __enter__(self) -> Self:
         return self

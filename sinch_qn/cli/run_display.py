@@ -17,8 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sinch_qn._redaction import printable
 from sinch_qn.bulk import ChallengeState, RunEvent, VoiceChallengeRun
-from sinch_qn.cli.messages import clean, print_message
+from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodePrompt
 
 _REFRESH_INTERVAL: Final = 0.25
@@ -75,7 +76,7 @@ class RunDisplay:
             print_message(text, kind)
             return
         head = Text(f"{kind}: ", style="bold yellow") if kind else Text()
-        self._live.console.print(head + Text(clean(text)))
+        self._live.console.print(head + Text(printable(text)))
 
     async def follow(self) -> None:
         """Record errors, and print events if they are wanted as JSON, until the run ends."""
@@ -123,7 +124,7 @@ class RunDisplay:
     def _pace(self) -> str:
         rate = self._run.rate
         if not rate:
-            reason = f": {clean(str(self._run.last_error))}" if self._run.last_error else ""
+            reason = f": {printable(self._run.last_error)}" if self._run.last_error else ""
             return f"calls are paused until Sinch responds{reason}"
         return f"{self._run.ringing} phones ringing, at most {rate:.3g} calls a second"
 
@@ -145,7 +146,7 @@ class RunDisplay:
                 )
         lines = [Text(f"{self._pace()}; {self._time_left()}", style="dim")]
         if self._last_error:
-            lines.append(Text(f"last error: {clean(self._last_error)}", style="yellow"))
+            lines.append(Text(f"last error: {printable(self._last_error)}", style="yellow"))
         if self._prompt is not None:
             lines.append(Text(f"number and code> {self._prompt.text}▏", style="bold"))
         return Group(table, *lines)

@@ -1,4 +1,4 @@
-"""A bulk run, rule by rule (`docs/runs.md`): on a virtual clock, or on the sandbox's socket."""
+"""The rules of docs/guides/bulk-runs.md, on a virtual clock or on the sandbox's socket."""
 
 # ruff: noqa: ASYNC240, PT012 - small files; and a run raises what stopped it when it is left
 

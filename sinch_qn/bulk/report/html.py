@@ -12,6 +12,7 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from sinch_qn._redaction import printable
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
 from sinch_qn.bulk.report.advice import what_to_do_about
 from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
@@ -72,9 +73,7 @@ def write_html(
 
 def _escaped(value: object) -> str:
     """Escape *value* for HTML, and replace its unprintable characters."""
-    return escape(
-        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
-    )
+    return escape(printable(value, substitute="\N{REPLACEMENT CHARACTER}"))
 
 
 def _text(value: object) -> str:

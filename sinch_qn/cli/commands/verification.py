@@ -10,6 +10,7 @@ from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import code_or_prompt, confirm, json_option, phone_number, yes_option
 from sinch_qn.cli.output import show_number, state_name
+from sinch_qn.lifecycle import VERIFIED_OR_LATER
 from sinch_qn.parsing import ParsedNumber
 
 
@@ -57,7 +58,7 @@ def verify(number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
     given = code_or_prompt(number, code)
     verified = with_client(lambda client: client.verify_voice_challenge(number.e164, given))
     show_number(verified, as_json=as_json)
-    state = state_name(verified)
-    if state not in ("VERIFIED", "HOSTING_IN_PROGRESS", "HOSTING_DONE"):
-        print_message(f"{number.e164} is not verified: {state or 'no state'}", "error")
+    if verified.global_process_state not in VERIFIED_OR_LATER:
+        state = state_name(verified) or "no state"
+        print_message(f"{number.e164} is not verified: {state}", "error")
         raise click.exceptions.Exit(Exit.FAILED)
