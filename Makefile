@@ -41,8 +41,9 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
 	$(BIN)/python -m pytest -q tests/project/test_cost.py
 
-codegen: $(READY) ## Write the generated files: models, the sandbox's spec, docs/reference/
+codegen: $(READY) ## Write the generated files: models, the sandbox's spec, docs/reference/, layers
 	$(BIN)/python -m codegen
+	$(BIN)/python -m tests.project.test_architecture
 
 format: $(READY) ## Format the code, and fix lint findings
 	$(BIN)/ruff check --fix .

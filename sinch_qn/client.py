@@ -75,7 +75,7 @@ class QualifiedNumbersClient:
     ) -> None:
         """Store the project and its credentials; send nothing yet.
 
-        An external *session* is left open, and keeps its own connection limit, proxies and TLS
+        An aiohttp *session* is left open, and keeps its own connection limit, proxies and TLS
         settings; without one at most *max_connections* are open at once.
         No response is read beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
