@@ -7,6 +7,7 @@ without an outcome, which is UNKNOWN and never retried automatically.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol, TypeVar
 
 from sinch_qn._pipeline import PreparedCall
@@ -46,7 +47,8 @@ async def at_most_once(
 
     *prepared* holds the rate-limit slot and the token, so nothing waits between the intent and the
     request. Returns None if no intent was committed. A cancellation withdraws the intent, or marks
-    it unknown if the request may have been sent.
+    it unknown if the request may have been sent. An event loop that ends in between leaves the
+    intent open, like a crash.
     """
     intent = await _commit_intent(write)
     if intent is None:
@@ -69,7 +71,10 @@ async def _commit_intent(write: UnsafeWrite[I, R_co]) -> I | None:
         return await asyncio.shield(committing)
     except asyncio.CancelledError:
         # The commit goes on: learn the intent's token, then withdraw it.
-        intent = await committing
+        while not committing.done():
+            with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
+                await asyncio.wait([committing])
+        intent = committing.result()
         if intent is not None:
             await write.withdraw(intent)
         raise

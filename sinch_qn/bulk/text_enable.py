@@ -141,10 +141,12 @@ class TextEnableRun:
         self._pause_due = False
         self._failed_batches = 0
         self._stopped: str | None = None
-        self._draining = False
+        self._draining = asyncio.Event()
         self._in_flight: asyncio.Task[_Sent | None] | None = None
+        """The order that is being placed, or that a cancelled `order` has left."""
 
     async def __aenter__(self) -> Self:
+        self._draining.clear()
         identity = Identity(self._client.project_id, self._client.base_url)
         await self._journal.open(identity, running=True)
         try:
@@ -155,9 +157,13 @@ class TextEnableRun:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             await self.drain()
+        except SinchError as error:
+            if kind is None:
+                raise
+            _log.warning("the order in flight failed (%s)", type(error).__name__)
         finally:
             await self._journal.close()
 
@@ -169,11 +175,14 @@ class TextEnableRun:
 
     async def drain(self) -> None:
         """Wait for the outcome of the order in flight; place no other. Leaving does this, too."""
-        self._draining = True
-        if self._in_flight is not None:
-            await drain(self._in_flight, timeout=self._drain_timeout)
-            if not self._in_flight.cancelled():
-                self._in_flight.result()
+        self._draining.set()
+        if (task := self._in_flight) is not None:
+            await drain(task, timeout=self._drain_timeout)
+            await asyncio.sleep(0)  # an `order` that still waits for it hears of it first
+            if self._in_flight is task:
+                self._in_flight = None
+                if not task.cancelled():
+                    task.result()
 
     async def order(self) -> None:
         """Order what is verified, one batch after the other.
@@ -229,27 +238,12 @@ class TextEnableRun:
 
     async def _order_batch(self, request: _Template, *, region: str | None) -> bool:
         """Place one order; return whether to go on."""
-        if self._stopped is not None or self._draining:
+        is_left_over = self._in_flight is not None
+        if not is_left_over and not await self._start_order(request, region):
             return False
-        if self._pause_due:
-            await self._sleep(self._interval)
-            self._pause_due = False
-        prepared = await self._prepare()
-        write = TextEnableOrder(
-            client=self._client,
-            journal=self._journal,
-            request=request,
-            toll_free=isinstance(request, TextEnableTollFreeNumbersRequest),
-            region=region,
-            limit=self._batch_size,
-            clock=self._clock,
-        )
-        # Shielded: a cancellation here leaves the order to `drain`.
-        self._in_flight = asyncio.create_task(self._place(write, prepared))
-        sent = await asyncio.shield(self._in_flight)
-        self._in_flight = None
+        sent = await self._wait_for_order()
         if sent is None:
-            return False
+            return is_left_over
         self._pause_due = True
         batch, result = sent
         if isinstance(result, SinchError):
@@ -258,6 +252,35 @@ class TextEnableRun:
             self._failed_batches = 0
             self._delays = self._new_delays()
         return True
+
+    async def _start_order(self, request: _Template, region: str | None) -> bool:
+        """Start placing an order, unless the run is stopped or drained."""
+        if self._stopped is not None or self._draining.is_set():
+            return False
+        if self._pause_due:
+            await self._sleep(self._interval)
+            self._pause_due = False
+        prepared = await self._prepare()
+        if self._draining.is_set():
+            return False
+        write = TextEnableOrder(
+            client=self._client,
+            journal=self._journal,
+            clock=self._clock,
+            request=request,
+            region=region,
+            limit=self._batch_size,
+        )
+        self._in_flight = asyncio.create_task(self._place(write, prepared))
+        return True
+
+    async def _wait_for_order(self) -> _Sent | None:
+        """Return the order in flight and its result; a cancellation leaves it to `drain`."""
+        task = self._in_flight
+        assert task is not None  # noqa: S101 - the caller started it
+        await asyncio.wait([task])  # does not cancel it
+        self._in_flight = None
+        return None if task.cancelled() else task.result()
 
     async def _prepare(self) -> PreparedCall:
         while True:
