@@ -159,21 +159,16 @@ class Scheduler:
 
     def _start_adding(self, group: asyncio.TaskGroup) -> bool:
         """Start adding missing numbers, in as few requests as possible."""
-        batch: list[Entry] = []
-        if self._refused_together:
-            if not self._adding_singly:
-                self._adding_singly = True
-                numbers = [entry.number for entry in self._refused_together]
-                self._start(group, self._add_singly, *numbers)
+        if self._refused_together and not self._adding_singly:
+            self._adding_singly = True
+            numbers = [entry.number for entry in self._refused_together]
+            self._start(group, self._add_singly, *numbers)
+        more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
+        if not self._missing or (len(self._missing) < _MAX_ADD and more_to_come):
             return False
-        if self._missing:
-            more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
-            if len(self._missing) >= _MAX_ADD or not more_to_come:
-                most = min(_MAX_ADD, len(self._missing))
-                batch = [self._missing.popleft() for _ in range(most)]
-        if batch:
-            self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
-        return bool(batch)
+        batch = [self._missing.popleft() for _ in range(min(_MAX_ADD, len(self._missing)))]
+        self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
+        return True
 
     def _start(
         self,

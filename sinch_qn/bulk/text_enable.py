@@ -32,7 +32,7 @@ from sinch_qn._checks import (
     check_whole,
 )
 from sinch_qn._pipeline import PreparedCall
-from sinch_qn.bulk.at_most_once import at_most_once, drain
+from sinch_qn.bulk.at_most_once import InFlight, at_most_once
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal
 from sinch_qn.bulk.outcomes import hosting_changed, is_fatal, is_refusal
 from sinch_qn.bulk.states import Entry
@@ -130,7 +130,9 @@ class TextEnableRun:
         self._journal = journal
         self._request = request
         self._toll_free_request = toll_free_request
-        self._batch_size = batch_size
+        self._order_of = partial(
+            TextEnableOrder, client=client, journal=journal, clock=clock, limit=batch_size
+        )
         self._interval = 1.0 / batches_per_second
         self._follow = follow
         self._drain_timeout = drain_timeout
@@ -142,8 +144,7 @@ class TextEnableRun:
         self._failed_batches = 0
         self._stopped: str | None = None
         self._draining = asyncio.Event()
-        self._in_flight: asyncio.Task[_Sent | None] | None = None
-        """The order that is being placed, or that a cancelled `order` has left."""
+        self._in_flight: InFlight[_Sent | None] = InFlight()
 
     async def __aenter__(self) -> Self:
         self._draining.clear()
@@ -176,13 +177,7 @@ class TextEnableRun:
     async def drain(self) -> None:
         """Wait for the outcome of the order in flight; place no other. Leaving does this, too."""
         self._draining.set()
-        if (task := self._in_flight) is not None:
-            await drain(task, timeout=self._drain_timeout)
-            await asyncio.sleep(0)  # an `order` that still waits for it hears of it first
-            if self._in_flight is task:
-                self._in_flight = None
-                if not task.cancelled():
-                    task.result()
+        await self._in_flight.drain(timeout=self._drain_timeout)
 
     async def order(self) -> None:
         """Order what is verified, one batch after the other.
@@ -238,10 +233,10 @@ class TextEnableRun:
 
     async def _order_batch(self, request: _Template, *, region: str | None) -> bool:
         """Place one order; return whether to go on."""
-        is_left_over = self._in_flight is not None
+        is_left_over = bool(self._in_flight)  # by an `order` that was cancelled
         if not is_left_over and not await self._start_order(request, region):
             return False
-        sent = await self._wait_for_order()
+        sent = await self._in_flight.result()
         if sent is None:
             return is_left_over
         self._pause_due = True
@@ -263,24 +258,9 @@ class TextEnableRun:
         prepared = await self._prepare()
         if self._draining.is_set():
             return False
-        write = TextEnableOrder(
-            client=self._client,
-            journal=self._journal,
-            clock=self._clock,
-            request=request,
-            region=region,
-            limit=self._batch_size,
-        )
-        self._in_flight = asyncio.create_task(self._place(write, prepared))
+        write = self._order_of(request=request, region=region)
+        self._in_flight.start(self._place(write, prepared))
         return True
-
-    async def _wait_for_order(self) -> _Sent | None:
-        """Return the order in flight and its result; a cancellation leaves it to `drain`."""
-        task = self._in_flight
-        assert task is not None  # noqa: S101 - the caller started it
-        await asyncio.wait([task])  # does not cancel it
-        self._in_flight = None
-        return None if task.cancelled() else task.result()
 
     async def _prepare(self) -> PreparedCall:
         while True:
