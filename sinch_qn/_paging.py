@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from sinch_qn._codec import decode
+from sinch_qn._codec import decode, decode_items
 from sinch_qn.errors import InvalidResponseError, PaginationError
 from sinch_qn.models import GlobalProcessState, ListQualifiedNumbersResponse, QualifiedNumber
 
@@ -78,5 +78,5 @@ async def _read_items(raw: object) -> list[QualifiedNumber]:
     for start in range(0, len(raw), _CHUNK):
         # A page of thousands must not block the event loop, nor the next page's request.
         await asyncio.sleep(0)
-        items.extend(decode(item, QualifiedNumber) for item in raw[start : start + _CHUNK])
+        items.extend(decode_items(raw[start : start + _CHUNK], QualifiedNumber))
     return items

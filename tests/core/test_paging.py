@@ -270,9 +270,8 @@ async def test_a_large_page_does_not_block_others() -> None:
         {"qualifiedNumbers": 0},
         {"qualifiedNumbers": "1"},
         {"qualifiedNumbers": [7]},
-        {"qualifiedNumbers": [{"phoneNumber": 7}]},
-        {"nextPageToken": 7},
-        {"totalSize": "many"},
+        {"qualifiedNumbers": [{"phoneNumber": {}}, None]},
+        {"nextPageToken": {}},
     ],
     ids=str,
 )
@@ -282,3 +281,13 @@ async def test_unreadable_pages(body: Json) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         assert [page async for page in Listing({None: body}).walk()]
     assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("odd", [7, None, [], {"phoneNumber": {}}], ids=str)
+@virtual_clock
+async def test_an_unreadable_item_does_not_lose_its_page(odd: object) -> None:
+    """An item that cannot be read is left out; its page and the listing go on."""
+    body: Json = {**page("1", "2", token="a"), "totalSize": ""}
+    body["qualifiedNumbers"].insert(1, odd)
+    listing = Listing({None: body, "a": page("3")})
+    assert numbers([page async for page in listing.walk()]) == ["1", "2", "3"]
