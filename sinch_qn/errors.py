@@ -131,7 +131,7 @@ class StatusError(SinchError):
     ) -> None:
         super().__init__(message, outcome=outcome, attempts=attempts)
         self.status_code = status_code
-        """The HTTP status."""
+        """The HTTP status; of an error in the body of a 2xx, the status that it says."""
         self.code = code
         """The body's `code` as a string, or None."""
         self.status = status

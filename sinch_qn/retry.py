@@ -54,7 +54,10 @@ def is_retryable(operation: Operation[Any], error: SinchError) -> bool:
 
 
 def honour_retry_after(failure: Failure) -> float | None:
-    """Return the `Retry-After` of the response, or None."""
+    """Return the `Retry-After` of the response, or None.
+
+    0, or a date that has passed, is no delay: `RetryPolicy` backs off then.
+    """
     return failure.error.retry_after if isinstance(failure.error, StatusError) else None
 
 
@@ -78,8 +81,7 @@ class RetryPolicy:
         """Return the seconds to wait, or None to give up."""
         if failure.attempt >= self.max_attempts:
             return None
-        requested = honour_retry_after(failure)
-        return requested if requested is not None else self.back_off(failure)
+        return honour_retry_after(failure) or self.back_off(failure)
 
     def back_off(self, failure: Failure) -> float:
         """Return a delay between 0 and a bound that doubles with each attempt."""
