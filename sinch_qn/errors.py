@@ -5,6 +5,7 @@
     ├── TokenError                                no access token
     ├── TransportError                            broken after the request may have been sent
     │   └── ConnectError                          no connection: nothing was sent
+    │       └── ClosedError (also a RuntimeError) the client was closed: nothing was sent
     ├── DeadlineExceededError                     the deadline of the whole call passed
     ├── StatusError                               a response with an error status
     │   ├── BadRequestError         400
@@ -105,6 +106,10 @@ class ConnectError(TransportError):
     """Failed to connect: refused, DNS, TLS, or no free connection in time."""
 
     _default_outcome = Outcome.NOT_SENT
+
+
+class ClosedError(ConnectError, RuntimeError):
+    """The client, or the session that it was given, is closed; nothing was sent."""
 
 
 class DeadlineExceededError(SinchError):

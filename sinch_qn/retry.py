@@ -15,6 +15,7 @@ import attrs
 from sinch_qn._operations import Operation
 from sinch_qn.errors import (
     AuthenticationError,
+    ClosedError,
     InvalidRequestError,
     InvalidResponseError,
     Outcome,
@@ -42,7 +43,7 @@ RetryRule = Callable[[Failure], float | None]
 
 def is_retryable(operation: Operation[Any], error: SinchError) -> bool:
     """Whether a retry of *operation* after *error* cannot have its effect twice."""
-    if isinstance(error, InvalidRequestError | AuthenticationError):
+    if isinstance(error, InvalidRequestError | AuthenticationError | ClosedError):
         return False  # a retry would fail again
     if error.outcome is Outcome.NOT_SENT or isinstance(error, RateLimitError):
         return True
