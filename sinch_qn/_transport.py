@@ -294,9 +294,13 @@ class Transport:
             self._keepalive_session = _open_session(_Connector(limit=0))
         return self._keepalive_session
 
+    def stop(self) -> None:
+        """Refuse further requests with a `ClosedError`."""
+        self._closed = True
+
     async def close(self) -> None:
         """Close the sessions that were opened here; an external one stays open."""
-        self._closed = True
+        self.stop()
         for session in self._own_sessions():
             await session.close()
         self._keepalive_session = self._single_use_session = None

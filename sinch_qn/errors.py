@@ -97,6 +97,21 @@ class TokenError(SinchError):
 
     _default_outcome = Outcome.NOT_SENT
 
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        retry_at: datetime | None = None,
+        outcome: Outcome | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, outcome=outcome, attempts=attempts)
+        self.retry_after = retry_after
+        """Seconds to wait as requested by the token endpoint, or None."""
+        self.retry_at = retry_at
+        """The same as an aware UTC datetime."""
+
 
 class TransportError(SinchError):
     """The connection broke after the request may have been sent."""

@@ -22,6 +22,7 @@ from sinch_qn.errors import (
     RateLimitError,
     SinchError,
     StatusError,
+    TokenError,
 )
 
 
@@ -59,7 +60,8 @@ def honour_retry_after(failure: Failure) -> float | None:
 
     0, or a date that has passed, is no delay: `RetryPolicy` backs off then.
     """
-    return failure.error.retry_after if isinstance(failure.error, StatusError) else None
+    error = failure.error
+    return error.retry_after if isinstance(error, StatusError | TokenError) else None
 
 
 @attrs.frozen(kw_only=True)

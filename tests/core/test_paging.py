@@ -102,6 +102,24 @@ async def test_an_empty_page_with_a_token_goes_on() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
+@virtual_clock
+async def test_a_listing_of_empty_pages_ends(prefetch: bool) -> None:  # noqa: FBT001
+    """Empty pages with ever new tokens end with a PaginationError; a number starts anew."""
+    asked = 0
+
+    async def fetch(_: str | None) -> Json:
+        nonlocal asked
+        asked += 1
+        return page("1", token="t900") if asked == 900 else page(token=f"t{asked}")
+
+    got: list[Page] = []
+    with pytest.raises(PaginationError, match="1000 pages in a row are empty"):
+        await collect(pages(fetch, SinchState.VERIFIED, None, prefetch=prefetch), got)
+    assert len(got) == 1900
+    assert asked <= 1901
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("back_to", ["a", "b"])
 @virtual_clock
 async def test_a_repeated_token_ends_the_listing(
