@@ -34,7 +34,13 @@ async def qualify(client: QualifiedNumbersClient, number: str) -> QualifiedNumbe
             if error.outcome is not Outcome.UNKNOWN:
                 raise
             # It may have been added: the wait below looks, and is refused with a 404 if not.
-    return await client.wait_for_state(number, *RINGABLE, *VERIFIED, timeout=600)
+    return await client.wait_for_state(
+        number,
+        *RINGABLE,
+        *VERIFIED,
+        unless=(SinchState.NOT_ELIGIBLE, SinchState.VERIFICATION_BLOCKED),
+        timeout=600,
+    )
 
 
 async def ring(client: QualifiedNumbersClient, number: str) -> SinchState | None:

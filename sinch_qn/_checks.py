@@ -11,6 +11,7 @@ import re
 import types
 from collections.abc import Iterable
 from datetime import datetime
+from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from typing import Any, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
@@ -118,6 +119,17 @@ def check_whole(value: object, field: str, *, maximum: int = _MAX_NUMBER) -> int
             f"{field}: {_shown(value)} is not a whole number from 1 to {maximum}"
         )
     return value
+
+
+def check_rule(value: object, field: str) -> None:
+    """Reject a retry rule that could not be called, or whose result would have to be awaited."""
+    if not callable(value):
+        raise InvalidRequestError(
+            f"{field}: {_shown(value)} is not a rule: pass RetryPolicy(max_attempts=…), or a "
+            "function from a Failure to the seconds to wait, or None"
+        )
+    if iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
+        raise InvalidRequestError(f"{field}: a rule is a plain function, not an async one")
 
 
 def check_code(value: object) -> str:

@@ -41,6 +41,9 @@ from sinch_qn.models import (
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
 
+_MAX_MAX_BODY = 2**40
+"""Bytes: no machine has more memory for one response."""
+
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
 
@@ -83,6 +86,9 @@ class QualifiedNumbersClient:
         self.project_id = _checks.check_project_id(project_id)
         _check_auth(auth, allow_http=allow_http)
         self.base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
+        _checks.check_whole(max_connections, "max_connections")
+        _checks.check_whole(max_body, "max_body", maximum=_MAX_MAX_BODY)
+        _checks.check_rule(retry, "retry")
         self.max_connections = None if session is not None else max_connections
         self._pipeline = Pipeline(
             root=f"{self.base_url}/v1/projects/{project_id}",
@@ -107,10 +113,7 @@ class QualifiedNumbersClient:
         `InvalidRequestError`, which names all missing variables.
         """
         environ = os.environ if environ is None else environ
-        required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
-        missing = [name for name in required if not environ.get(name)]
-        if missing:
-            raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
+        _check_env(environ)
         base_url = environ.get("SINCH_BASE_URL") or BASE_URL
         return cls(environ["SINCH_PROJECT_ID"], _auth_from_env(environ), base_url=base_url)
 
@@ -328,18 +331,21 @@ class QualifiedNumbersClient:
         phone_number: str,
         *states: GlobalProcessState | str,
         timeout: float,
+        unless: Iterable[GlobalProcessState | str] | None = None,
         retry: RetryRule | None = None,
     ) -> QualifiedNumber:
         """Poll until the number is in one of *states*; return it.
 
-        Raises `UnexpectedStateError` once none of *states* can be reached any more, and
-        `DeadlineExceededError` after *timeout* seconds. Transient errors do not end the wait.
-        (getQualifiedNumber, repeatedly)
+        Raises `UnexpectedStateError` once the number moves into a state from which none of *states*
+        can follow; *unless* names other states that end the wait, at once. Raises `NotFoundError`
+        if the number is not found for five seconds, and `DeadlineExceededError` after *timeout*
+        seconds. Transient errors do not end the wait. (getQualifiedNumber, repeatedly)
         """
         return await waiting.wait_for_state(
             lambda number: self.get_number(number, retry=retry),
             phone_number,
             _checks.check_states(states),
+            unless=None if unless is None else [_checks.check_state(each) for each in unless],
             timeout=_checks.check_above_zero(timeout, "timeout"),
         )
 
@@ -349,6 +355,13 @@ def _check_auth(auth: object, *, allow_http: bool) -> None:
         _checks.check_url(auth.token_url, "token_url", allow_http=allow_http)
     elif isinstance(auth, str | bytes) or not hasattr(auth, "authorize"):
         raise InvalidRequestError(f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}")
+
+
+def _check_env(environ: Mapping[str, str]) -> None:
+    required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
+    missing = [name for name in required if not environ.get(name)]
+    if missing:
+        raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
 
 
 def _auth_from_env(environ: Mapping[str, str]) -> Auth:

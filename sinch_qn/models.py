@@ -508,7 +508,7 @@ class CallbackEvent:
     project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
     """The ID of the project to which the resource belongs."""
     resource_id: str | None = attrs.field(default=None, metadata={"wire": "resourceId"})
-    """The ID of the resource, which is the phone number."""
+    """The ID of the resource: a phone number, or the ID of a hosting order or brand."""
     status: CallbackStatus | None = attrs.field(default=None, metadata={"wire": "status"})
     """How it ended."""
     failure_code: CallbackFailureCode | None = attrs.field(

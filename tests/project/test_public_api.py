@@ -45,7 +45,7 @@ METHODS = {
     "text_enable_toll_free_numbers": "request, *, timeout=None, retry=None, prepared=None",
     "send_voice_challenge": "phone_number, *, timeout=None, retry=None, prepared=None",
     "verify_voice_challenge": "phone_number, code, *, timeout=None, retry=None, prepared=None",
-    "wait_for_state": "phone_number, *states, timeout, retry=None",
+    "wait_for_state": "phone_number, *states, timeout, unless=None, retry=None",
     "prepare": "*, timeout=None",
     "close": "",
 }
