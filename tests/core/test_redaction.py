@@ -138,7 +138,9 @@ def test_nothing_shows_what_is_in_it(thing: object) -> None:
 async def test_a_refused_letter_is_not_shown(path: str) -> None:
     """An invalid letter is reported by field names only, without any value."""
     *outer, name = path.split(".")
-    loa: Any = attrs.evolve(getattr(LOA, outer[0]) if outer else LOA, **{name: "StreetCanary\0"})
+    loa: Any = attrs.evolve(
+        getattr(LOA, outer[0]) if outer else LOA, **{name: "StreetCanary\ud800"}
+    )
     if outer:
         changes: dict[str, Any] = {outer[0]: loa}
         loa = attrs.evolve(LOA, **changes)
