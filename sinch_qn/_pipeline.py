@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import attrs
 import orjson
@@ -205,7 +205,7 @@ class Pipeline:
             path = path.replace("{phoneNumber}", check_e164(phone_number))
         return Request(
             operation.method,
-            self._root + path + ("?" + urlencode(query) if query else ""),
+            self._root + path + ("?" + urlencode(query, quote_via=quote, safe="") if query else ""),
             {} if body is None else {"Content-Type": "application/json"},
             None if body is None else orjson.dumps(encode(body)),
             fresh_connection=not operation.idempotent,

@@ -91,7 +91,14 @@ class _SplitHandler(ResponseHandler):
         if end >= 4:
             super().data_received(data[:end])
             data = data[end:]
-        super().data_received(data)
+        if data:
+            super().data_received(data)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Fail the body as well: aiohttp would have its reader wait for more."""
+        super().set_exception(exc, *cause)
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError())
 
 
 class _Connector(aiohttp.TCPConnector):

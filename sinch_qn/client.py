@@ -275,7 +275,7 @@ class QualifiedNumbersClient:
         """
         return await self._pipeline.call(
             TEXT_ENABLE_TOLL_FREE_NUMBERS,
-            body=_checks.check_text_enable_toll_free(request),
+            body=_checks.check_text_enable_toll_free(request, self.project_id),
             timeout=timeout,
             retry=retry,
             prepared=prepared,

@@ -319,6 +319,8 @@ class TextEnableTollFreeNumbersRequest:
         default=None, metadata={"wire": "resellerLoaInfo"}
     )
     """Letter of Authorization for resellers."""
+    project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
+    """The ID of the project; the client sends its own unless it is set."""
     display_name: str | None = attrs.field(default=None, metadata={"wire": "displayName"})
     """The display name of the numbers."""
     scheduled_zipwhip_provisioning_time: datetime | None = attrs.field(

@@ -125,7 +125,8 @@ class TextEnableRun:
         # Checked with a number in it, so that nothing is refused once an intent is committed.
         check_text_enable(attrs.evolve(request, numbers=[_ANY_NUMBER]), client.project_id)
         if toll_free_request is not None:
-            check_text_enable_toll_free(attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER]))
+            example = attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER])
+            check_text_enable_toll_free(example, client.project_id)
         self._client = client
         self._journal = journal
         self._request = request
