@@ -1,6 +1,6 @@
-"""Compares what was measured with the targets, and writes docs/explanation/performance.md.
+"""Compares measurements with targets and writes the tables of docs/explanation/performance.md.
 
-    python benchmarks/report.py FOLDER       of the JSON files; what is missing is left as it was
+    python benchmarks/report.py FOLDER       of the JSON files; others' tables stay unchanged
 
 Tables go between `<!-- bench: NAME -->` and `<!-- end -->`, pictures beside the page.
 """
@@ -68,7 +68,7 @@ def fill(page: str, texts: dict[str, str]) -> str:
 
 
 def bars(figures: dict[str, Any]) -> str:
-    """Return a row for each target: what is required, what was measured, whether it is met."""
+    """Return a row for each target: the requirement, the measurement, whether it is met."""
     loop = figures["calls"]["loops"]["asyncio"]
     ratio = {
         name: f["our_cpu_ratio"] for name, f in (loop["50"] | {VENDOR: loop["1"][VENDOR]}).items()

@@ -1,4 +1,4 @@
-"""What the repository's Markdown leads to or names is there: files, headings, source files."""
+"""Links and names in the repository's Markdown lead to existing files and headings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.MULTILINE)
 
 @cache
 def files() -> list[Path]:
-    """Return every file of the repository, except what is built or hidden."""
+    """Return every file of the repository, except built and hidden ones."""
     found = []
     for folder, subfolders, names in os.walk(ROOT):
         subfolders[:] = [n for n in subfolders if n not in _ELSEWHERE and not n.startswith(".")]
@@ -37,7 +37,7 @@ def pages() -> list[Path]:
 
 
 def prose(text: str) -> str:
-    """Return *text* without fenced code and comments, which hold no links and no headings."""
+    """Return *text* without fenced code and comments, which contain no links or headings."""
     return _COMMENT.sub("", _FENCED.sub("", text))
 
 
@@ -84,14 +84,14 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_named_source_files_exist(page: Path) -> None:
-    """A source file that a page names is there, below one of its folders."""
+    """A source file that a page names exists below one of its folders."""
     named = _SOURCE.findall(prose(page.read_text(encoding="utf-8")))
     missing = {name for name in named if not any(f"/{f}".endswith(f"/{name}") for f in files())}
     assert not missing
 
 
 def test_links_and_anchors_are_found() -> None:
-    """Code is no link; anchors are those of GitHub, also where a heading is repeated."""
+    """Code has no links; anchors are GitHub's, also for repeated headings."""
     text = (
         "# Bulk runs\n[a](b.md#c) ![p](d.svg) `[no](e.md)` [r]\n\n```\n# no\n[no](f.md)\n```\n"
         "## `status` 429, and why?\n## At-most-once\n## Bulk runs\n<!-- [no](g.md) -->\n[r]: h.md\n"

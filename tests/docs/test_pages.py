@@ -5,10 +5,10 @@ sandbox, as if each were typed into `python -m asyncio`: a block may `await`, an
 calls `asyncio.run` is run in a thread. Every +1 number is in the sandbox, ELIGIBLE, before the
 first block that has it runs, except those of the tutorial, which adds its own. A block with a
 `def test_…` is run by pytest, as a user's test file.
-Right above a block may stand, unseen by readers:
+A hidden comment right above a block:
 
     <!-- not run: reason -->
-    <!-- given: code = sandbox.code_for("+12025550134") -->     Python that is run before the block
+    <!-- given: code = sandbox.code_for("+12025550134") -->     runs this Python before the block
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _NUMBER = re.compile(r"\+1[2-9][0-9]{9}\b")
 
 @attrs.frozen
 class Block:
-    """A ```python block."""
+    """A Python block of a page."""
 
     line: int
-    """Where its first line of code is, counted from 1."""
+    """The line number of its first line of code, from 1."""
     code: str
     given: str = ""
     not_run: str = ""
@@ -76,7 +76,7 @@ def blocks(text: str) -> list[Block]:
 
 
 async def run(code: str, page: str, line: int, namespace: dict[str, Any]) -> None:
-    """Run *code*, which may await; a traceback names its line on its page."""
+    """Run *code*, which may await; a traceback has its line number on its page."""
     tree = ast.parse(code, page)
     ast.increment_lineno(tree, line - 1)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -88,7 +88,7 @@ async def run(code: str, page: str, line: int, namespace: dict[str, Any]) -> Non
 
 
 async def run_as_test_file(code: str, directory: Path) -> None:
-    """Let pytest run *code* as a user of the plugin would."""
+    """Run *code* with pytest, as a user of the plugin would."""
     (directory / "test_of_a_page.py").write_text(code)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-W", "error"),
@@ -135,7 +135,7 @@ def text(page: Path) -> str:
 async def test_every_python_block_runs(
     page: Path, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What a page shows works as it stands, from top to bottom, and breaks no rule of the API."""
+    """A page's blocks run unchanged from top to bottom and break no rule of the API."""
     assert blocks(text), "it shows no Python"
     monkeypatch.chdir(tmp_path)
     async with Sandbox() as sandbox:
@@ -148,7 +148,7 @@ async def test_every_python_block_runs(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_blocks_that_are_not_run_say_why(page: Path, text: str) -> None:
-    """A block is left out for a reason, and most are not left out; none of the tutorial is."""
+    """A skipped block has a reason, most blocks run, and the tutorial skips none."""
     skipped = [block for block in blocks(text) if block.not_run]
     assert all(len(block.not_run) > 5 for block in skipped)
     assert len(skipped) * 2 < len(blocks(text))
@@ -157,7 +157,7 @@ def test_blocks_that_are_not_run_say_why(page: Path, text: str) -> None:
 
 
 def test_readme_is_short() -> None:
-    """README is read in a few minutes: reference tables are in docs/."""
+    """README stays short: reference tables are in docs/."""
     assert len(README.read_text().splitlines()) <= 200
 
 
@@ -203,7 +203,7 @@ verified = asyncio.run(main())
 
 
 async def test_examples_really_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Blocks share a namespace, await, are given what they need, and may be scripts."""
+    """Blocks share a namespace, may await, may have hidden set-up, and may be scripts."""
     async with Sandbox() as sandbox:
         for name, value in sandbox.environment().items():
             monkeypatch.setenv(name, value)
@@ -213,7 +213,7 @@ async def test_examples_really_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 async def test_a_broken_example_is_found_with_its_line(tmp_path: Path) -> None:
-    """A block that fails fails the test, and the line in README is told."""
+    """A failing block fails the test with its line number in README."""
     text = "# Title\n\n```python\nx = 1\nraise ValueError(x)\n```\n"
     async with Sandbox() as sandbox:
         with pytest.raises(ValueError, match="1") as caught:
@@ -223,7 +223,7 @@ async def test_a_broken_example_is_found_with_its_line(tmp_path: Path) -> None:
 
 
 async def test_a_test_in_the_readme_is_run_by_pytest(tmp_path: Path) -> None:
-    """A block that shows a test is a test: it runs, and its failure is a failure."""
+    """A block that contains a test runs as a test, and its failure fails the page's test."""
     text = (
         "```python\n"
         "async def test_right(sinch_client):\n    assert sinch_client\n\n"

@@ -75,7 +75,7 @@ OWNERS = {
     "tty": "cli/run_codes.py",
     "yarl": f"_transport.py {_SERVERS}",
 }
-"""Where each third-party or platform module is imported; a path stands for all it begins."""
+"""The files that may import a third-party or platform module, by path prefix."""
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/calling_hours.py"
@@ -83,7 +83,7 @@ PURE = (
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py sandbox/world.py"
 ).split()
-"""Beside floors 0 and 1 of `sinch_qn/`."""
+"""Pure files besides floors 0 and 1 of `sinch_qn/`."""
 
 IO = (
     "aiohttp asyncio click fcntl http.client http.server io os pathlib rich selectors shutil socket"
@@ -96,7 +96,7 @@ ALIASES = {
     "GlobalProcessState": "SinchState",
     "HostingOrderState": "OrderState",
 }
-"""The one other name that an enum may have, in package, tests and examples."""
+"""The only alias that an enum may have, in package, tests and examples."""
 
 _GERUND = "a gerund: it names an activity"
 
@@ -113,13 +113,13 @@ class Allowed(NamedTuple):
 EXCEPTIONS = (
     Allowed(3, "_transport.py", "_retry_connection", "aiohttp has no public switch for it"),
     Allowed(3, "client.py", "_getframe", "inspect.stack() would read every source file"),
-    Allowed(5, "__init__.py", "*", "names load when they are used: the import costs nothing"),
+    Allowed(5, "__init__.py", "*", "names load when they are used, so importing is cheap"),
     Allowed(5, "bulk/calling_hours.py", "phonenumbers", "an extra"),
     Allowed(5, "bulk/calling_hours.py", "phonenumbers.timezone", "an extra"),
-    Allowed(5, "cli/__init__.py", "sinch_qn.cli.app", "without the extra, one line names it"),
+    Allowed(5, "cli/__init__.py", "sinch_qn.cli.app", "without the extra, the error names it"),
     Allowed(5, "cli/app.py", "import_module", "a command loads when it is used"),
     Allowed(5, "errors.py", "sinch_qn.models", "`sinch-qn --help` is 50 ms faster without"),
-    Allowed(5, "pytest_plugin.py", "*", "every pytest of an environment loads the plugin"),
+    Allowed(5, "pytest_plugin.py", "*", "every pytest run in the environment loads the plugin"),
     Allowed(5, "rate_limit.py", "aiolimiter", "an extra"),
     Allowed(10, "models.py", "file", "generated"),
     Allowed(11, "_paging.py", "_paging", _GERUND),

@@ -1,4 +1,4 @@
-"""The package's files as their syntax shows them: what each imports and defines, and where."""
+"""The syntax of the package's files: their imports and definitions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Import(NamedTuple):
     """One imported module, or one name of it."""
 
     module: str
-    """With its package: `sinch_qn.bulk.states`, `collections.abc`."""
+    """The full name: `sinch_qn.bulk.states`, `collections.abc`."""
     name: str
-    """The name; empty if the module itself is imported."""
+    """The imported name; empty if the module itself is imported."""
     line: int
     at_top: bool
-    """Whether it is a statement of the module; a `try` around it counts as none."""
+    """Whether it is a top-level statement, also inside a `try`."""
     target: Path | None
     """The file of this package that is imported from."""
 
@@ -60,7 +60,7 @@ def file_of(module: str) -> Path | None:
 
 @cache
 def imports(path: Path) -> tuple[Import, ...]:
-    """Return what a file imports anywhere: in functions and under `TYPE_CHECKING`, too."""
+    """Return all imports of a file, also in functions and under `TYPE_CHECKING`."""
     return tuple(_imports(tree(path), at_top=True))
 
 
@@ -83,7 +83,7 @@ def _imports(parent: ast.AST, *, at_top: bool) -> Iterator[Import]:
 
 @cache
 def defined_names(path: Path) -> frozenset[str]:
-    """Return the names that a module makes itself, at its top level."""
+    """Return the names that a module defines at its top level."""
     names: set[str] = set()
     for node in _statements(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):

@@ -50,7 +50,7 @@ the file's docstring. `tests/project/test_architecture.py` holds the code to the
 
 
 class Finding(NamedTuple):
-    """A place that breaks a rule, and what to do about it."""
+    """A place that breaks a rule, and its remedy."""
 
     path: Path
     line: int
@@ -59,7 +59,7 @@ class Finding(NamedTuple):
 
 
 def check(rule: int, findings: Iterable[Finding]) -> None:
-    """Fail for each finding that is no exception, and for each exception that has none."""
+    """Fail for each finding without an exception and each exception without a finding."""
     unused = {row: True for row in EXCEPTIONS if row.rule == rule}
     wrong = []
     for path, line, what, advice in findings:
@@ -79,7 +79,7 @@ def level(folder: str, name: str) -> float:
 
 
 def fork(path: Path, target: Path) -> tuple[str, str, str]:
-    """Return the folder that holds both files, and where in it each of them is."""
+    """Return the folder that contains both files, and the place of each in it."""
     here, there = (p.relative_to(PACKAGE).with_suffix("").parts for p in (path, target))
     pairs = enumerate(zip(here, there, strict=False))
     shared = next(n for n, (one, other) in pairs if one != other)
@@ -87,7 +87,7 @@ def fork(path: Path, target: Path) -> tuple[str, str, str]:
 
 
 Edges: TypeAlias = Mapping[tuple[str, str], tuple[Path, Import]]
-"""Who imports whom, and an import that says so."""
+"""Pairs of an importer and an imported file, each with one such import."""
 
 
 def test_nothing_imports_in_circles() -> None:
@@ -122,7 +122,7 @@ def _circle(edges: Edges) -> Iterator[Finding]:
 def test_imports_point_down() -> None:
     """Imports point down: to a lower floor of the folder, or to a neighbour that the table names.
 
-    Two files in different folders are compared where their paths part. Every file has a floor.
+    Two files in different folders are compared where their paths diverge. Every file has a floor.
     """
     gone = [p for folder in FLOORS for p in contents(folder) if not p.exists()]
     assert not gone, f"remove from FLOORS: {gone}"
@@ -175,7 +175,7 @@ def _private_access() -> Iterator[Finding]:
 
 
 def test_faces_are_for_guests() -> None:
-    """Faces are for guests: inside a package, import from the file that defines the name.
+    """Faces serve other packages: inside a package, import from the file that defines the name.
 
     A package's face is its `__init__`: only there are names re-exported and is `__all__`. Other
     packages and examples import from the face or from a public module.
@@ -241,9 +241,9 @@ def _not_the_owners() -> Iterator[Finding]:
 
 
 def test_pure_files_have_no_io() -> None:
-    """Pure files do no I/O and import none, not even through others.
+    """Pure files do no I/O and import none, not even indirectly.
 
-    They are floors 0 and 1 of `sinch_qn/` and those that the table names.
+    Pure are floors 0 and 1 of `sinch_qn/` and the files in the table.
     """
     check(7, _impurities())
 
@@ -269,10 +269,10 @@ def _impurities() -> Iterator[Finding]:
 
 
 def test_unsafe_writes_have_one_door() -> None:
-    """Unsafe writes have one door: in `bulk/`, only an `UnsafeWrite` sends what is not idempotent.
+    """Unsafe writes have one path: in `bulk/`, only `UnsafeWrite` sends non-idempotent requests.
 
-    The client's methods that are not idempotent are used only in its `send`, which only
-    `at_most_once` calls.
+    The client's non-idempotent methods are used only in its `send`, which only `at_most_once`
+    calls.
     """
     check(8, _unsafe_writes_elsewhere())
 
@@ -299,7 +299,7 @@ def _unsafe_writes_elsewhere() -> Iterator[Finding]:
 
 
 def test_the_command_line_is_a_leaf() -> None:
-    """`cli/` is a leaf: nothing imports it, and nothing else prints."""
+    """`cli/` is a leaf: no other folder imports it, and only it prints."""
     check(9, _imports_of_cli_and_prints())
 
 
@@ -342,7 +342,7 @@ def extent(first: ast.stmt, last: ast.stmt) -> int:
 
 
 def test_names() -> None:
-    """A module has a noun for a name: no drawer of odds and ends, no bare participle or adjective.
+    """A module's name is a noun: no catch-all such as `utils`, no bare participle or adjective.
 
     An enum has at most one alias in package, tests and examples: `GlobalProcessState` is also
     `SinchState`.
@@ -356,7 +356,7 @@ def _bad_module_names() -> Iterator[Finding]:
         name = path.parent.name if path.name == "__init__.py" else path.stem
         word = name.strip("_")
         if word in drawers:
-            yield Finding(path, 1, name, "name it for what it does")
+            yield Finding(path, 1, name, "name it after its purpose")
         if re.fullmatch(r"[a-z]+(ing|ed|able|ible|ous|less|ful)", word):
             yield Finding(path, 1, name, "a participle or an adjective: use a noun")
 
@@ -384,7 +384,7 @@ def _aliases() -> Iterator[Finding]:
 
 
 def test_the_tables_are_printed() -> None:
-    """README and the page on the architecture show these tables, and name only files that exist."""
+    """README and the page on the layers show these tables and name only existing files."""
     texts = ((PAGE, page()), (README, readme(README.read_text())))
     stale = [path.name for path, text in texts if not path.exists() or path.read_text() != text]
     assert not stale, f"{stale} differ from the code: run {WRITE}"
@@ -412,7 +412,7 @@ def readme(text: str) -> str:
     """Return README's *text* with its table of floors as it should be."""
     link = PAGE.relative_to(ROOT).as_posix()
     rows = [
-        f"| floor | what is there; imports point down only ([what each file does]({link})) |",
+        f"| floor | files and folders; imports point down only ([what each file does]({link})) |",
         "|---|---|",
     ]
     for floor, paths in itertools.groupby(contents("").items(), lambda item: item[1]):

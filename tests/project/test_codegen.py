@@ -50,7 +50,7 @@ def generated() -> dict[Path, bytes]:
 
 @pytest.fixture
 def checked(generated: dict[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `main` compare files with what was generated."""
+    """Make `main` compare files with the generated ones."""
     monkeypatch.setattr("codegen.__main__.generate", lambda _: generated)
 
 

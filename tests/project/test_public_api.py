@@ -65,7 +65,7 @@ def parameters(of: Any) -> str:
 
 def run_fresh(code: str) -> str:
     """Return the output of *code* in a new interpreter that turns warnings into errors."""
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         check=True,

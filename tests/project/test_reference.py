@@ -1,4 +1,4 @@
-"""The pages of the Python API say what the docstrings say, and leave out no public name."""
+"""The pages of the Python API contain the docstrings of all public names."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def page_of(module: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_every_public_name_is_described() -> None:
-    """What can be imported from a package has a heading on the package's page."""
+    """Each name that a package exports has a heading on the package's page."""
     pages = reference_pages(lambda path: (ROOT / path).read_text(encoding="utf-8"))
     described = {path: set(page.splitlines()) for path, page in pages.items()}
     elsewhere = {"errors", "models", "__version__"}
@@ -80,7 +80,7 @@ def test_every_public_name_is_described() -> None:
 
 
 def test_a_package_describes_what_it_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is described where users import it from: fields, members and doctests included."""
+    """A name is described under the package it is imported from, with fields and doctests."""
     page = page_of("sinch_qn", monkeypatch)
     assert "[Kind](#kind) · [Thing](#thing) · [make](#make)" in page
     assert "- `GOOD = 'good'`: As it should be." in page
@@ -91,7 +91,7 @@ def test_a_package_describes_what_it_imports(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_class_is_described_as_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signatures stand as they are written, without `self` and remarks for linters."""
+    """Signatures are unchanged, except for `self` and comments for linters."""
     page = page_of("sinch_qn.made", monkeypatch)
     assert "```python\nMaker(*, kind: Kind)\n```\n\nTake the parts.\n\n- `kind`: What it" in page
     assert "#### Maker.make\n\n```python\ndef make(\n    name: str,\n) -> Thing\n```" in page

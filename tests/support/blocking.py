@@ -1,7 +1,7 @@
-"""The detector of blocking calls: whatever our code does in an event loop must not wait.
+"""The detector of blocking calls: code of this project must not block an event loop.
 
-All of `sinch_qn` is watched, and the examples: files, SQLite, `time.sleep`, blocking sockets and
-locks, in whichever thread a loop runs. What may block says why, function by function.
+It watches `sinch_qn` and the examples for file access, SQLite, `time.sleep`, blocking sockets and
+locks, in any thread that runs a loop. Each function that may block has its reason below.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from blockbuster import BlockingError, blockbuster_ctx
 import examples
 
 _MAY_BLOCK: Final = (
-    # A module is loaded once in a process: when it is first needed, or before.
+    # A module is loaded once in a process, possibly at its first use.
     ("<frozen importlib._bootstrap>", "_find_and_load"),
-    # So is a time zone, from two thousand bytes.
+    # A time zone is loaded once, too: 2 KB.
     ("sinch_qn/bulk/calling_hours.py", "_zone"),
-    # A terminal is read only when it has something.
+    # A terminal is read only when it has input.
     ("sinch_qn/cli/run_codes.py", "_read"),
     # The sandbox compiles the description of the API once in a process, before it serves.
     ("sinch_qn/sandbox/request_validation.py", "read_validators"),
     # Coverage measures in its own locks.
     ("coverage/collector.py", "lock_data"),
-    # Where log lines go is the program's own choice; where results go, its user's.
+    # The program chooses its log handlers, and its user where results go.
     ("logging/__init__.py", "emit"),
     ("click/utils.py", "echo"),
-    # A constructor cannot wait: it asks for the name of a file, and opens nothing.
+    # A constructor cannot await: it resolves the file's path and opens nothing.
     ("sinch_qn/bulk/journal/sqlite.py", "__init__"),
 )
 
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Raise `BlockingError` where our code blocks an event loop; yield where that was.
+    """Raise `BlockingError` where this project blocks an event loop; yield the stacks.
 
-    The list is for errors that somebody swallows: a server answers them with a 500.
+    The list also has errors that were swallowed, for example by a server that responds with 500.
     """
     found: list[str] = []
 

@@ -34,14 +34,14 @@ class CancelledAt:
                 task.cancel()
             try:
                 yield future
-            except BaseException as error:  # noqa: BLE001 - passed on
+            except BaseException as error:  # noqa: BLE001 - thrown into the coroutine
                 step = partial(self.coroutine.throw, error)
             else:
                 step = partial(self.coroutine.send, None)
 
 
 async def cancelled_at(coroutine: Coroutine[Any, Any, T], k: int) -> asyncio.Task[T]:
-    """Return the task, which has ended, that was cancelled at its k-th suspension."""
+    """Run *coroutine* in a task, cancel it at its k-th suspension, and return the ended task."""
 
     async def run() -> T:
         result: T = await CancelledAt(coroutine, k)
@@ -61,7 +61,7 @@ class CancellingLoop(VirtualClockLoop):
         self._remaining: list[int] = []
 
     def cancel_task(self, task: asyncio.Task[Any], *, after: Iterable[int]) -> None:
-        """Cancel *task* after each of those iterations, counted from now, unless it has ended."""
+        """Cancel *task* after each of these iterations, counted from now, unless it has ended."""
         self._task = task
         self._remaining = list(after)
 
@@ -75,9 +75,9 @@ class CancellingLoop(VirtualClockLoop):
 
 
 async def cancelled_after(coroutine: Coroutine[Any, Any, T], *iterations: int) -> asyncio.Task[T]:
-    """Return the task, which has ended, that was cancelled after those iterations of the loop.
+    """Run *coroutine* in a task, cancel it after these iterations, and return the ended task.
 
-    As `cancelled_at`, for a coroutine whose work other tasks do: it suspends rarely itself.
+    Like `cancelled_at`, for a coroutine whose work is in other tasks: it rarely suspends itself.
     """
     loop = asyncio.get_running_loop()
     assert isinstance(loop, CancellingLoop)

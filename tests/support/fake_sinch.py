@@ -27,12 +27,12 @@ Fault = Callable[[Operation[Any], str | None], SinchError | None]
 
 
 def always(failing: Operation[Any], error: SinchError) -> Fault:
-    """Return a fault that every request of an operation meets."""
+    """Return a fault for every request of an operation."""
     return lambda operation, _: error if operation is failing else None
 
 
 def first(failing: Operation[Any], *errors: SinchError) -> Fault:
-    """Return a fault that the first requests of an operation meet, one error each."""
+    """Return a fault for the first requests of an operation, one error each."""
     left = list(errors)
     return lambda operation, _: left.pop(0) if operation is failing and left else None
 
@@ -40,8 +40,8 @@ def first(failing: Operation[Any], *errors: SinchError) -> Fault:
 class Sinch:
     """A fake client: a small Sinch in memory, with faults that a test injects.
 
-    `before` returns the error to raise before a request has its effect, `after` the one to raise
-    once it had it; None for none.
+    `before` returns the error to raise before a request takes effect, `after` the error to raise
+    after that, or None.
     """
 
     project_id = "project"
@@ -68,12 +68,12 @@ class Sinch:
         self.list_fails: list[SinchError] = []
         self.wrong_code: Literal["failed", "rejected"] = "failed"
         self.refuses_to_add: set[str] = set()
-        """A request to add one of these is refused as a whole."""
+        """A request to add one of these is rejected as a whole."""
         self.total_size: int | None = None
         self.page_cap = 1000
 
     def count(self, operation: Operation[Any] | str) -> int:
-        """Return how often *operation* was requested."""
+        """Return the number of requests of *operation*."""
         wanted = operation if isinstance(operation, str) else operation.id
         return sum(name == wanted for name, _ in self.log)
 
@@ -86,7 +86,7 @@ class Sinch:
         return PreparedCall(owner=self)
 
     async def get_number(self, phone_number: str) -> QualifiedNumber:
-        """Return the number as it is."""
+        """Return the number's current state."""
         number: QualifiedNumber = await self._call(GET_NUMBER, phone_number)
         return number
 
@@ -137,7 +137,7 @@ class Sinch:
         body: Any = None,
         prepared: PreparedCall | None = None,
     ) -> Any:
-        """Have the effect after half of the latency; respond after the other half."""
+        """Take effect after half of the latency; respond after the other half."""
         call = prepared or PreparedCall(owner=self)
         self.log.append((operation.id, phone_number))
         await asyncio.sleep(self.latency / 2)
@@ -193,7 +193,7 @@ class Sinch:
         prefetch: bool = False,  # noqa: ARG002
         retry: RetryRule | None = None,
     ) -> AsyncGenerator[Page, None]:
-        """Yield pages of the numbers in *state*; one number alone is a probe."""
+        """Yield pages of the numbers in *state*; a page size of 1 is a probe."""
         start = int(page_token or 0)
         if page_size == 1:
             assert retry is ONE_SHOT

@@ -21,7 +21,7 @@ MINE = Identity("project", "https://api.example")
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that never suspends, as a MemoryJournal's do not."""
+    """Return the result of a coroutine that never suspends, such as a MemoryJournal's."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -31,14 +31,14 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def opened(path: Path, *, running: bool = True) -> SqliteJournal:
-    """Return an open journal: the runner's, or one beside it, as another process has it."""
+    """Return an open journal: the runner's, or one as another process opens it."""
     journal = SqliteJournal(path)
     await journal.open(MINE, running=running)
     return journal
 
 
 def query(path: Path, statement: str, *parameters: object) -> list[Any]:
-    """Return the rows of *statement*, over a connection of its own."""
+    """Return the rows of *statement*, through a separate connection."""
     with closing(sqlite3.connect(path)) as database:
         rows = database.execute(statement, parameters).fetchall()
         database.commit()
@@ -88,20 +88,20 @@ async def rows(journal: Journal) -> list[Entry]:
 
 
 class Backend(NamedTuple):
-    """A journal, with access to what its contract hides."""
+    """A journal with access to its internals."""
 
     journal: Journal
     path: Path | None
-    """Of its file; None for a journal in memory."""
+    """The path of its file; None for a journal in memory."""
 
     @property
     def memory(self) -> MemoryJournal:
-        """The journal, which is in memory."""
+        """The journal as a MemoryJournal."""
         assert isinstance(self.journal, MemoryJournal)
         return self.journal
 
     def reset(self, number: str) -> None:
-        """Put *number* back to before its first call, as a defective program might."""
+        """Reset *number* to its state before the first call, as a defect might."""
         if self.path is None:
             before = self.memory._entries[number]
             after = attrs.evolve(before, state=ChallengeState.PENDING, attempt=0)

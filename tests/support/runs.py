@@ -40,7 +40,7 @@ class WallClock:
 
 
 def run_of(client: object, journal: Journal | None = None, **options: Any) -> VoiceChallengeRun:
-    """Return a run that is fast and deterministic, unless *options* say otherwise."""
+    """Return a fast, deterministic run; *options* override its settings."""
     usual: dict[str, Any] = {
         "clock": WallClock(),
         "jitter": lambda: 0.5,
@@ -63,7 +63,7 @@ async def state_of(run: VoiceChallengeRun, number: str = NUMBER) -> ChallengeSta
 async def until(
     condition: Callable[[], Any], *, seconds: float = 600.0, step: float = 0.01
 ) -> None:
-    """Wait until *condition* holds, a coroutine function or a plain one."""
+    """Wait until *condition*, a function or coroutine function, holds."""
     async with asyncio.timeout(seconds):
         while True:
             held = condition()
@@ -97,7 +97,7 @@ async def counts(run: VoiceChallengeRun) -> dict[ChallengeState, int]:
 async def people(
     run: VoiceChallengeRun, code_for: Callable[[str], str | None]
 ) -> AsyncGenerator[None, None]:
-    """Submit the code of each call as soon as it was made, as people do."""
+    """Submit the code of each call as soon as it was made."""
 
     async def answer() -> None:
         async for event in run.events():
@@ -120,7 +120,7 @@ async def finish(
     wanted: Iterable[str],
     code_for: Callable[[str], str | None] = lambda _: None,
 ) -> RunReport:
-    """Do a whole run: add the numbers, submit the codes, wait until all are settled, leave."""
+    """Run from start to end: add the numbers, submit the codes, wait until all are settled."""
     async with run, people(run, code_for):
         await run.add(wanted)
         return await run.finish()
@@ -134,14 +134,14 @@ class Recording(MemoryJournal):
         self.log = log
 
     async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
-        """Apply, then suspend, so that a cancellation may come after the commit."""
+        """Apply, then suspend, so that a cancellation can occur after the commit."""
         done = await super().apply(changes)
         self.log += [(f"commit {change.event.value}", change.number) for change in changes]
         await asyncio.sleep(0)
         return done
 
     async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """As `apply`."""
+        """Claim, then suspend, like `apply`."""
         claimed = await super().claim_code(number, at)
         self.log.append(("commit verify", number))
         await asyncio.sleep(0)

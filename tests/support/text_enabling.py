@@ -1,4 +1,4 @@
-"""Text-enabling for tests: a sandbox whose orders fail, verified numbers, whole runs."""
+"""Text-enabling for tests: a sandbox with failing orders, verified numbers, complete runs."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ FREE = [f"+1833555{i:04}" for i in range(100, 110)]
 
 RunOf = Callable[..., TextEnableRun]
 Fault = str | asyncio.Event
-"""How an order fails; an event is waited for before the order has its effect."""
+"""The fault of an order; an event delays the order until it is set."""
 
 
 class FaultySandbox(Sandbox):
-    """A sandbox whose orders meet the faults in a list, one each, and succeed once it is empty."""
+    """A sandbox that applies one fault of a queue to each order, until the queue is empty."""
 
     order_faults: deque[Fault]
     sent: list[list[str]]
-    """The numbers of each order that may have had its effect."""
+    """The numbers of each order that may have taken effect."""
     arrived: asyncio.Event
     answered: asyncio.Event
 
@@ -60,7 +60,7 @@ class FaultySandbox(Sandbox):
     @web.middleware
     async def _inject(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         operation_id = request.match_info.route.name or ""
-        # An order with an expired token is sent again with a fresh one.
+        # An order with an expired token is retried with a fresh one.
         if operation_id not in ORDERS or authentication_error(self, request):
             return await handler(request)
         body = await request.read()
@@ -88,7 +88,7 @@ class FaultySandbox(Sandbox):
 
     @property
     def orders(self) -> int:
-        """How many orders exist."""
+        """The number of orders."""
         return len(self.world.orders)
 
 
@@ -113,7 +113,7 @@ def verified(numbers: Iterable[str], **fields: Any) -> list[Entry]:
 async def journal_with(
     sandbox: Sandbox, numbers: Iterable[str], journal: Journal | None = None
 ) -> Journal:
-    """Return a closed journal of verified numbers, which are VERIFIED in the sandbox, too."""
+    """Return a closed journal of numbers that are VERIFIED, also in the sandbox."""
     journal = journal or MemoryJournal()
     numbers = list(numbers)
     sandbox.add(numbers, SinchState.VERIFIED)
@@ -124,7 +124,7 @@ async def journal_with(
 
 
 async def finish(run: TextEnableRun) -> TextEnableReport:
-    """Do a whole run."""
+    """Run to the end and return the report."""
     async with run:
         return await run.finish()
 
