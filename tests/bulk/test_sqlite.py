@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from sinch_qn.bulk import SqliteJournal, Submission
-from sinch_qn.bulk.journal import Identity, sqlite_schema, sqlite_thread
+from sinch_qn.bulk.journal import Identity, sqlite_file, sqlite_thread
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 
@@ -223,7 +223,8 @@ async def test_a_reader_does_not_stop_the_journal(
     entry = await journal.get(NUMBER)
     assert entry is not None
     assert entry.state is S.VERIFIED
-    assert await journal._read(lambda db: db.execute("PRAGMA busy_timeout").fetchone()) == (30000,)
+    waits = await journal._read(lambda db: db.execute("PRAGMA busy_timeout").fetchone())
+    assert waits == (1000 * sqlite_file.BUSY_TIMEOUT,)
     reader.close()
     assert await is_erased(path)
     await journal.close()
@@ -285,7 +286,7 @@ async def test_what_runs_beside_a_run_makes_no_file(path: Path) -> None:
     with pytest.raises(JournalError, match="not open"):
         await journal.get(NUMBER)
     with pytest.raises(JournalError, match="cannot be read"):
-        next(journal.rows())
+        await asyncio.to_thread(list, journal.rows())
     await journal.close()
 
 
@@ -316,7 +317,7 @@ async def test_a_newer_journal(path: Path) -> None:
     """A journal that a newer version wrote is refused, with both versions, and untouched."""
     await (await opened(path)).close()
     query(path, "PRAGMA user_version = 99")
-    mine = sqlite_schema.VERSION
+    mine = sqlite_file.VERSION
     await refused(
         path, f"newer sinch_qn wrote this journal .version 99; this one reads up to {mine}"
     )
@@ -381,7 +382,7 @@ async def test_a_file_that_vanishes_is_an_error(path: Path) -> None:
     await journal.close()
     path.unlink()
     with pytest.raises(JournalError, match="cannot be read"):
-        list(journal.rows())
+        await asyncio.to_thread(list, journal.rows())
     assert not path.exists()
 
 
@@ -435,7 +436,7 @@ async def test_a_file_that_was_never_finished(path: Path) -> None:
     await journal.close()
     path.unlink()
     # It has its mark, but no tables and no write-ahead log yet.
-    query(path, f"PRAGMA application_id = {sqlite_schema._APPLICATION_ID}")
+    query(path, f"PRAGMA application_id = {sqlite_file.Mark.CLOSED.value}")
     journal = await opened(path)
     await called(journal)
     assert query(path, "PRAGMA journal_mode") == [("wal",)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,15 +21,13 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     logged_write,
 )
+from sinch_qn.bulk.journal.sqlite_file import check_file, check_name, create, lock
 from sinch_qn.bulk.journal.sqlite_schema import (
-    HEADER_SIZE,
     INSERT,
     IS_TOLL_FREE,
     SELECT,
     check_content,
-    check_header,
     from_row,
-    mark,
     to_row,
 )
 from sinch_qn.bulk.journal.sqlite_thread import Connection, DatabaseThread, connect
@@ -53,14 +50,15 @@ class SqliteJournal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # Resolve links: one file is one journal with one lock, under any name.
         self._path = Path(os.path.realpath(path))
-        self._lock: int | None = None
+        self._lock = ExitStack()
         self._thread: DatabaseThread | None = None
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
         """Open the file; only a runner may create it.
 
         Raises `JournalError` and leaves the file as it was if it is no journal, is damaged,
-        is of a newer version or another project, or if another run is using it.
+        is of a newer version or another project, has a second name, lacks its write-ahead log, or
+        if another run is using it. A file that cannot be written can be read.
         """
         opening = asyncio.create_task(asyncio.to_thread(self._open, identity, running))
         try:
@@ -75,56 +73,36 @@ class SqliteJournal:
     def _open(self, identity: Identity | None, running: bool) -> None:  # noqa: FBT001
         if self._thread is not None:
             raise JournalError(f"{self._path}: this journal is open already: leave its run first")
-        try:
-            size = self._path.stat().st_size if self._path.exists() else 0
-            if size:
-                self._check_header()
+        with ExitStack() as opened, self._errors("cannot be used"):
+            exists, version = self._path.exists(), 0
+            if exists and self._path.stat().st_size:
+                version = check_file(self._path, running=running)
             elif not running:
-                raise JournalError(f"{self._path}: there is no such journal")
+                raise JournalError("there is no such journal")
+            elif exists:
+                check_name(self._path)
+            held = opened.enter_context(ExitStack())
             if running:
-                self._take_lock()
-                if not size:
-                    self._create()
+                held.enter_context(lock(self._path))
+                if not version:  # new, or its first runner ended before it had created the tables
+                    create(self._path)
             database = connect(self._path)
-            try:
-                check_content(database, identity, running=running)
-            except BaseException:
-                database.close()
-                raise
+            opened.callback(database.close)
+            check_content(database, identity, running=running)
+            if running:
+                database.mark_open()
+            self._thread, self._lock = DatabaseThread(database, str(self._path)), held
+            opened.pop_all()
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Raise what goes wrong with the file as a `JournalError` that names it."""
+        try:
+            yield
         except (OSError, sqlite3.Error) as error:
-            self._release_lock()
-            raise JournalError(f"{self._path}: the journal cannot be used: {error}") from error
-        except JournalError:
-            self._release_lock()
-            raise
-        self._thread = DatabaseThread(database, str(self._path))
-
-    def _check_header(self) -> None:
-        with self._path.open("rb") as file:
-            header = file.read(HEADER_SIZE)
-        try:
-            check_header(header)
+            raise JournalError(f"{self._path}: the journal {what}: {error}") from error
         except JournalError as error:
-            raise JournalError(f"{self._path}: {error}") from None
-
-    def _create(self) -> None:
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
-        self._path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        with contextlib.closing(sqlite3.connect(self._path)) as database:
-            mark(database)
-
-    def _take_lock(self) -> None:
-        lock = self._path.with_name(self._path.name + ".lock")
-        self._lock = os.open(lock, os.O_CREAT | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JournalError(f"{self._path}: another run is using this journal") from error
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            raise JournalError(f"{self._path}: {error}") from error.__cause__
 
     async def close(self) -> None:
         """Finish accepted jobs, and release the lock."""
@@ -138,7 +116,7 @@ class SqliteJournal:
             try:
                 thread.close()
             finally:
-                self._release_lock()
+                self._lock.close()
 
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, finish))
 
@@ -210,14 +188,13 @@ class SqliteJournal:
     def rows(self) -> Iterator[Entry]:
         """Yield all entries in the order they were added, a page at a time."""
         query = "SELECT seq, " + SELECT.removeprefix("SELECT ") + " WHERE seq > ? ORDER BY seq"
-        try:
+        with self._errors("cannot be read"):
+            check_file(self._path, running=False)
             with contextlib.closing(connect(self._path)) as database:
                 last = 0
                 while page := database.execute(f"{query} LIMIT {_PAGE}", (last,)).fetchall():
                     last = page[-1][0]
                     yield from (from_row(row[1:]) for row in page)
-        except sqlite3.Error as error:
-            raise JournalError(f"{self._path}: the journal cannot be read: {error}") from error
 
     async def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
@@ -289,7 +266,8 @@ def _apply(database: Connection, change: Change) -> Entry | None:
         if logged.outcome is None:
             # Only an attempt that was not sent may be made again.
             query = (
-                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT DO UPDATE "
+                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) "
+                "ON CONFLICT (operation, number, attempt, nth) DO UPDATE "
                 "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
                 "outcome_at = NULL WHERE outcome = 'not sent'"
             )

@@ -11,17 +11,11 @@ from typing import Any
 import attrs
 
 from sinch_qn.bulk.journal.protocol import Identity, check_identity
+from sinch_qn.bulk.journal.sqlite_file import VERSION
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from sinch_qn.phone import TOLL_FREE_PREFIXES
-
-VERSION = 1
-"""Kept in the file's `user_version`."""
-
-_APPLICATION_ID = 0x51_4E_4A_31  # "QNJ1": tells our files from other SQLite files
-_MAGIC = b"SQLite format 3\x00"
-HEADER_SIZE = 100
 
 _SCHEMA = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -98,25 +92,6 @@ INSERT = (
     f"VALUES ({', '.join('?' * (len(_FIELDS) + 1))})"
 )
 IS_TOLL_FREE = f"substr(number, 1, 5) IN ({', '.join(map(repr, TOLL_FREE_PREFIXES))})"
-
-
-def check_header(header: bytes) -> None:
-    """Refuse foreign and newer files by their first bytes, before SQLite touches them."""
-    version = int.from_bytes(header[60:64], "big")
-    if header[:16] != _MAGIC or int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
-        raise JournalError("this file is not a sinch_qn journal")
-    if version > VERSION:
-        raise JournalError(
-            f"a newer sinch_qn wrote this journal (version {version}; "
-            f"this one reads up to {VERSION})"
-        )
-
-
-def mark(database: sqlite3.Connection) -> None:
-    """Make an empty file a journal's."""
-    # Written before WAL is switched on, so that it stands in the file's own header.
-    database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    database.execute("PRAGMA journal_mode = WAL")
 
 
 def check_content(
