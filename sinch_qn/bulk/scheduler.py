@@ -11,7 +11,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -29,6 +30,9 @@ _log = logging.getLogger("sinch_qn")
 _POLL = 0.25
 """Seconds between two polls for what other processes write into the journal."""
 
+_CHECK_INTERVAL = 0.5
+"""Seconds between two checks that the journal is still there, when nothing is read from it."""
+
 _BUFFER = 200
 """Entries fetched from the journal at a time, to be started as their turn comes."""
 
@@ -37,6 +41,8 @@ _LIST_FROM = 50
 
 _MAX_ADD = 500
 """Numbers in one addNumbers request, as many as Sinch's dashboard takes."""
+
+_Step: TypeAlias = Callable[[Entry], Awaitable[StepResult]]
 
 _NO_EVENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
 """Changes that are not published."""
@@ -73,6 +79,7 @@ class Scheduler:
     _probing: bool = False
     _listing: bool = False
     _next_listing: float = 0.0
+    _next_check: float = 0.0
 
     @_fetched.default
     def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
@@ -83,6 +90,7 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as group:
                 while not self.stopping.is_set():
+                    await self._check_journal()
                     if not await self._start_due(group):
                         await self._wait()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
@@ -105,6 +113,13 @@ class Scheduler:
             self._next_poll.pop(todo, None)
         self._wake.set()
 
+    async def _check_journal(self) -> None:
+        """Raise `JournalError` if the journal is gone, also while all requests are in flight."""
+        clock = asyncio.get_running_loop().time()
+        if clock >= self._next_check:
+            self._next_check = clock + _CHECK_INTERVAL
+            await self.journal.next_due()
+
     # ---- what to start -------------------------------------------------------------------------
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
@@ -112,13 +127,13 @@ class Scheduler:
         if self.pacing.paused:
             if not self._probing:
                 self._probing = True
-                self._start(group, self._probe())
+                self._start(group, self._probe)
             return False
         if await self._should_list():
             self._listing = True
-            self._start(group, self._list())
+            self._start(group, self._list)
         started = self._start_adding(group)
-        steps: tuple[tuple[Todo, Callable[[Entry], Awaitable[StepResult]]], ...] = (
+        steps: tuple[tuple[Todo, _Step], ...] = (
             (Todo.VERIFY, self._verify),
             (Todo.RESOLVE, self.steps.resolve),
             (Todo.EXPIRE, self.steps.expire),
@@ -126,7 +141,7 @@ class Scheduler:
         )
         for todo, step in steps:
             while self._has_room and (entry := await self._next(todo)):
-                self._start(group, self._take(step(entry), entry), entry.number)
+                self._start(group, partial(self._take, step, entry), entry.number)
                 started = True
         return await self._start_calling(group) or started
 
@@ -144,11 +159,12 @@ class Scheduler:
                 break
             closed = self.hours.opens_in(entry.number, self.steps.clock()) if self.hours else 0
             if closed:
-                step = self.steps.postpone(entry, closed, "outside its calling hours")
+                note = "outside its calling hours"
+                step: _Step = partial(self.steps.postpone, seconds=closed, note=note)
             else:
                 self.pacing.reserve(entry.number, clock())
-                step = self._call(entry)
-            self._start(group, self._take(step, entry), entry.number)
+                step = self._call
+            self._start(group, partial(self._take, step, entry), entry.number)
             started = True
         return started
 
@@ -163,15 +179,19 @@ class Scheduler:
                 most = min(_MAX_ADD, len(self._missing))
                 batch = [self._missing.popleft() for _ in range(most)]
         if batch:
-            self._start(group, self._add(batch), *(entry.number for entry in batch))
+            self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
         return bool(batch)
 
     def _start(
-        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], *numbers: str
+        self,
+        group: asyncio.TaskGroup,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *numbers: str,
     ) -> None:
+        # A function, not a coroutine: a task that is cancelled before it starts awaits nothing.
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except SinchError as error:
                 self.abort(error)
 
@@ -232,8 +252,8 @@ class Scheduler:
 
     # ---- steps, and their results --------------------------------------------------------------
 
-    async def _take(self, step: Awaitable[StepResult], entry: Entry) -> None:
-        await self._act_on(entry.number, await step)
+    async def _take(self, step: _Step, entry: Entry) -> None:
+        await self._act_on(entry.number, await step(entry))
 
     async def _act_on(self, number: str, result: StepResult) -> None:
         """Tell pacing, commit, publish, wake what became due; raise a fatal error."""

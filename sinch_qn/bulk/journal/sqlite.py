@@ -18,10 +18,18 @@ from sinch_qn.bulk.journal.protocol import (
     Batch,
     BatchState,
     Identity,
+    LoggedWrite,
     Submission,
     logged_write,
 )
-from sinch_qn.bulk.journal.sqlite_file import check_file, check_name, create, lock
+from sinch_qn.bulk.journal.sqlite_file import (
+    accept,
+    check_file,
+    check_name,
+    check_sqlite,
+    create,
+    lock,
+)
 from sinch_qn.bulk.journal.sqlite_schema import (
     INSERT,
     IS_TOLL_FREE,
@@ -74,6 +82,7 @@ class SqliteJournal:
         if self._thread is not None:
             raise JournalError(f"{self._path}: this journal is open already: leave its run first")
         with ExitStack() as opened, self._errors("cannot be used"):
+            check_sqlite()
             exists, version = self._path.exists(), 0
             if exists and self._path.stat().st_size:
                 version = check_file(self._path, running=running)
@@ -196,6 +205,27 @@ class SqliteJournal:
                     last = page[-1][0]
                     yield from (from_row(row[1:]) for row in page)
 
+    def backup(self, target: str | os.PathLike[str]) -> bool:
+        """Copy the journal to the new file *target*, also during a run; works when closed, too.
+
+        Returns True if a run can go on from the copy. During a run it cannot: the copy lacks the
+        calls made since, so a runner refuses it until `accept`. Reads and writes files: call it in
+        a thread. Raises `JournalError`.
+        """
+        with self._errors("cannot be copied"):
+            check_file(self._path, running=False)
+            with contextlib.closing(connect(self._path)) as database:
+                return database.copy_to(Path(target))
+
+    def accept(self) -> None:
+        """Declare that a copy, or a file whose log is lost, lacks nothing: a person's word.
+
+        A run on it calls the numbers that it shows as pending. Raises `JournalError` if nothing is
+        missing.
+        """
+        with self._errors("cannot be used"):
+            accept(self._path)
+
     async def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:
@@ -263,31 +293,7 @@ def _apply(database: Connection, change: Change) -> Entry | None:
         return None
     database.save(before, after)
     if logged := logged_write(before, after, change.event):
-        if logged.outcome is None:
-            # Only an attempt that was not sent may be made again.
-            query = (
-                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) "
-                "ON CONFLICT (operation, number, attempt, nth) DO UPDATE "
-                "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
-                "outcome_at = NULL WHERE outcome = 'not sent'"
-            )
-            key = (logged.operation, change.number, logged.attempt, logged.nth)
-            values = (*key, change.intent, change.at)
-            if database.execute(query, values).rowcount != 1:
-                raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
-        else:
-            database.execute(
-                "UPDATE log SET outcome = ?, outcome_at = ? "
-                "WHERE operation = ? AND number = ? AND attempt = ? AND nth = ?",
-                (
-                    logged.outcome,
-                    change.at,
-                    logged.operation,
-                    change.number,
-                    logged.attempt,
-                    logged.nth,
-                ),
-            )
+        _log_write(database, change, logged)
     if after.settled_at is not None:
         _erase(database, "DELETE FROM inbox WHERE number = ?", change.number)
     elif status := CODE_STATUS_AFTER.get(change.event):
@@ -299,6 +305,26 @@ def _apply(database: Connection, change: Change) -> Entry | None:
         query = "DELETE FROM inbox WHERE number = ? AND status = 'in flight'"
         _erase(database, query, change.number)
     return after
+
+
+def _log_write(database: Connection, change: Change, logged: LoggedWrite) -> None:
+    key = (logged.operation, change.number, logged.attempt, logged.nth)
+    if logged.outcome is None:
+        # Only an attempt that was not sent may be made again.
+        query = (
+            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) "
+            "ON CONFLICT (operation, number, attempt, nth) DO UPDATE "
+            "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
+            "outcome_at = NULL WHERE outcome = 'not sent'"
+        )
+        if database.execute(query, (*key, change.intent, change.at)).rowcount != 1:
+            raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
+    else:
+        query = (
+            "UPDATE log SET outcome = ?, outcome_at = ? "
+            "WHERE operation = ? AND number = ? AND attempt = ? AND nth = ?"
+        )
+        database.execute(query, (logged.outcome, change.at, *key))
 
 
 def _erase(database: Connection, query: str, number: str) -> None:

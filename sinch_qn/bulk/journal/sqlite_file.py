@@ -63,9 +63,7 @@ def check_file(path: Path, *, running: bool) -> int:
 
     Raises `JournalError`, `OSError` and `sqlite3.Error`, and leaves the file as it was.
     """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        oldest = ".".join(map(str, OLDEST_SQLITE))
-        raise JournalError(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is needed")
+    check_sqlite()
     check_name(path)
     mark, version = read_header(path)
     if version > VERSION:
@@ -84,6 +82,13 @@ def check_file(path: Path, *, running: bool) -> int:
             "them again (see: sinch-qn journal accept --help)"
         )
     return version
+
+
+def check_sqlite() -> None:
+    """Refuse a version of SQLite on which nothing was tested. Raises `JournalError`."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise JournalError(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is needed")
 
 
 def check_name(path: Path) -> None:
@@ -240,6 +245,23 @@ class FileConnection(sqlite3.Connection):
         self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT)}")
 
+    def copy_to(self, target: Path) -> bool:
+        """Write a copy to the new file *target*; return whether it is complete: no run goes on."""
+        complete = False
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError, JournalError):
+                held.enter_context(lock(self._path, attempts=1))
+                complete = self._mark() is not Mark.COPY
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY))
+            try:
+                with contextlib.closing(sqlite3.connect(target)) as copy:
+                    self.backup(copy)
+                    set_mark(copy, Mark.CLOSED if complete else Mark.COPY)
+            except BaseException:
+                target.unlink()
+                raise
+        return complete
+
     def close(self) -> None:
         """Close; the log is deleted only if the file says that it is complete."""
         if self._keeper is None:
@@ -247,20 +269,20 @@ class FileConnection(sqlite3.Connection):
             return
         with contextlib.ExitStack() as stack:
             try:
-                if not self._holds_lock and self._is_marked_open():
+                if not self._holds_lock and self._mark() is Mark.OPEN:
                     stack.enter_context(lock(self._path, attempts=1))
                     self._holds_lock = True
                 if self._holds_lock:
                     set_mark(self, Mark.CLOSED)
                 self._keeper.close()
             except (OSError, sqlite3.Error, JournalError):
-                pass  # a runner's: its log stays
+                pass  # a run is using it, or it cannot be marked: its log stays
             super().close()
             self._keeper.close()
 
-    def _is_marked_open(self) -> bool:
+    def _mark(self) -> Mark:
         (mark,) = self.execute("PRAGMA application_id").fetchone()
-        return bool(mark == Mark.OPEN)
+        return Mark(mark)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -113,9 +113,10 @@ def check_content(
     if identity is None:
         return
     mine = attrs.asdict(identity)
-    for name, value in mine.items():
-        database.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
     written = dict(database.execute("SELECT key, value FROM meta"))
+    if not mine.keys() <= written.keys():
+        database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", mine.items())
+        written = dict(database.execute("SELECT key, value FROM meta"))
     check_identity(Identity(**{name: written[name] for name in mine}), identity)
 
 
