@@ -19,10 +19,11 @@ import attrs
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.outcomes import is_fatal, is_unanswered
-from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.pacing import MAX_REFUSED, Pacing, Refusals
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
-from sinch_qn.errors import SinchError
+from sinch_qn.errors import SinchError, StatusError
+from sinch_qn.models import QualifiedNumber
 from sinch_qn.waiting import backoff, until_reachable
 
 _log = logging.getLogger("sinch_qn")
@@ -76,6 +77,8 @@ class Scheduler:
     """Numbers to be added to the project, many at a time."""
     _refused_together: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added one by one."""
+    _refused_calls: Refusals = attrs.field(factory=Refusals)
+    _refused_additions: Refusals = attrs.field(factory=Refusals)
     _probing: bool = False
     _listing: bool = False
     _next_listing: float = 0.0
@@ -270,6 +273,21 @@ class Scheduler:
         self._refused_together.extend(result.refused_together)
         if isinstance(result.response, SinchError) and is_fatal(result.response):
             raise result.response
+        await self._note_refusal(result)
+
+    async def _note_refusal(self, result: StepResult) -> None:
+        """Take refusals back, and raise one, if they are not about the numbers."""
+        is_call, response = result.request is Todo.CALL, result.response
+        refusals = self._refused_calls if is_call else self._refused_additions
+        if isinstance(response, QualifiedNumber if is_call else list):
+            refusals.accepted()
+        if result.take_back is None or not isinstance(response, StatusError):
+            return
+        if changes := refusals.refused(response, result.take_back):
+            for change in changes:
+                await self._commit(change)
+            response.add_note(f"{MAX_REFUSED} numbers in a row were refused alike")
+            raise response
 
     async def _commit(self, change: Change) -> None:
         (entry,) = await self.journal.apply([change])

@@ -189,6 +189,9 @@ _LOOKED_UP = frozenset({Event.LOOKED_UP, Event.ALREADY_VERIFIED, Event.NOT_CALLA
 """Results of looking up a PENDING number: if Sinch knows its state, the number was added."""
 
 
+_CALLED = (ChallengeState.CALLING, ChallengeState.UNKNOWN)
+
+
 def logged_write(  # noqa: PLR0911 - a table
     before: Entry, after: Entry, event: Event
 ) -> LoggedWrite | None:
@@ -207,7 +210,7 @@ def logged_write(  # noqa: PLR0911 - a table
     outcome = _OUTCOMES.get(event)
     if outcome is None:
         return None
-    if before.state in (ChallengeState.CALLING, ChallengeState.UNKNOWN):
+    if before.state in _CALLED or event is Event.CALL_NOT_SENT:
         return LoggedWrite("call", before.attempt, 0, outcome)
     if before.state is ChallengeState.VERIFYING:
         return LoggedWrite("verify", before.attempt, before.codes_used, outcome)
