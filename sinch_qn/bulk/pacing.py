@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import attrs
 
 from sinch_qn.bulk.outcomes import is_unanswered
-from sinch_qn.bulk.states import Change, Todo
-from sinch_qn.errors import Outcome, RateLimitError, SinchError, StatusError
+from sinch_qn.bulk.states import Todo
+from sinch_qn.errors import Outcome, RateLimitError, SinchError
 
 STREAK = 20
 """Unanswered calls in a row that pause calling: an outage must not flood the run with unknowns."""
-
-MAX_REFUSED = 5
-"""Different numbers in a row that are refused alike: then it is not about the numbers."""
 
 _MAX_UNKNOWN = 2 * STREAK
 """Calls in flight plus the streak: the most unknowns that an outage can leave."""
@@ -173,29 +169,3 @@ class Pacing:
                     _MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(self._failed_resumes - 1, 30)
                 )
                 self._next_at = max(self._next_at, now + pause)
-
-
-@attrs.define
-class Refusals:
-    """Finds refusals that are not about a number: the same one for different numbers in a row."""
-
-    _kind: tuple[int | None, str | None] = (None, None)
-    _take_back: dict[str, Change] = attrs.field(factory=dict)
-    _found: bool = False
-
-    def accepted(self) -> None:
-        """Note that a number was accepted: the refusals before were about their numbers."""
-        self._take_back.clear()
-
-    def refused(self, error: StatusError, take_back: Change) -> Sequence[Change]:
-        """Note a refusal, and the change that takes it back; return those to be committed."""
-        kind = (error.status_code, error.code)
-        if kind != self._kind:
-            self._kind, self._take_back, self._found = kind, {}, False
-        self._take_back[take_back.number] = take_back
-        self._found |= len(self._take_back) >= MAX_REFUSED
-        if not self._found:
-            return ()
-        changes = tuple(self._take_back.values())
-        self._take_back.clear()
-        return changes

@@ -18,21 +18,19 @@ import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.journal_watch import JournalWatch
 from sinch_qn.bulk.outcomes import is_fatal, is_unanswered
-from sinch_qn.bulk.pacing import MAX_REFUSED, Pacing, Refusals
+from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.refusals import Refusals
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
-from sinch_qn.errors import SinchError, StatusError
-from sinch_qn.models import QualifiedNumber
+from sinch_qn.errors import SinchError
 from sinch_qn.waiting import backoff, until_reachable
 
 _log = logging.getLogger("sinch_qn")
 
 _POLL = 0.25
 """Seconds between two polls for what other processes write into the journal."""
-
-_CHECK_INTERVAL = 0.5
-"""Seconds between two checks that the journal is still there, when nothing is read from it."""
 
 _BUFFER = 200
 """Entries fetched from the journal at a time, to be started as their turn comes."""
@@ -67,6 +65,7 @@ class Scheduler:
     """Set once nothing new may start."""
     idle: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set while there is nothing left to do for any number."""
+    _watch: JournalWatch = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
     _fetched: dict[Todo, deque[Entry]] = attrs.field(init=False)
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
@@ -77,12 +76,14 @@ class Scheduler:
     """Numbers to be added to the project, many at a time."""
     _refused_together: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added one by one."""
-    _refused_calls: Refusals = attrs.field(factory=Refusals)
-    _refused_additions: Refusals = attrs.field(factory=Refusals)
+    _refusals: Refusals = attrs.field(factory=Refusals)
     _probing: bool = False
     _listing: bool = False
     _next_listing: float = 0.0
-    _next_check: float = 0.0
+
+    @_watch.default
+    def _watch_journal(self) -> JournalWatch:
+        return JournalWatch(self.journal, self.steps.clock)
 
     @_fetched.default
     def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
@@ -93,7 +94,7 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as group:
                 while not self.stopping.is_set():
-                    await self._check_journal()
+                    await self._watch.check()
                     if not await self._start_due(group):
                         await self._wait()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
@@ -115,13 +116,6 @@ class Scheduler:
         for todo in todos:
             self._next_poll.pop(todo, None)
         self._wake.set()
-
-    async def _check_journal(self) -> None:
-        """Raise `JournalError` if the journal is gone, also while all requests are in flight."""
-        clock = asyncio.get_running_loop().time()
-        if clock >= self._next_check:
-            self._next_check = clock + _CHECK_INTERVAL
-            await self.journal.next_due()
 
     # ---- what to start -------------------------------------------------------------------------
 
@@ -271,22 +265,11 @@ class Scheduler:
             )
         self._missing.extend(result.missing)
         self._refused_together.extend(result.refused_together)
-        if isinstance(result.response, SinchError) and is_fatal(result.response):
-            raise result.response
-        await self._note_refusal(result)
-
-    async def _note_refusal(self, result: StepResult) -> None:
-        """Take refusals back, and raise one, if they are not about the numbers."""
-        is_call, response = result.request is Todo.CALL, result.response
-        refusals = self._refused_calls if is_call else self._refused_additions
-        if isinstance(response, QualifiedNumber if is_call else list):
-            refusals.accepted()
-        if result.take_back is None or not isinstance(response, StatusError):
-            return
-        if changes := refusals.refused(response, result.take_back):
-            for change in changes:
-                await self._commit(change)
-            response.add_note(f"{MAX_REFUSED} numbers in a row were refused alike")
+        response = result.response
+        taken_back = self._refusals.observe(result.request, response, result.take_back)
+        for change in taken_back:
+            await self._commit(change)
+        if isinstance(response, SinchError) and (taken_back or is_fatal(response)):
             raise response
 
     async def _commit(self, change: Change) -> None:

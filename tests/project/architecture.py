@@ -17,7 +17,7 @@ FLOORS: dict[str, dict[int, str]] = {
         5: "run",
         4: "scheduler text_enable",
         3: "steps preview report",
-        2: "unsafe_writes admission actions pacing text_enable_report",
+        2: "unsafe_writes admission actions pacing refusals journal_watch text_enable_report",
         1: "outcomes journal",
         0: "states at_most_once calling_hours",
     },
@@ -86,7 +86,7 @@ OWNERS = {
 """Where each third-party or platform module is imported; a path stands for all it begins."""
 
 PURE = (
-    "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/calling_hours.py"
+    "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py sandbox/world.py"

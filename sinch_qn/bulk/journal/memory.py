@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import attrs
 
 from sinch_qn.bulk.journal.protocol import (
+    ADVANCED,
     CODE_STATUS_AFTER,
     Batch,
     BatchState,
@@ -120,6 +121,12 @@ class MemoryJournal:
             if heap and todo is not Todo.NOTHING:
                 dues.append(heap[0][0])
         return min(dues, default=None)
+
+    async def advance_due(self, seconds: float, *, after: float) -> None:
+        """Make the steps that are due *after* a time due *seconds* earlier."""
+        for entry in list(self._entries.values()):
+            if entry.todo in ADVANCED and entry.due > after:
+                self._save(entry, attrs.evolve(entry, due=entry.due - seconds))
 
     async def open_intents(self) -> list[Entry]:
         """Return the entries with an intent that has no outcome."""

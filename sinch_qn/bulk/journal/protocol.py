@@ -121,6 +121,13 @@ class Journal(Protocol):
         """Return when the next entry is due; None if nothing is left to do."""
         ...
 
+    async def advance_due(self, seconds: float, *, after: float) -> None:
+        """Make the steps that are due *after* a time due *seconds* earlier: the clock was set back.
+
+        Not the ends of code windows: those may come later.
+        """
+        ...
+
     async def open_intents(self) -> list[Entry]:
         """Return the entries with an intent that has no outcome: those a crash left behind."""
         ...
@@ -163,6 +170,9 @@ class Journal(Protocol):
         """Return all batches, oldest first."""
         ...
 
+
+ADVANCED = (Todo.LOOK_UP, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
+"""The steps that `advance_due` is about."""
 
 CODE_STATUS_AFTER: Mapping[Event, str | None] = {
     Event.CODE_NOT_SENT: "waiting",

@@ -14,6 +14,7 @@ from typing import TypeVar
 import attrs
 
 from sinch_qn.bulk.journal.protocol import (
+    ADVANCED,
     CODE_STATUS_AFTER,
     Batch,
     BatchState,
@@ -173,6 +174,17 @@ class SqliteJournal:
             return min((row[0] for row in rows if row is not None), default=None)
 
         return await self._read(read)
+
+    async def advance_due(self, seconds: float, *, after: float) -> None:
+        """Make the steps that are due *after* a time due *seconds* earlier."""
+        query = "UPDATE numbers SET due = due - ? WHERE todo = ? AND todo > 0 AND due > ?"
+        rows = [(seconds, todo.value, after) for todo in ADVANCED]
+
+        def write(database: Connection) -> None:
+            database.executemany(query, rows)
+            database.clear_cache()
+
+        await self._write(write)
 
     async def open_intents(self) -> list[Entry]:
         """Return the entries with an intent that has no outcome."""
