@@ -51,6 +51,13 @@ async def main():
 asyncio.run(main())
 """
 
+OTHER_PROGRAM = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("SELECT * FROM numbers").fetchall()
+database.close()
+"""
+
 
 async def process(script: str, *arguments: object) -> None:
     """Run *script* in a process of its own."""
@@ -205,6 +212,7 @@ async def test_others_do_not_delete_the_log_of_a_run(path: Path) -> None:
         await (await opened(path, running=False)).close()
         assert len(await rows(journal)) == 1
         await process(READER, path)
+        await process(OTHER_PROGRAM, path)
         assert wal(path).stat().st_ino == log
         assert await mark(path) is Mark.OPEN
     await called(journal, OTHER)
