@@ -85,7 +85,17 @@ class Journal(Protocol):
         ...
 
     async def add(self, entries: Sequence[Entry]) -> int:
-        """Store the entries whose number is new; return how many those are."""
+        """Store the entries whose number is new, or was INVALID and no longer is; return how many.
+
+        The old entry of such a number is removed.
+        """
+        ...
+
+    async def remove_corrected(self, lines: Mapping[int, str]) -> None:
+        """Remove the INVALID entries of *lines* of a file, except those of the numbers given.
+
+        Only entries that `invalid_line` has named are a line's.
+        """
         ...
 
     async def get(self, number: str) -> Entry | None:
@@ -169,6 +179,18 @@ class Journal(Protocol):
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         ...
+
+
+def invalid_line(text: str, line: int) -> str:
+    """Return the number that an INVALID entry has in a journal: its text and its line in a file."""
+    return f"{text} (line {line})"
+
+
+def is_line(entry: Entry) -> bool:
+    """Return whether *entry* is INVALID, and named after its line in a file."""
+    return entry.state is ChallengeState.INVALID and entry.number.endswith(
+        invalid_line("", entry.line or 0)
+    )
 
 
 ADVANCED = (Todo.LOOK_UP, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)

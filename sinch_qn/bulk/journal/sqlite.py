@@ -21,6 +21,7 @@ from sinch_qn.bulk.journal.protocol import (
     Identity,
     LoggedWrite,
     Submission,
+    invalid_line,
     logged_write,
 )
 from sinch_qn.bulk.journal.sqlite_file import (
@@ -131,9 +132,21 @@ class SqliteJournal:
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, finish))
 
     async def add(self, entries: Sequence[Entry]) -> int:
-        """Store the entries whose number is new."""
+        """Store the entries whose number is new, or was INVALID and no longer is."""
         rows = [to_row(entry) for entry in entries]
-        return await self._write(lambda database: database.executemany(INSERT, rows).rowcount)
+        valid = [(e.number,) for e in entries if e.state is not ChallengeState.INVALID]
+
+        def write(database: Connection) -> int:
+            _remove_invalid(database, "number = ?", valid)
+            return database.executemany(INSERT, rows).rowcount
+
+        return await self._write(write)
+
+    async def remove_corrected(self, lines: Mapping[int, str]) -> None:
+        """Remove the INVALID entries of *lines* of a file, except those of the numbers given."""
+        condition = "line = ? AND number LIKE ? AND number <> ?"
+        values = [(line, "%" + invalid_line("", line), number) for line, number in lines.items()]
+        await self._write(lambda database: _remove_invalid(database, condition, values))
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -294,6 +307,15 @@ class SqliteJournal:
 
 def _entries(database: sqlite3.Connection, query: str, *parameters: object) -> list[Entry]:
     return [from_row(row) for row in database.execute(query, parameters)]
+
+
+def _remove_invalid(
+    database: Connection, condition: str, values: Sequence[tuple[object, ...]]
+) -> None:
+    if database.execute("SELECT 1 FROM numbers WHERE state = 'invalid' LIMIT 1").fetchone():
+        query = f"DELETE FROM numbers WHERE state = 'invalid' AND {condition}"  # noqa: S608 - ours
+        database.executemany(query, values)
+        database.clear_cache()
 
 
 def _apply(database: Connection, change: Change) -> Entry | None:

@@ -46,10 +46,15 @@ _SCHEMA = """
     CREATE INDEX numbers_to_enable ON numbers (seq)
         WHERE batch IS NULL AND remote = 'GLOBAL_PROCESS_STATE_VERIFIED';
     CREATE INDEX numbers_batch ON numbers (batch) WHERE batch IS NOT NULL;
+    CREATE INDEX numbers_invalid ON numbers (line) WHERE state = 'invalid';
     CREATE TABLE counts (state TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-    -- New rows are counted here; changed ones once for each commit, by `Connection.flush_counts`.
+    -- New and removed rows are counted here; changed ones once for each commit, by
+    -- `Connection.flush_counts`.
     CREATE TRIGGER numbers_added AFTER INSERT ON numbers BEGIN
         INSERT INTO counts VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET n = n + 1;
+    END;
+    CREATE TRIGGER numbers_removed AFTER DELETE ON numbers BEGIN
+        UPDATE counts SET n = n - 1 WHERE state = old.state;
     END;
     CREATE TABLE log (
         operation TEXT NOT NULL,
