@@ -61,7 +61,7 @@ def test_a_copy_of_an_active_run_is_accepted_by_a_person(qn: Callable[..., Resul
 
     result = asyncio.run(copy_during_a_run())
     assert result.exit_code == Exit.OK
-    assert "its run goes on, so do not run from the copy" in result.stderr
+    assert "its run may go on, so a run refuses the copy" in result.stderr
     refused = qn("accept", "copy.db")
     assert refused.exit_code == Exit.USAGE
     assert "Is it certain that copy.db lacks no calls?" in refused.stderr

@@ -242,7 +242,8 @@ class FileConnection(sqlite3.Connection):
         set_mark(self, Mark.OPEN)
         # If a reader is in the way, the journal's thread repeats this.
         self.execute("PRAGMA busy_timeout = 50")
-        self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with contextlib.suppress(sqlite3.OperationalError):
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         self.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_TIMEOUT)}")
 
     def copy_to(self, target: Path) -> bool:

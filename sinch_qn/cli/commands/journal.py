@@ -39,7 +39,7 @@ def backup(path: Path, copy: Path) -> None:
     if SqliteJournal(path).backup(copy):
         print_message(f"{copy}: complete; run from it, or from {path}, but not from both.")
     else:
-        print_message(f"{copy}: complete up to now; its run goes on, so do not run from the copy.")
+        print_message(f"{copy}: complete up to now; its run may go on, so a run refuses the copy.")
 
 
 @command(examples="sinch-qn journal accept backup.db")
