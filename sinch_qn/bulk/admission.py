@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
-from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.journal.protocol import Journal, invalid_line
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.phone import check_e164, region_of
@@ -46,7 +46,7 @@ class AddReport:
 
     added: int
     already: int
-    """Numbers that were in the journal before: nothing changed for them."""
+    """Numbers that were in the journal before, and not INVALID: nothing changed for them."""
     invalid: list[Invalid]
     """The first thousand that were refused; `invalid_count` counts all."""
     invalid_count: int
@@ -71,12 +71,15 @@ class Admission:
         if isinstance(numbers, str):
             raise InvalidRequestError("numbers: expected many numbers, not one string")
         chunk: list[Entry] = []
+        lines: dict[int, str] = {}
         for line, item in enumerate(numbers, start=1):
             chunk.append(self._entry(item, line))
+            if isinstance(item, NewNumber) and item.line is not None:
+                lines[item.line] = chunk[-1].number
             if len(chunk) >= _CHUNK:
-                await self._commit(chunk)
-                chunk = []
-        await self._commit(chunk)
+                await self._commit(chunk, lines)
+                chunk, lines = [], {}
+        await self._commit(chunk, lines)
         return AddReport(
             added=self._added,
             already=self._already,
@@ -84,8 +87,10 @@ class Admission:
             invalid_count=self._invalid_count,
         )
 
-    async def _commit(self, chunk: list[Entry]) -> None:
+    async def _commit(self, chunk: list[Entry], lines: Mapping[int, str]) -> None:
         self.check_running()
+        if lines:
+            await self.journal.remove_corrected(lines)
         good = [entry for entry in chunk if entry.state is not ChallengeState.INVALID]
         bad = [entry for entry in chunk if entry.state is ChallengeState.INVALID]
         new = await self.journal.add(good)
@@ -112,7 +117,7 @@ class Admission:
         text = str(new.number)[:100].encode(errors="backslashreplace").decode()
         return Entry(
             # Each invalid line of a file is a row of its own, even if two have the same text.
-            number=text if new.line is None else f"{text} (line {new.line})",
+            number=text if new.line is None else invalid_line(text, new.line),
             ref=new.ref,
             line=at,
             state=ChallengeState.INVALID,

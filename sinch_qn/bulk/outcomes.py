@@ -125,6 +125,18 @@ def after_call(  # noqa: PLR0911 - a table
     return change(event=Event.NOT_CALLABLE, note=note)
 
 
+def refusal_taken_back(entry: Entry, event: Event, error: SinchError, at: float) -> Change | None:
+    """Return the change that takes a refusal back if it is not about the number.
+
+    *event* is the one of a request that was not sent. None for a 404, which a look-up has
+    confirmed, and for what is no refusal. The number is due after those that were not tried yet.
+    """
+    if not is_refusal(error) or isinstance(error, NotFoundError):
+        return None
+    note = f"refused as others were: {error}"
+    return Change(number=entry.number, event=event, at=at, intent=entry.intent, due=at, note=note)
+
+
 def after_verify(
     intent: Entry,
     result: QualifiedNumber | SinchError,

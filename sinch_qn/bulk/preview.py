@@ -102,7 +102,9 @@ class RunPreview:
         update = "UPDATE lines SET known = ? WHERE number = ?"
         while page := list(islice(entries, _PAGE)):
             self.counts.update(entry.state for entry in page)
-            marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in page]
+            # One that was INVALID is added anew if it is valid now.
+            kept = [e for e in page if e.state is not ChallengeState.INVALID]
+            marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in kept]
             self._database.executemany(update, marks)
         query = "SELECT known, count(*) FROM lines WHERE problem IS NULL GROUP BY known"
         found = dict(self._database.execute(query))

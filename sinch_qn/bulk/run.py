@@ -175,7 +175,8 @@ class VoiceChallengeRun:
         """Accept *numbers*, each alone or with a ref; they are on disk when this returns.
 
         A number that is in the journal already, in whatever state, is left unchanged: only
-        `recall` calls again. A number that is not in the US or CA is kept as INVALID.
+        `recall` calls again. A number that is not in the US or CA is kept as INVALID, until it is
+        added again when it can be used, or its line of a file is corrected.
         """
         admission = Admission(
             journal=self._journal,

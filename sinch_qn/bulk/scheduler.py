@@ -18,8 +18,10 @@ import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.journal_watch import JournalWatch
 from sinch_qn.bulk.outcomes import is_fatal, is_unanswered
 from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.refusals import Refusals
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.errors import SinchError
@@ -63,6 +65,7 @@ class Scheduler:
     """Set once nothing new may start."""
     idle: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set while there is nothing left to do for any number."""
+    _watch: JournalWatch = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
     _fetched: dict[Todo, deque[Entry]] = attrs.field(init=False)
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
@@ -74,9 +77,14 @@ class Scheduler:
     """Numbers to be added to the project, many at a time."""
     _refused_together: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added one by one."""
+    _refusals: Refusals = attrs.field(factory=Refusals)
     _probing: bool = False
     _listing: bool = False
     _next_listing: float = 0.0
+
+    @_watch.default
+    def _watch_journal(self) -> JournalWatch:
+        return JournalWatch(self.journal, self.steps.clock)
 
     @_fetched.default
     def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
@@ -87,6 +95,7 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as group:
                 while not self.stopping.is_set():
+                    await self._watch.check()
                     if not await self._start_due(group):
                         await self._wait()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
@@ -263,8 +272,12 @@ class Scheduler:
             )
         self._missing.extend(result.missing)
         self._refused_together.extend(result.refused_together)
-        if isinstance(result.response, SinchError) and is_fatal(result.response):
-            raise result.response
+        response = result.response
+        taken_back = self._refusals.observe(result.request, response, result.take_back)
+        for change in taken_back:
+            await self._commit(change)
+        if isinstance(response, SinchError) and (taken_back or is_fatal(response)):
+            raise response
 
     async def _commit(self, change: Change) -> None:
         (entry,) = await self.journal.apply([change])

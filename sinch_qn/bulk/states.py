@@ -133,7 +133,11 @@ TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
         ChallengeState.UNKNOWN: ChallengeState.FAILED,
     },
     Event.ADD: {ChallengeState.PENDING: ChallengeState.PENDING},
-    Event.ADD_NOT_SENT: {ChallengeState.PENDING: ChallengeState.PENDING},
+    # From FAILED: the refusal was not about the number.
+    Event.ADD_NOT_SENT: {
+        ChallengeState.PENDING: ChallengeState.PENDING,
+        ChallengeState.FAILED: ChallengeState.PENDING,
+    },
     Event.SINCH_STATE_CHANGED: {
         ChallengeState.VERIFIED: ChallengeState.VERIFIED,
         ChallengeState.SKIPPED: ChallengeState.SKIPPED,
@@ -148,6 +152,7 @@ TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
     Event.CALL_NOT_SENT: {
         ChallengeState.CALLING: ChallengeState.PENDING,
         ChallengeState.UNKNOWN: ChallengeState.PENDING,
+        ChallengeState.FAILED: ChallengeState.PENDING,
     },
     Event.CALL_UNKNOWN: {ChallengeState.CALLING: ChallengeState.UNKNOWN},
     Event.CODE: {
@@ -358,8 +363,10 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
     """Return what *change* does to the fields that only its event touches."""
     waiting, used = entry.codes_waiting, entry.codes_used
     match change.event:
-        case Event.ADD | Event.ADD_NOT_SENT:
-            return {"added": change.event is Event.ADD}
+        case Event.ADD:
+            return {"added": True}
+        case Event.ADD_NOT_SENT:
+            return {"added": False, "to_ring": True}
         case Event.CALL:
             return {"attempt": entry.attempt + 1, "called_at": change.at}
         case Event.CALL_NOT_SENT:

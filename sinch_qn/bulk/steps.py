@@ -43,6 +43,8 @@ class StepResult:
     """Numbers to be added to the project, many at a time."""
     refused_together: Sequence[Entry] = ()
     """Numbers to be added one by one: one bad number must not hold up the rest."""
+    take_back: Change | None = None
+    """Takes the refusal of a number back, should it not be about the number."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +81,13 @@ class Steps:
         now, window = self.clock(), self.code_timeout
         retry_at = now + self._between(1.0, 3.0)
         change = outcomes.after_call(intent, response, now, window=window, retry_at=retry_at)
-        return StepResult(changes=[change], request=Todo.CALL, response=response)
+        take_back = None
+        if isinstance(response, SinchError):
+            event = Event.CALL_NOT_SENT
+            take_back = outcomes.refusal_taken_back(intent, event, response, now)
+        return StepResult(
+            changes=[change], request=Todo.CALL, response=response, take_back=take_back
+        )
 
     async def verify(self, entry: Entry) -> StepResult:
         """Send the oldest code that waits."""
@@ -209,7 +217,8 @@ class Steps:
             from_state=ChallengeState.PENDING,
             note=f"could not be added: {response}",
         )
-        return StepResult(changes=[*changes, refused], response=response)
+        take_back = outcomes.refusal_taken_back(intent[0], Event.ADD_NOT_SENT, response, now)
+        return StepResult(changes=[*changes, refused], response=response, take_back=take_back)
 
     async def expire(self, entry: Entry) -> StepResult:
         """Stop waiting for a code; a late one is still accepted."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sinch_qn.bulk import SqliteJournal
-from sinch_qn.bulk.journal import Identity, sqlite_schema
+from sinch_qn.bulk.journal import Identity, sqlite_file
 from sinch_qn.bulk.states import Entry, Event
 from sinch_qn.errors import JournalError
 from tests.support.journals import MINE, called, happen, opened, query
@@ -93,7 +93,7 @@ async def test_only_a_runner_creates_a_journal(path: Path) -> None:
     with pytest.raises(JournalError, match="not open"):
         await journal.get(NUMBER)
     with pytest.raises(JournalError, match="cannot be read"):
-        next(journal.rows())
+        await asyncio.to_thread(list, journal.rows())
     await journal.close()
 
 
@@ -153,7 +153,7 @@ async def test_a_newer_journal(path: Path) -> None:
     """A journal of a newer version is refused, with both versions, and left unchanged."""
     await (await opened(path)).close()
     query(path, "PRAGMA user_version = 99")
-    mine = sqlite_schema.VERSION
+    mine = sqlite_file.VERSION
     await refused(
         path, f"newer sinch_qn wrote this journal .version 99; this one reads up to {mine}"
     )
@@ -218,7 +218,7 @@ async def test_a_file_that_vanishes_is_an_error(path: Path) -> None:
     await journal.close()
     path.unlink()
     with pytest.raises(JournalError, match="cannot be read"):
-        list(journal.rows())
+        await asyncio.to_thread(list, journal.rows())
     assert not path.exists()
 
 
@@ -229,7 +229,7 @@ async def test_an_incomplete_file_is_completed(path: Path) -> None:
     await journal.close()
     path.unlink()
     # Marked, without tables and write-ahead log.
-    query(path, f"PRAGMA application_id = {sqlite_schema._APPLICATION_ID}")
+    query(path, f"PRAGMA application_id = {sqlite_file.Mark.CLOSED.value}")
     journal = await opened(path)
     await called(journal, NUMBER)
     assert query(path, "PRAGMA journal_mode") == [("wal",)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sinch_qn.bulk import SqliteJournal
-from sinch_qn.bulk.journal import sqlite_thread
+from sinch_qn.bulk.journal import sqlite_file, sqlite_thread
 from sinch_qn.bulk.states import ChallengeState, Entry, Event
 from tests.support.journals import MINE, called, happen, opened
 from tests.support.runs import NUMBER
@@ -122,7 +122,8 @@ async def test_a_reader_delays_a_checkpoint_only(
     entry = await journal.get(NUMBER)
     assert entry is not None
     assert entry.state is ChallengeState.VERIFIED
-    assert await journal._read(lambda db: db.execute("PRAGMA busy_timeout").fetchone()) == (30000,)
+    waits = await journal._read(lambda db: db.execute("PRAGMA busy_timeout").fetchone())
+    assert waits == (1000 * sqlite_file.BUSY_TIMEOUT,)
     reader.close()
     assert await is_erased(path)
     await journal.close()

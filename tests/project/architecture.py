@@ -17,11 +17,16 @@ FLOORS: dict[str, dict[int, str]] = {
         5: "run",
         4: "scheduler text_enable",
         3: "steps preview report",
-        2: "unsafe_writes admission actions pacing text_enable_report",
+        2: "unsafe_writes admission actions pacing refusals journal_watch text_enable_report",
         1: "outcomes journal",
         0: "states at_most_once calling_hours",
     },
-    "bulk/journal": {3: "sqlite", 2: "sqlite_thread", 1: "sqlite_schema memory", 0: "protocol"},
+    "bulk/journal": {
+        3: "sqlite",
+        2: "sqlite_thread",
+        1: "sqlite_schema memory",
+        0: "protocol sqlite_file",
+    },
     "bulk/report": {3: "html", 2: "charts", 1: "summary records", 0: "advice"},
     "parsing": {1: "number_files codes", 0: "phone_numbers loa"},
     "sandbox": {
@@ -40,7 +45,10 @@ FLOORS: dict[str, dict[int, str]] = {
         1: "run_display exit_codes options output",
         0: "client run_codes messages",
     },
-    "cli/commands": {1: "runs", 0: "run_tools numbers verification text_enabling sandbox demo"},
+    "cli/commands": {
+        1: "runs",
+        0: "run_tools journal numbers verification text_enabling sandbox demo",
+    },
 }
 """The files and folders of each folder by floor. An `__init__` that only re-exports has none."""
 
@@ -63,7 +71,7 @@ OWNERS = {
     "attrs": "anywhere",
     "cattrs": "_codec.py",
     "click": "cli/",
-    "fcntl": "bulk/journal/sqlite.py",
+    "fcntl": "bulk/journal/sqlite_file.py",
     "jsonschema_rs": "sandbox/request_validation.py",
     "orjson": "anywhere",
     "phonenumbers": "parsing/ bulk/calling_hours.py",
@@ -78,7 +86,7 @@ OWNERS = {
 """The files that may import a third-party or platform module, by path prefix."""
 
 PURE = (
-    "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/calling_hours.py"
+    "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py sandbox/world.py"

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 import attrs
 
 from sinch_qn.bulk.journal.protocol import (
+    ADVANCED,
     CODE_STATUS_AFTER,
     Batch,
     BatchState,
     Identity,
     LoggedWrite,
     Submission,
+    invalid_line,
     logged_write,
 )
+from sinch_qn.bulk.journal.sqlite_file import (
+    accept,
+    check_file,
+    check_name,
+    check_sqlite,
+    create,
+    lock,
+)
 from sinch_qn.bulk.journal.sqlite_schema import (
-    HEADER_SIZE,
     INSERT,
     IS_TOLL_FREE,
     SELECT,
     check_content,
-    check_header,
     from_row,
-    mark,
     to_row,
 )
 from sinch_qn.bulk.journal.sqlite_thread import Connection, DatabaseThread, connect
@@ -54,14 +60,15 @@ class SqliteJournal:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # Resolve links: one file is one journal with one lock, under any name.
         self._path = Path(os.path.realpath(path))
-        self._lock: int | None = None
+        self._lock = ExitStack()
         self._thread: DatabaseThread | None = None
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
         """Open the file; only a runner may create it.
 
         Raises `JournalError` and leaves the file as it was if it is no journal, is damaged,
-        is of a newer version or another project, or if another run is using it.
+        is of a newer version or another project, has a second name, lacks its write-ahead log, or
+        if another run is using it. A file that cannot be written can be read.
         """
         opening = asyncio.create_task(asyncio.to_thread(self._open, identity, running))
         try:
@@ -76,56 +83,37 @@ class SqliteJournal:
     def _open(self, identity: Identity | None, running: bool) -> None:  # noqa: FBT001
         if self._thread is not None:
             raise JournalError(f"{self._path}: this journal is open already: leave its run first")
-        try:
-            size = self._path.stat().st_size if self._path.exists() else 0
-            if size:
-                self._check_header()
+        with ExitStack() as opened, self._errors("cannot be used"):
+            check_sqlite()
+            exists, version = self._path.exists(), 0
+            if exists and self._path.stat().st_size:
+                version = check_file(self._path, running=running)
             elif not running:
-                raise JournalError(f"{self._path}: there is no such journal")
+                raise JournalError("there is no such journal")
+            elif exists:
+                check_name(self._path)
+            held = opened.enter_context(ExitStack())
             if running:
-                self._take_lock()
-                if not size:
-                    self._create()
+                held.enter_context(lock(self._path))
+                if not version:  # new, or its first runner ended before it had created the tables
+                    create(self._path)
             database = connect(self._path)
-            try:
-                check_content(database, identity, running=running)
-            except BaseException:
-                database.close()
-                raise
+            opened.callback(database.close)
+            check_content(database, identity, running=running)
+            if running:
+                database.mark_open()
+            self._thread, self._lock = DatabaseThread(database, str(self._path)), held
+            opened.pop_all()
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Raise what goes wrong with the file as a `JournalError` that names it."""
+        try:
+            yield
         except (OSError, sqlite3.Error) as error:
-            self._release_lock()
-            raise JournalError(f"{self._path}: the journal cannot be used: {error}") from error
-        except JournalError:
-            self._release_lock()
-            raise
-        self._thread = DatabaseThread(database, str(self._path))
-
-    def _check_header(self) -> None:
-        with self._path.open("rb") as file:
-            header = file.read(HEADER_SIZE)
-        try:
-            check_header(header)
+            raise JournalError(f"{self._path}: the journal {what}: {error}") from error
         except JournalError as error:
-            raise JournalError(f"{self._path}: {error}") from None
-
-    def _create(self) -> None:
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR))
-        self._path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        with contextlib.closing(sqlite3.connect(self._path)) as database:
-            mark(database)
-
-    def _take_lock(self) -> None:
-        lock = self._path.with_name(self._path.name + ".lock")
-        self._lock = os.open(lock, os.O_CREAT | os.O_RDWR, stat.S_IRUSR | stat.S_IWUSR)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise JournalError(f"{self._path}: another run is using this journal") from error
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            raise JournalError(f"{self._path}: {error}") from error.__cause__
 
     async def close(self) -> None:
         """Finish accepted jobs, and release the lock."""
@@ -139,14 +127,26 @@ class SqliteJournal:
             try:
                 thread.close()
             finally:
-                self._release_lock()
+                self._lock.close()
 
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, finish))
 
     async def add(self, entries: Sequence[Entry]) -> int:
-        """Store the entries whose number is new."""
+        """Store the entries whose number is new, or was INVALID and no longer is."""
         rows = [to_row(entry) for entry in entries]
-        return await self._write(lambda database: database.executemany(INSERT, rows).rowcount)
+        valid = [(e.number,) for e in entries if e.state is not ChallengeState.INVALID]
+
+        def write(database: Connection) -> int:
+            _remove_invalid(database, "number = ?", valid)
+            return database.executemany(INSERT, rows).rowcount
+
+        return await self._write(write)
+
+    async def remove_corrected(self, lines: Mapping[int, str]) -> None:
+        """Remove the INVALID entries of *lines* of a file, except those of the numbers given."""
+        condition = "line = ? AND number LIKE ? AND number <> ?"
+        values = [(line, "%" + invalid_line("", line), number) for line, number in lines.items()]
+        await self._write(lambda database: _remove_invalid(database, condition, values))
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -188,6 +188,17 @@ class SqliteJournal:
 
         return await self._read(read)
 
+    async def advance_due(self, seconds: float, *, after: float) -> None:
+        """Make the steps that are due *after* a time due *seconds* earlier."""
+        query = "UPDATE numbers SET due = due - ? WHERE todo = ? AND todo > 0 AND due > ?"
+        rows = [(seconds, todo.value, after) for todo in ADVANCED]
+
+        def write(database: Connection) -> None:
+            database.executemany(query, rows)
+            database.clear_cache()
+
+        await self._write(write)
+
     async def open_intents(self) -> list[Entry]:
         """Return the entries with an intent that has no outcome."""
         query = SELECT + " WHERE state IN ('calling', 'verifying')"
@@ -211,14 +222,34 @@ class SqliteJournal:
     def rows(self) -> Iterator[Entry]:
         """Yield all entries in the order they were added, a page at a time."""
         query = "SELECT seq, " + SELECT.removeprefix("SELECT ") + " WHERE seq > ? ORDER BY seq"
-        try:
+        with self._errors("cannot be read"):
+            check_file(self._path, running=False)
             with contextlib.closing(connect(self._path)) as database:
                 last = 0
                 while page := database.execute(f"{query} LIMIT {_PAGE}", (last,)).fetchall():
                     last = page[-1][0]
                     yield from (from_row(row[1:]) for row in page)
-        except sqlite3.Error as error:
-            raise JournalError(f"{self._path}: the journal cannot be read: {error}") from error
+
+    def backup(self, target: str | os.PathLike[str]) -> bool:
+        """Copy the journal to the new file *target*, also during a run; works when closed, too.
+
+        Returns True if a run can go on from the copy. During a run it cannot: the copy lacks the
+        calls made since, so a runner refuses it until `accept`. Reads and writes files: call it in
+        a thread. Raises `JournalError`.
+        """
+        with self._errors("cannot be copied"):
+            check_file(self._path, running=False)
+            with contextlib.closing(connect(self._path)) as database:
+                return database.copy_to(Path(target))
+
+    def accept(self) -> None:
+        """Declare that a copy, or a file whose log is lost, lacks nothing: a person's word.
+
+        A run on it calls the numbers that it shows as pending. Raises `JournalError` if nothing is
+        missing.
+        """
+        with self._errors("cannot be used"):
+            accept(self._path)
 
     async def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
@@ -278,6 +309,15 @@ def _entries(database: sqlite3.Connection, query: str, *parameters: object) -> l
     return [from_row(row) for row in database.execute(query, parameters)]
 
 
+def _remove_invalid(
+    database: Connection, condition: str, values: Sequence[tuple[object, ...]]
+) -> None:
+    if database.execute("SELECT 1 FROM numbers WHERE state = 'invalid' LIMIT 1").fetchone():
+        query = f"DELETE FROM numbers WHERE state = 'invalid' AND {condition}"  # noqa: S608 - ours
+        database.executemany(query, values)
+        database.clear_cache()
+
+
 def _apply(database: Connection, change: Change) -> Entry | None:
     before = database.entry(change.number)
     if change.event in INTENTS:
@@ -306,7 +346,8 @@ def _log_write(database: Connection, change: Change, logged: LoggedWrite) -> Non
     if logged.outcome is None:
         # Only an attempt that was not sent may be made again.
         query = (
-            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT DO UPDATE "
+            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) "
+            "ON CONFLICT (operation, number, attempt, nth) DO UPDATE "
             "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
             "outcome_at = NULL WHERE outcome = 'not sent'"
         )
