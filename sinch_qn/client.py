@@ -79,8 +79,8 @@ class QualifiedNumbersClient:
         """Store the project and its credentials; send nothing yet.
 
         An aiohttp *session* is left open, and keeps its own connection limit, proxies and TLS
-        settings; without one at most *max_connections* are open at once.
-        No response is read beyond *max_body* bytes (16 MiB).
+        settings; without one at most *max_connections* are open at once. No response is read
+        beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         self.project_id = _checks.check_project_id(project_id)
@@ -112,10 +112,9 @@ class QualifiedNumbersClient:
         (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional. Raises
         `InvalidRequestError`, which names all missing variables.
         """
-        environ = os.environ if environ is None else environ
-        _check_env(environ)
-        base_url = environ.get("SINCH_BASE_URL") or BASE_URL
-        return cls(environ["SINCH_PROJECT_ID"], _auth_from_env(environ), base_url=base_url)
+        env = os.environ if environ is None else environ
+        auth, base_url = _auth_from_env(env), env.get("SINCH_BASE_URL") or BASE_URL
+        return cls(env["SINCH_PROJECT_ID"], auth, base_url=base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -357,14 +356,11 @@ def _check_auth(auth: object, *, allow_http: bool) -> None:
         raise InvalidRequestError(f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}")
 
 
-def _check_env(environ: Mapping[str, str]) -> None:
+def _auth_from_env(environ: Mapping[str, str]) -> Auth:
     required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
     missing = [name for name in required if not environ.get(name)]
     if missing:
         raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
-
-
-def _auth_from_env(environ: Mapping[str, str]) -> Auth:
     key = environ["SINCH_KEY_ID"], environ["SINCH_KEY_SECRET"]
     kind = environ.get("SINCH_AUTH") or "oauth2"
     if kind == "oauth2":

@@ -67,7 +67,9 @@ class Scheduler:
     """Set while there is nothing left to do for any number."""
     _watch: JournalWatch = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _fetched: dict[Todo, deque[Entry]] = attrs.field(init=False)
+    _fetched: dict[Todo, deque[Entry]] = attrs.field(
+        factory=lambda: {todo: deque() for todo in Todo}
+    )
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
     _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
@@ -75,8 +77,7 @@ class Scheduler:
     _adding_singly: bool = False
     _missing: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added to the project, many at a time."""
-    _refused_together: deque[Entry] = attrs.field(factory=deque)
-    """Numbers to be added one by one."""
+    _refused_together: deque[Entry] = attrs.field(factory=deque)  # to be added one by one
     _refusals: Refusals = attrs.field(factory=Refusals)
     _probing: bool = False
     _listing: bool = False
@@ -85,10 +86,6 @@ class Scheduler:
     @_watch.default
     def _watch_journal(self) -> JournalWatch:
         return JournalWatch(self.journal, self.steps.clock)
-
-    @_fetched.default
-    def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
-        return {todo: deque() for todo in Todo}
 
     async def run(self) -> None:
         """Start what is due until the run is stopped or cannot go on."""
@@ -155,13 +152,13 @@ class Scheduler:
             entry = await self._next(Todo.CALL)
             if entry is None:
                 break
+            step: _Step = self._call
             closed = self.hours.opens_in(entry.number, self.steps.clock()) if self.hours else 0
             if closed:
                 note = "outside its calling hours"
-                step: _Step = partial(self.steps.postpone, seconds=closed, note=note)
+                step = partial(self.steps.postpone, seconds=closed, note=note)
             else:
                 self.pacing.reserve(entry.number, clock())
-                step = self._call
             self._start(group, partial(self._take, step, entry), entry.number)
             started = True
         return started
@@ -222,9 +219,8 @@ class Scheduler:
     async def _should_list(self) -> bool:
         """Return whether so many numbers are to be looked up that listing may be cheaper."""
         clock = asyncio.get_running_loop().time()
-        if self._listing or clock < max(self._next_listing, self._next_poll.get(Todo.LOOK_UP, 0.0)):
-            return False
-        if self._fetched[Todo.LOOK_UP]:
+        next_poll = max(self._next_listing, self._next_poll.get(Todo.LOOK_UP, 0.0))
+        if self._listing or self._fetched[Todo.LOOK_UP] or clock < next_poll:
             return False
         due = await self.journal.due(Todo.LOOK_UP, self.steps.clock(), _LIST_FROM)
         return len(due) >= _LIST_FROM
@@ -261,19 +257,17 @@ class Scheduler:
 
     async def _act_on(self, number: str, result: StepResult) -> None:
         """Tell pacing, commit, publish, wake what became due; raise a fatal error."""
-        delay = None
-        if result.request is not None:
-            delay = self.pacing.observe(number, result.request, result.response)
-            if result.request is Todo.CALL and is_unanswered(result.response):
-                self.last_error = result.response
+        request, response, delay = result.request, result.response, None
+        if request is not None:
+            delay = self.pacing.observe(number, request, response)
+        if request is Todo.CALL and is_unanswered(response):
+            self.last_error = response
         for change in result.changes:
-            await self._commit(
-                change if delay is None else attrs.evolve(change, due=change.at + delay)
-            )
+            due = change.due if delay is None else change.at + delay
+            await self._commit(attrs.evolve(change, due=due))
         self._missing.extend(result.missing)
         self._refused_together.extend(result.refused_together)
-        response = result.response
-        taken_back = self._refusals.observe(result.request, response, result.take_back)
+        taken_back = self._refusals.observe(request, response, result.take_back)
         for change in taken_back:
             await self._commit(change)
         if isinstance(response, SinchError) and (taken_back or is_fatal(response)):
@@ -330,8 +324,7 @@ class Scheduler:
                 raise  # otherwise the numbers are looked up one by one
         finally:
             self._listing = False
-            clock = asyncio.get_running_loop().time()
-            self._next_listing = clock + self.steps.recheck
+            self._next_listing = asyncio.get_running_loop().time() + self.steps.recheck
             self.wake(Todo.LOOK_UP, Todo.CALL)
 
     # ---- outages -------------------------------------------------------------------------------

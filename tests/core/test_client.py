@@ -187,6 +187,7 @@ EXCHANGES: dict[str, tuple[Call, str, str, Any, Any, Any]] = {
         "/qualifiedNumbers:textEnableTollFreeNumbers",
         {
             "regionCode": "US",
+            "projectId": PROJECT,
             "numbers": ["+18005550134"],
             "servicePlanId": "plan",
             "directLoaInfo": LOA_JSON,
@@ -302,14 +303,14 @@ def enable(**fields: Any) -> Call:
 
 REFUSED: dict[str, Call] = {
     "region_code": lambda c: drain(c.list_numbers(region_code="FR")),
-    "page_size": lambda c: drain(c.list_numbers(page_size=0)),
+    "page_size": lambda c: drain(c.list_numbers(page_size=-1)),
     "page_size ": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_size=True)),
     "order_by": lambda c: drain(c.list_numbers(order_by="phoneNumber")),
     "states": lambda c: drain(c.list_numbers(SinchState.VERIFIED, "VERIFIED")),
     "states ": lambda c: drain(c.list_number_pages("x&y=z")),
     "states  ": lambda c: c.wait_for_state(NUMBER, timeout=1.0),
     "states   ": lambda c: c.wait_for_state(NUMBER, "VERIFIED", timeout=1.0),
-    "page_token": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_token="a b")),
+    "page_token": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_token=7)),  # type: ignore[arg-type]
     "phone_number": lambda c: c.send_voice_challenge("12025550134"),
     "phone_number ": lambda c: c.get_number("+1202555013/../x"),
     "phone_number  ": lambda c: c.wait_for_state("+1", SinchState.VERIFIED, timeout=1.0),
