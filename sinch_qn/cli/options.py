@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +16,13 @@ import click
 from sinch_qn.cli.messages import print_message
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.parsing import (
+    ALL_REGIONS,
+    REGIONS,
     BadLine,
+    Column,
     ColumnError,
     GoodLine,
+    InvalidFile,
     InvalidLoa,
     InvalidPhoneNumber,
     ParsedNumber,
@@ -33,9 +37,18 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def phone_number(value: str) -> ParsedNumber:
-    """Parse a US or CA number, and print it as E.164 unless it is written so."""
+    """Parse a number of an accepted region, and print it as E.164 unless it is written so."""
+    return _parse(value, accepted_regions())
+
+
+def number_of_run(value: str) -> ParsedNumber:
+    """Parse a number that is in a run already, of any region."""
+    return _parse(value, ALL_REGIONS)
+
+
+def _parse(value: str, regions: Collection[str]) -> ParsedNumber:
     try:
-        number = parse_phone_number(value)
+        number = parse_phone_number(value, regions=regions)
     except InvalidPhoneNumber as error:
         raise click.BadParameter(f"{value}: {error}") from error
     if number.e164 != value:
@@ -101,6 +114,8 @@ OUTPUT: Final = _Output(dir_okay=False)
 
 # ── Options of several commands ─────────────────────────────────────────────────────────────────
 
+_REGIONS_KEY: Final = "sinch_qn_regions"
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 region_option = click.option(
@@ -109,6 +124,17 @@ region_option = click.option(
     metavar="US|CA",
     help="The region of the numbers.",
 )
+more_regions_option = click.option(
+    "--region",
+    _REGIONS_KEY,
+    multiple=True,
+    type=click.Choice(sorted(ALL_REGIONS - set(REGIONS)), case_sensitive=False),
+    metavar="REGION",
+    is_eager=True,  # before the numbers are parsed
+    expose_value=False,
+    callback=lambda ctx, _, regions: ctx.meta.update({_REGIONS_KEY: regions}),
+    help="Also accept numbers of another region of +1, such as PR.",
+)
 column_option = click.option(
     "--column", help="The file's column of numbers: its heading, or 1, 2, 3 …"
 )
@@ -116,6 +142,11 @@ campaign_option = click.option(
     "--campaign-id", help="The 10DLC campaign. Sinch's guide requires it."
 )
 blanket_loa_option = click.option("--blanket-loa", is_flag=True, help="Use the agreed blanket LOA.")
+
+
+def accepted_regions() -> tuple[str, ...]:
+    """Return US and CA, and the regions of `--region`."""
+    return (*REGIONS, *click.get_current_context().meta.get(_REGIONS_KEY, ()))
 
 
 def combine(*options: Decorator) -> Decorator:
@@ -169,15 +200,17 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
 def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
     """Return the numbers of a file; print a warning about each bad line and duplicate.
 
-    Raises `click.UsageError` if there are bad lines, unless they are to be skipped.
+    Raises `click.UsageError` if there are bad lines, unless they are to be skipped, or no others.
     """
     numbers, invalid = [], 0
-    for line in read_lines(path, column):
+    for line in read_lines(path, column, on_column=lambda found: _print_column(path, found)):
         if isinstance(line, GoodLine):
             numbers.append(line.number)
         else:
             print_message(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
             invalid += line.duplicate_of is None
+    if not numbers:
+        raise no_number(path)
     if invalid and not skip_invalid:
         raise click.UsageError(
             f"{path} has {invalid} bad {'line' if invalid == 1 else 'lines'}, and nothing was"
@@ -186,12 +219,37 @@ def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[Pa
     return numbers
 
 
+def _print_column(path: Path, column: Column) -> None:
+    if column.of > 1:
+        print_message(f"{path}: the numbers are those of {column}.")
+
+
+def no_number(path: Path) -> click.UsageError:
+    """Return the error of a file without a valid number."""
+    return click.UsageError(f"{path}: there is no phone number in it, and nothing was done.")
+
+
 def read_lines(
-    path: Path, column: str | None = None, *, find_duplicates: bool = True
+    path: Path,
+    column: str | None = None,
+    *,
+    find_duplicates: bool = True,
+    on_column: Callable[[Column], None] | None = None,
 ) -> Iterator[GoodLine | BadLine]:
-    """Read the lines of a file; raises `click.UsageError` if its column of numbers is ambiguous."""
+    """Read the lines of a file.
+
+    Raises `click.UsageError` if it is not text, or if its column of numbers is ambiguous.
+    """
     try:
-        yield from read_numbers(path, column=column, find_duplicates=find_duplicates)
+        yield from read_numbers(
+            path,
+            column=column,
+            find_duplicates=find_duplicates,
+            regions=accepted_regions(),
+            on_column=on_column,
+        )
+    except InvalidFile as error:
+        raise click.UsageError(f"{path}: {error}.") from error
     except ColumnError as error:
         raise click.UsageError(f"{path}: {error}. Choose one with --column.") from error
 

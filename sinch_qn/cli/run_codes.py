@@ -19,7 +19,7 @@ import attrs
 import orjson
 
 from sinch_qn.bulk import Submission, VoiceChallengeRun
-from sinch_qn.parsing import LostZeros, parse_code
+from sinch_qn.parsing import ALL_REGIONS, LostZeros, parse_code
 
 _BLOCK_SIZE: Final = 1 << 20
 """Bytes read at once."""
@@ -41,7 +41,7 @@ class CodeIntake:
         """Submit the number and code of a line, such as `+12025550134 0417`."""
         where = f"{where}: " if where else ""
         try:
-            number, code = parse_code(text)
+            number, code = parse_code(text, regions=ALL_REGIONS)
             submission = await self.run.submit_code(number, code)
         except ValueError as error:  # also an InvalidPhoneNumber, an InvalidRequestError
             self.notify(f"{where}{error}", "warning")

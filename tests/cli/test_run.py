@@ -104,6 +104,33 @@ def test_a_preview_is_confirmed_first(sandbox: Sandbox, qn: Callable[..., Result
     assert not Path("run.db").exists()
 
 
+def test_the_column_is_said_before_the_question(qn: Callable[..., Result]) -> None:
+    """The column that was found is named before anybody is asked, or called."""
+    Path("numbers.csv").write_text(f"Name,Work Phone\nAda,{ONE}\n")
+    result = qn(*RUN)
+    assert "numbers.csv, column 2, 'Work Phone': 1 new numbers" in result.stderr
+    assert result.stderr.index("Work Phone") < result.stderr.index("Call 1 phone now?")
+    assert "column 2, 'Work Phone'" in qn("add", "--file", "numbers.csv").stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"phone,ref\n", b"\n\n,,\n", b"phone\nunknown\n"])
+def test_a_file_without_a_number_is_an_error(qn: Callable[..., Result], content: bytes) -> None:
+    """A file without a valid number exits with 2: a run that found nobody is no success."""
+    Path("numbers.csv").write_bytes(content)
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == qn("add", "--file", "numbers.csv").exit_code == Exit.USAGE
+    assert "numbers.csv: there is no phone number in it" in result.stderr
+    assert not Path("run.db").exists()
+
+
+def test_a_workbook_is_refused(qn: Callable[..., Result]) -> None:
+    """A file that is not text exits with 2 and says what to do."""
+    Path("numbers.csv").write_bytes(b"PK\x03\x04" + bytes(99))
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == Exit.USAGE
+    assert "numbers.csv: this is an Excel workbook or a zip file: open it, and" in result.stderr
+
+
 def test_mistakes_are_reported_before_anything_is_read(qn: Callable[..., Result]) -> None:
     """A mistake in the options exits with 2 and creates no journal."""
     write(ONE)

@@ -31,7 +31,7 @@ from sinch_qn.cli.options import (
     code_or_prompt,
     confirm,
     json_option,
-    phone_number,
+    number_of_run,
     yes_option,
 )
 from sinch_qn.cli.output import Lines
@@ -110,7 +110,7 @@ def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
     """
 )
 @_journal_argument
-@click.argument("number", type=phone_number)
+@click.argument("number", type=number_of_run)
 @click.argument("code", required=False)
 @json_option
 def code(path: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
@@ -136,7 +136,7 @@ def code(path: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -
     """
 )
 @_journal_argument
-@click.argument("numbers", nargs=-1, required=True, type=phone_number)
+@click.argument("numbers", nargs=-1, required=True, type=number_of_run)
 @json_option
 def recall(path: Path, numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Have the run in JOURNAL call NUMBERS again.

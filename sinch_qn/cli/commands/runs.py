@@ -36,6 +36,8 @@ from sinch_qn.cli.options import (
     duration,
     json_option,
     loa_option,
+    more_regions_option,
+    no_number,
     read_lines,
     yes_option,
 )
@@ -45,6 +47,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
+from sinch_qn.parsing import Column
 
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
@@ -86,6 +89,7 @@ _options = combine(
         "--add-missing", is_flag=True, help="First add numbers that are not in the project."
     ),
     column_option,
+    more_regions_option,
     click.option("--limit", type=click.IntRange(min=1), help="Trial: add only this many numbers."),
     click.option("--text-enable", is_flag=True, help="Then order SMS for the verified numbers."),
     click.option("--service-plan-id", help="The SMS service of the numbers."),
@@ -203,11 +207,17 @@ def _fill(
     exists = settings.journal.exists() and settings.journal.stat().st_size > 0
     if exists:
         asyncio.run(check(journal))
-    preview.add_lines(read_lines(path, column, find_duplicates=False))
+
+    def remember(column: Column) -> None:
+        preview.column = column
+
+    preview.add_lines(read_lines(path, column, find_duplicates=False, on_column=remember))
     if exists:
         preview.mark_known(journal.rows())
     for warning in preview.warnings():
         print_message(f"{path}:{warning}", "warning")
+    if not (preview.new or preview.known):
+        raise no_number(path)
 
 
 def _confirm(
@@ -233,8 +243,9 @@ def _confirm(
 
 
 def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
+    column = f", {preview.column}" if preview.column and preview.column.of > 1 else ""
     yield (
-        f"{path}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
+        f"{path}{column}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
         f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
     )
     waiting = preview.counts[ChallengeState.PENDING]
