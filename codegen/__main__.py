@@ -1,4 +1,7 @@
-"""Write what is generated from `openapi/qualified-numbers.yaml`, or check that it is up to date.
+"""Write the files that are generated, or check that they are up to date.
+
+The models and the sandbox's description come from `openapi/qualified-numbers.yaml`, the pages of
+the Python API from the docstrings.
 
 `python -m codegen` writes; `python -m codegen --check` exits with 1 and names every file that
 differs. A check writes nothing to disk.
@@ -14,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from codegen.reference import reference_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,10 +65,7 @@ def main(arguments: Sequence[str] | None = None, *, root: Path | None = None) ->
     ]
     for path, content in drifted:
         if check:
-            print(
-                f"{path} is out of date with {SPEC}; run: python -m codegen",
-                file=sys.stderr,
-            )
+            print(f"{path} is out of date; run: python -m codegen", file=sys.stderr)
         else:
             (root / path).write_bytes(content)
             print(f"wrote {path}")
@@ -73,9 +75,15 @@ def main(arguments: Sequence[str] | None = None, *, root: Path | None = None) ->
 def generate(root: Path) -> dict[Path, bytes]:
     """Return the content of every generated file, by its path below *root*."""
     spec = yaml.safe_load((root / SPEC).read_text(encoding="utf-8"))
+    models = _models(spec, root)
+
+    def read(path: Path) -> str:
+        return models if path == MODELS else (root / path).read_text(encoding="utf-8")
+
     return {
-        MODELS: _models(spec, root).encode(),
+        MODELS: models.encode(),
         SANDBOX_SPEC: (json.dumps(spec, indent=1, ensure_ascii=False) + "\n").encode(),
+        **{path: page.encode() for path, page in reference_pages(read).items()},
     }
 
 

@@ -11,11 +11,16 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from sinch_qn import GlobalProcessState as State
+from sinch_qn import GlobalProcessState as SinchState
 from sinch_qn import Outcome, QualifiedNumber, QualifiedNumbersClient, SinchError, errors
 
-RINGABLE = (State.ELIGIBLE, State.VERIFICATION_PENDING, State.VERIFICATION_FAILED)
-VERIFIED = (State.VERIFIED, State.HOSTING_IN_PROGRESS, State.HOSTING_DONE, State.HOSTING_FAILED)
+RINGABLE = (SinchState.ELIGIBLE, SinchState.VERIFICATION_PENDING, SinchState.VERIFICATION_FAILED)
+VERIFIED = (
+    SinchState.VERIFIED,
+    SinchState.HOSTING_IN_PROGRESS,
+    SinchState.HOSTING_DONE,
+    SinchState.HOSTING_FAILED,
+)
 
 
 async def qualify(client: QualifiedNumbersClient, number: str) -> QualifiedNumber:
@@ -32,7 +37,7 @@ async def qualify(client: QualifiedNumbersClient, number: str) -> QualifiedNumbe
     return await client.wait_for_state(number, *RINGABLE, *VERIFIED, timeout=600)
 
 
-async def ring(client: QualifiedNumbersClient, number: str) -> State | None:
+async def ring(client: QualifiedNumbersClient, number: str) -> SinchState | None:
     """Ring once, and return the number's state then; None if nobody can say whether it rang."""
     try:
         answer = await client.send_voice_challenge(number)
@@ -46,7 +51,7 @@ async def ring(client: QualifiedNumbersClient, number: str) -> State | None:
     return answer.global_process_state
 
 
-async def hand_in(client: QualifiedNumbersClient, number: str, code: str) -> State | None:
+async def hand_in(client: QualifiedNumbersClient, number: str, code: str) -> SinchState | None:
     """Hand in a code once, and return the number's state then."""
     try:
         answer = await client.verify_voice_challenge(number, code)
@@ -72,7 +77,7 @@ async def verify(client: QualifiedNumbersClient, number: str) -> bool:
     if state not in VERIFIED:
         state = await ring(client, number)
     while state not in VERIFIED:
-        if state is State.VERIFICATION_BLOCKED:
+        if state is SinchState.VERIFICATION_BLOCKED:
             print(f"{number} is blocked: Sinch takes no more codes for it.")
             return False
         code = await asyncio.to_thread(ask)  # the event loop must not wait for a keyboard

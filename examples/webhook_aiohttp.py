@@ -1,6 +1,6 @@
 """Take Sinch's callbacks with aiohttp, and lose none: on disk first, then 200, then a look.
 
-    python examples/webhook_aiohttp.py     # SINCH_… as in docs/configuration.md, and
+    python examples/webhook_aiohttp.py     # SINCH_… as in docs/reference/configuration.md, and
                                            # SINCH_WEBHOOK_SECRET; listens on port 8080
 
 A callback comes more than once, and in any order. So each event is kept once, under its

@@ -1,7 +1,7 @@
 """Take Sinch's callbacks with FastAPI: verify, drop repeats, answer, then look at the number.
 
     uvicorn --factory --app-dir examples webhook_fastapi:from_env
-                                   # SINCH_… as in docs/configuration.md, SINCH_WEBHOOK_SECRET
+                          # SINCH_… as in docs/reference/configuration.md, SINCH_WEBHOOK_SECRET
 
 Repeats are told by the last 10,000 event ids, in memory: after a restart an old event may be looked
 into once more, which does no harm, as a look only reads. An event whose look fails is left to the

@@ -68,6 +68,7 @@ class PreparedCall(CallState):
     """A rate-limit slot and an access token, acquired in advance for one call.
 
     `QualifiedNumbersClient.prepare` makes it; pass it as `prepared=` to one call of that client.
+    `may_have_been_sent` says at any time whether that call may have reached the server.
     """
 
     owner: object = attrs.field(repr=False)

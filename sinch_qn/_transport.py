@@ -6,20 +6,21 @@ import asyncio
 import sys
 import warnings
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import aiohttp
 import attrs
 import yarl
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from sinch_qn._http import Request, Response
 from sinch_qn._version import __version__
 from sinch_qn.errors import ConnectError, InvalidResponseError, SinchError, TransportError
 
-if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
+ClientSession: TypeAlias = aiohttp.ClientSession
+"""For annotations elsewhere: only this file and the servers import aiohttp."""
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes read of a response at most: a listing page of 10,000 numbers is under 5 MiB."""

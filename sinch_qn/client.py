@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from sinch_qn import _checks, _paging, waiting
 from sinch_qn._operations import (
@@ -25,7 +25,7 @@ from sinch_qn._operations import (
 )
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import Pipeline, PreparedCall
-from sinch_qn._transport import MAX_BODY, Transport
+from sinch_qn._transport import MAX_BODY, ClientSession, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.lifecycle import IN_ORDER
@@ -40,9 +40,6 @@ from sinch_qn.models import (
 )
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
-
-if TYPE_CHECKING:
-    import aiohttp
 
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
@@ -68,7 +65,7 @@ class QualifiedNumbersClient:
         auth: Auth,
         *,
         base_url: str = BASE_URL,
-        session: aiohttp.ClientSession | None = None,
+        session: ClientSession | None = None,
         timeout: float = 30.0,
         retry: RetryRule = RetryPolicy(),  # noqa: B008 - frozen
         rate_limit: RateLimit | None = None,
@@ -78,7 +75,7 @@ class QualifiedNumbersClient:
     ) -> None:
         """Store the project and its credentials; send nothing yet.
 
-        An external *session* is left open, and keeps its own connection limit, proxies and TLS
+        An aiohttp *session* is left open, and keeps its own connection limit, proxies and TLS
         settings; without one at most *max_connections* are open at once.
         No response is read beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.

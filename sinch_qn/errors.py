@@ -33,13 +33,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sinch_qn._redaction import printable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sinch_qn.models import QualifiedNumber
 
 

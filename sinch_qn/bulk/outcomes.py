@@ -25,6 +25,7 @@ from sinch_qn.models import QualifiedNumber
 
 UNKNOWN_TO_SINCH = "Sinch does not know this number: add it to the project first"
 ASK_AGAIN = "the response to its code was lost twice: ask for the code again, or recall"
+_NOTE_GONE = "Sinch no longer knows this number"
 NOTE_CALL_UNKNOWN = (
     "the response to the call was lost: ask whether the phone rang; a code settles it"
 )
@@ -174,6 +175,21 @@ def after_resolve(
     if entry.tries < 2:
         return change(event=Event.RETRY_CODE, note="its code is sent once more")
     return change(event=Event.REQUEST_CODE, note=ASK_AGAIN)
+
+
+def hosting_changed(entry: Entry, number: QualifiedNumber, at: float) -> Change | None:
+    """Return the change to the state that an ordered number is now in; None if it is the same."""
+    state = number.global_process_state or SinchState.UNSPECIFIED
+    if entry.remote == state:
+        return None
+    gone = _NOTE_GONE if state is SinchState.UNSPECIFIED else None
+    return Change(
+        number=entry.number,
+        event=Event.SINCH_STATE_CHANGED,
+        at=at,
+        remote=state,
+        note=gone or why_not_hosted(number) or entry.note,
+    )
 
 
 def _final_change(change: Callable[..., Change], number: QualifiedNumber) -> Change | None:

@@ -11,7 +11,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -37,6 +38,8 @@ _LIST_FROM = 50
 
 _MAX_ADD = 500
 """Numbers in one addNumbers request, as many as Sinch's dashboard takes."""
+
+_Step: TypeAlias = Callable[[Entry], Awaitable[StepResult]]
 
 _NO_EVENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
 """Changes that are not published."""
@@ -112,13 +115,13 @@ class Scheduler:
         if self.pacing.paused:
             if not self._probing:
                 self._probing = True
-                self._start(group, self._probe())
+                self._start(group, self._probe)
             return False
         if await self._should_list():
             self._listing = True
-            self._start(group, self._list())
+            self._start(group, self._list)
         started = self._start_adding(group)
-        steps: tuple[tuple[Todo, Callable[[Entry], Awaitable[StepResult]]], ...] = (
+        steps: tuple[tuple[Todo, _Step], ...] = (
             (Todo.VERIFY, self._verify),
             (Todo.RESOLVE, self.steps.resolve),
             (Todo.EXPIRE, self.steps.expire),
@@ -126,7 +129,7 @@ class Scheduler:
         )
         for todo, step in steps:
             while self._has_room and (entry := await self._next(todo)):
-                self._start(group, self._take(step(entry), entry), entry.number)
+                self._start(group, partial(self._take, step, entry), entry.number)
                 started = True
         return await self._start_calling(group) or started
 
@@ -144,11 +147,12 @@ class Scheduler:
                 break
             closed = self.hours.opens_in(entry.number, self.steps.clock()) if self.hours else 0
             if closed:
-                step = self.steps.postpone(entry, closed, "outside its calling hours")
+                note = "outside its calling hours"
+                step: _Step = partial(self.steps.postpone, seconds=closed, note=note)
             else:
                 self.pacing.reserve(entry.number, clock())
-                step = self._call(entry)
-            self._start(group, self._take(step, entry), entry.number)
+                step = self._call
+            self._start(group, partial(self._take, step, entry), entry.number)
             started = True
         return started
 
@@ -163,15 +167,19 @@ class Scheduler:
                 most = min(_MAX_ADD, len(self._missing))
                 batch = [self._missing.popleft() for _ in range(most)]
         if batch:
-            self._start(group, self._add(batch), *(entry.number for entry in batch))
+            self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
         return bool(batch)
 
     def _start(
-        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], *numbers: str
+        self,
+        group: asyncio.TaskGroup,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *numbers: str,
     ) -> None:
+        # A function, not a coroutine: a task that is cancelled before it starts awaits nothing.
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except SinchError as error:
                 self.abort(error)
 
@@ -232,8 +240,8 @@ class Scheduler:
 
     # ---- steps, and their results --------------------------------------------------------------
 
-    async def _take(self, step: Awaitable[StepResult], entry: Entry) -> None:
-        await self._act_on(entry.number, await step)
+    async def _take(self, step: _Step, entry: Entry) -> None:
+        await self._act_on(entry.number, await step(entry))
 
     async def _act_on(self, number: str, result: StepResult) -> None:
         """Tell pacing, commit, publish, wake what became due; raise a fatal error."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from sinch_qn import __version__
+from sinch_qn._version import __version__
 from sinch_qn.cli.exit_codes import Exit, report_error, report_interrupt
 from sinch_qn.cli.messages import print_message
 from sinch_qn.errors import SinchError

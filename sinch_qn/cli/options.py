@@ -165,7 +165,7 @@ def loa_option(*, required: bool = False) -> Decorator:
         type=loa_file,
         metavar="FILE",
         required=required,
-        help="Direct or reseller LOA, as JSON: see docs/cli.md.",
+        help="Direct or reseller LOA, as JSON: see docs/reference/cli.md.",
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import attrs
 
-from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import (
     CallingHours,
     ChallengeState,
@@ -25,6 +24,7 @@ from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodePrompt, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
 
 _PAGE = 10_000

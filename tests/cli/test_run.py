@@ -17,7 +17,7 @@ from sinch_qn.cli import run_display
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
     PATIENCE,
@@ -43,7 +43,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
     monkeypatch.chdir(tmp_path)
     with running(Sandbox(random=Random(5))) as sandbox:
         sandbox.add([*NUMBERS, BLOCKED, LOST_ANSWER])
-        sandbox.add([NOT_ELIGIBLE], State.NOT_ELIGIBLE)
+        sandbox.add([NOT_ELIGIBLE], SinchState.NOT_ELIGIBLE)
         for name, value in sandbox.environment().items():
             monkeypatch.setenv(name, value)
         yield sandbox
@@ -183,12 +183,12 @@ def test_a_trial_adds_the_first_that_are_not_settled(
     sandbox: Sandbox, qn: Callable[..., Result]
 ) -> None:
     """`--limit 2` adds two numbers that are not settled; the next trial adds the next two."""
-    sandbox.add([ONE, TWO], State.VERIFIED)
+    sandbox.add([ONE, TWO], SinchState.VERIFIED)
     write("x", *NUMBERS[:5])
     trial = qn(*RUN, "--yes", "--limit", "2")
     assert "Trial: 2 new numbers are added." in trial.stderr
     assert (trial.exit_code, counts(qn)) == (0, {"skipped": 2})
-    sandbox.add(NUMBERS[2:5], State.VERIFIED)
+    sandbox.add(NUMBERS[2:5], SinchState.VERIFIED)
     assert qn(*RUN, "--yes", "--limit", "2").exit_code == 0
     assert counts(qn) == {"skipped": 4}
     assert qn(*RUN, "--yes").exit_code == Exit.FAILED
@@ -425,7 +425,7 @@ def test_a_reader_that_goes_away_ends_the_run(sandbox: Sandbox, qn: Callable[...
 def test_status_lists_what_needs_attention(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
     """`status` shows the counts, and what to do about the first numbers that need attention."""
     write("202-555-010", BLOCKED, LOST_ANSWER, ONE)
-    sandbox.add([ONE], State.VERIFIED)
+    sandbox.add([ONE], SinchState.VERIFIED)
     qn(*RUN, "--yes", "--code-timeout", "0.1")
     lines = qn("status", "run.db").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == [
@@ -464,7 +464,7 @@ def test_a_reference_stays_with_its_line(qn: Callable[..., Result]) -> None:
 
 def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
     """`--text-enable` orders SMS for verified numbers; run again, for new ones only."""
-    sandbox.add([ONE, "+18335550134", TWO], State.VERIFIED)
+    sandbox.add([ONE, "+18335550134", TWO], SinchState.VERIFIED)
     write(ONE, "+18335550134")
     Path("loa.json").write_text(json.dumps({"directLoaInfo": _LOA}))
     order = ("--text-enable", "--service-plan-id", "p", "--loa", "loa.json")
@@ -474,7 +474,7 @@ def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., R
         blanket.stderr
     )
     Path("run.db").unlink()
-    sandbox.add([ONE], State.VERIFIED)
+    sandbox.add([ONE], SinchState.VERIFIED)
     sandbox.world.orders.clear()
     assert "now, then order SMS for the verified numbers? No" in qn(*RUN, *order).stderr
     result = qn(*RUN, "--yes", *order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from sinch_qn.errors import ServerError
 from sinch_qn.retry import Failure
 from sinch_qn.sandbox import Fault, Sandbox
 from sinch_qn.sandbox.faults import Answer
+from tests.support.cli_process import COMMAND
 
 NUMBER = "+12025550134"
 
@@ -86,3 +88,9 @@ def test_a_test_in_which_something_blocked_fails(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_inprocess(*plugins)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*AssertionError: in swallowed*", "ERROR *::test_swallowed*"])
+
+
+def test_a_watched_process_ends_as_it_would_otherwise() -> None:
+    """The detector changes neither the exit code nor the output, which goes to a buffer."""
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    assert done.stdout.startswith("sinch-qn")

@@ -19,6 +19,7 @@ from sinch_qn.bulk.journal.protocol import (
     Batch,
     BatchState,
     Identity,
+    LoggedWrite,
     Submission,
     logged_write,
 )
@@ -286,30 +287,7 @@ def _apply(database: Connection, change: Change) -> Entry | None:
         return None
     database.save(before, after)
     if logged := logged_write(before, after, change.event):
-        if logged.outcome is None:
-            # Only an attempt that was not sent may be made again.
-            query = (
-                "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT DO UPDATE "
-                "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
-                "outcome_at = NULL WHERE outcome = 'not sent'"
-            )
-            key = (logged.operation, change.number, logged.attempt, logged.nth)
-            values = (*key, change.intent, change.at)
-            if database.execute(query, values).rowcount != 1:
-                raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
-        else:
-            database.execute(
-                "UPDATE log SET outcome = ?, outcome_at = ? "
-                "WHERE operation = ? AND number = ? AND attempt = ? AND nth = ?",
-                (
-                    logged.outcome,
-                    change.at,
-                    logged.operation,
-                    change.number,
-                    logged.attempt,
-                    logged.nth,
-                ),
-            )
+        _log_write(database, change, logged)
     if after.settled_at is not None:
         _erase(database, "DELETE FROM inbox WHERE number = ?", change.number)
     elif status := CODE_STATUS_AFTER.get(change.event):
@@ -321,6 +299,25 @@ def _apply(database: Connection, change: Change) -> Entry | None:
         query = "DELETE FROM inbox WHERE number = ? AND status = 'in flight'"
         _erase(database, query, change.number)
     return after
+
+
+def _log_write(database: Connection, change: Change, logged: LoggedWrite) -> None:
+    key = (logged.operation, change.number, logged.attempt, logged.nth)
+    if logged.outcome is None:
+        # Only an attempt that was not sent may be made again.
+        query = (
+            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) ON CONFLICT DO UPDATE "
+            "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
+            "outcome_at = NULL WHERE outcome = 'not sent'"
+        )
+        if database.execute(query, (*key, change.intent, change.at)).rowcount != 1:
+            raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
+    else:
+        query = (
+            "UPDATE log SET outcome = ?, outcome_at = ? "
+            "WHERE operation = ? AND number = ? AND attempt = ? AND nth = ?"
+        )
+        database.execute(query, (logged.outcome, change.at, *key))
 
 
 def _erase(database: Connection, query: str, number: str) -> None:

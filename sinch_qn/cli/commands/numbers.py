@@ -8,7 +8,6 @@ from itertools import islice
 
 import click
 
-from sinch_qn import QualifiedNumbersClient
 from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import error_context, with_client
@@ -25,6 +24,7 @@ from sinch_qn.cli.options import (
     yes_option,
 )
 from sinch_qn.cli.output import Lines, NumberLines
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import GlobalProcessState
 from sinch_qn.parsing import ParsedNumber
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 import click
 import orjson
 
-from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
@@ -42,6 +41,7 @@ from sinch_qn.cli.options import (
     yes_option,
 )
 from sinch_qn.cli.run_session import Orders, RunSettings, SessionResult, run_to_completion
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,

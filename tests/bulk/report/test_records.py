@@ -22,11 +22,9 @@ from sinch_qn.bulk.report import (
     write_json_lines,
 )
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
-from sinch_qn.models import GlobalProcessState
+from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.run_rows import EVIL, NUMBER, T, batch, entry
 
-S = ChallengeState
-G = GlobalProcessState
 WRITERS: list[Callable[..., None]] = [write_csv, write_json_lines, write_html]
 
 
@@ -34,7 +32,9 @@ def test_csv_has_every_number(tmp_path: Path) -> None:
     """CSV has an exact line for each number, with times in UTC and what to do."""
     rows = [
         entry(line=2, ref='a "quoted", ref\nof two lines', attempt=1, region="US", batch=3),
-        entry(S.INVALID, number="1.2E+10", line=3, note="not a number", called_at=None),
+        entry(
+            ChallengeState.INVALID, number="1.2E+10", line=3, note="not a number", called_at=None
+        ),
     ]
     write_csv(rows, tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
@@ -68,7 +68,7 @@ def test_csv_formulas_are_disarmed(tmp_path: Path, text: str) -> None:
 
 def test_json_lines_have_every_number(tmp_path: Path) -> None:
     """JSON lines have an object for each number, with the fields of the CSV, null if unset."""
-    rows = [entry(ref=EVIL, remote=G.HOSTING_DONE), entry(S.UNKNOWN)]
+    rows = [entry(ref=EVIL, remote=SinchState.HOSTING_DONE), entry(ChallengeState.UNKNOWN)]
     write_json_lines(rows, tmp_path / "report.jsonl")
     first, second = map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())
     assert (first["ref"], first["sinch_state"], first["line"]) == (EVIL, "HOSTING_DONE", None)
@@ -117,7 +117,7 @@ def test_files_are_whole_and_private(tmp_path: Path, write: Callable[..., None])
 @pytest.mark.parametrize("write", WRITERS)
 def test_any_text_can_be_written(tmp_path: Path, write: Callable[..., None]) -> None:
     """Text that is not valid Unicode is written to a readable file."""
-    write([entry(S.UNKNOWN, ref="\ud800 é", note=EVIL)], tmp_path / "report")
+    write([entry(ChallengeState.UNKNOWN, ref="\ud800 é", note=EVIL)], tmp_path / "report")
     assert (tmp_path / "report").read_text("utf-8")
 
 
