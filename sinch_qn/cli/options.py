@@ -16,8 +16,6 @@ import click
 from sinch_qn.cli.messages import print_message
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.parsing import (
-    ALL_REGIONS,
-    REGIONS,
     BadLine,
     Column,
     ColumnError,
@@ -30,6 +28,7 @@ from sinch_qn.parsing import (
     parse_phone_number,
     read_numbers,
 )
+from sinch_qn.parsing.phone_numbers import ALL_REGIONS, REGIONS
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 

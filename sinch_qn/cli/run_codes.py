@@ -19,7 +19,8 @@ import attrs
 import orjson
 
 from sinch_qn.bulk import Submission, VoiceChallengeRun
-from sinch_qn.parsing import ALL_REGIONS, LostZeros, parse_code
+from sinch_qn.parsing import LostZeros, parse_code
+from sinch_qn.parsing.phone_numbers import ALL_REGIONS
 
 _BLOCK_SIZE: Final = 1 << 20
 """Bytes read at once."""

@@ -8,18 +8,10 @@ from sinch_qn.parsing.codes import InvalidCode, LostZeros, ParsedCode, parse_cod
 from sinch_qn.parsing.columns import Column, ColumnError
 from sinch_qn.parsing.loa import InvalidLoa, parse_loa
 from sinch_qn.parsing.number_files import BadLine, GoodLine, read_numbers
-from sinch_qn.parsing.phone_numbers import (
-    ALL_REGIONS,
-    REGIONS,
-    InvalidPhoneNumber,
-    ParsedNumber,
-    parse_phone_number,
-)
+from sinch_qn.parsing.phone_numbers import InvalidPhoneNumber, ParsedNumber, parse_phone_number
 from sinch_qn.parsing.text_files import InvalidFile
 
 __all__ = [
-    "ALL_REGIONS",
-    "REGIONS",
     "BadLine",
     "Column",
     "ColumnError",
