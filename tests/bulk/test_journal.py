@@ -347,3 +347,15 @@ def test_the_log_of_unsafe_writes() -> None:
     intent = logged_write(before, after, Event.CALL)
     assert intent is not None
     assert (intent.operation, intent.attempt, intent.outcome) == ("call", 2, None)
+
+
+async def test_a_bookmark_is_kept(backend: Backend) -> None:
+    """A bookmark is what was stored last under its name, also after the journal was closed."""
+    journal = backend.journal
+    assert await journal.bookmark("a") is None
+    await journal.set_bookmark("a", "1")
+    await journal.set_bookmark("b", "2")
+    await journal.set_bookmark("a", "3")
+    await journal.close()
+    await journal.open(MINE, running=True)
+    assert [await journal.bookmark(name) for name in ("a", "b", "base_url")] == ["3", "2", None]

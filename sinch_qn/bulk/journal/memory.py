@@ -37,6 +37,7 @@ class MemoryJournal:
         self._log: dict[tuple[str, str, int, int], str | None] = {}
         self._counts: Counter[ChallengeState] = Counter()
         self._batches: dict[int, Batch] = {}
+        self._bookmarks: dict[str, str] = {}
         self._tokens = itertools.count(1)
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
@@ -191,6 +192,14 @@ class MemoryJournal:
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return list(self._batches.values())
+
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*."""
+        return self._bookmarks.get(name)
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        self._bookmarks[name] = value
 
     def _apply(self, change: Change) -> Entry | None:
         before = self._entries.get(change.number)

@@ -163,6 +163,14 @@ class Journal(Protocol):
         """Return all batches, oldest first."""
         ...
 
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*: how far a source of codes was read."""
+        ...
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        ...
+
 
 CODE_STATUS_AFTER: Mapping[Event, str | None] = {
     Event.CODE_NOT_SENT: "waiting",

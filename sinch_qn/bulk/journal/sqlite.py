@@ -257,6 +257,17 @@ class SqliteJournal:
         """Return all batches, oldest first."""
         return await self._read(_batches)
 
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*."""
+        query, key = "SELECT value FROM meta WHERE key = ?", f"bookmark {name}"
+        row = await self._read(lambda database: database.execute(query, (key,)).fetchone())
+        return None if row is None else str(row[0])
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        query, row = "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"bookmark {name}", value)
+        await self._write(lambda database: database.execute(query, row).rowcount)
+
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._database.submit(work, writes=False)
 
