@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_HEAD_SIZE: Final = 4096
+HEAD_SIZE: Final = 4096
+"""Bytes that `detect_encoding` needs at most."""
 
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -66,7 +67,7 @@ def open_text(path: Path) -> Iterator[io.TextIOWrapper]:
     Bytes that are not of the encoding are replaced. Raises `InvalidFile` and `OSError`.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_SIZE)
+        head = file.read(HEAD_SIZE)
         encoding = detect_encoding(head)
         whole = io.BufferedReader(_Joined(head, file))
         with io.TextIOWrapper(whole, encoding=encoding, errors="replace", newline="") as text:
