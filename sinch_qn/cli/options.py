@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -75,6 +76,9 @@ def moment(value: str) -> datetime:
     return time
 
 
+_FILES_KEY: Final = "sinch_qn_files"
+_BESIDE_A_JOURNAL: Final = ("-wal", "-shm", "-journal", ".lock")
+
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
 
@@ -87,29 +91,95 @@ def duration(value: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-class _Output(click.Path):
-    """A file to write; its folder must exist before the command starts."""
+class _File(click.Path):
+    """A file that the command reads or writes; `check_files` compares them."""
+
+    def __init__(
+        self, *, exists: bool = False, is_output: bool = False, is_journal: bool = False
+    ) -> None:
+        super().__init__(exists=exists, dir_okay=False)
+        self._is_output = is_output or is_journal
+        self._is_journal = is_journal
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not path.parent.is_dir():
-            self.fail(f"{value!r}: there is no folder {str(path.parent)!r}.", param, ctx)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"{value!r}: no permission to write into {str(path.parent)!r}.", param, ctx)
+        if self._is_output:
+            self._check(path, param, ctx)
+        if param is not None:
+            name = param.opts[0] if isinstance(param, click.Option) else str(param.metavar)
+            _files().append(_UsedFile(name, path, is_output=self._is_output))
         return path
+
+    def _check(self, path: Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Check that the file can be written before the command starts."""
+        if _is_special(path):
+            if self._is_journal:
+                self.fail(f"{str(path)!r} is a device or a pipe: a journal is a file.", param, ctx)
+            if not os.access(path, os.W_OK):
+                self.fail(f"{str(path)!r}: no permission to write into it.", param, ctx)
+            return
+        folder = path.parent if not path.is_symlink() else Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            self.fail(f"{str(path)!r}: there is no folder {str(folder)!r}.", param, ctx)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            self.fail(f"{str(path)!r}: no permission to write into {str(folder)!r}.", param, ctx)
+
+
+class _UsedFile(NamedTuple):
+    name: str
+    """The option or argument that it was given as."""
+    path: Path
+    is_output: bool
+
+
+def _files() -> list[_UsedFile]:
+    files: list[_UsedFile] = click.get_current_context().meta.setdefault(_FILES_KEY, [])
+    return files
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether *path* is a device or a pipe, also through a link."""
+    return path.exists() and not path.is_file()
+
+
+def check_files(journal: Path) -> None:
+    """Refuse an output that is an input, the journal or another output, also through a link.
+
+    The files beside the journal are its own. Raises `click.UsageError`.
+    """
+    beside = [
+        _UsedFile("JOURNAL", Path(f"{journal}{end}"), is_output=True) for end in _BESIDE_A_JOURNAL
+    ]
+    for one, other in itertools.combinations([*_files(), *beside], 2):
+        if (one.is_output or other.is_output) and _is_same(one.path, other.path):
+            raise click.UsageError(
+                f"{one.name} and {other.name} are the same file, {str(one.path)!r}, which would be"
+                " overwritten: nothing was done."
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if _is_special(one) or _is_special(other):
+        return False
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def loa_file(value: str) -> dict[str, DirectLoaInfo | ResellerLoaInfo]:
     """Read a file with a LOA as JSON; return it by the request field that takes it."""
     try:
         loa = parse_loa(Path(value).read_bytes())
+        _files().append(_UsedFile("--loa", Path(value), is_output=False))
     except InvalidLoa as error:
         raise click.BadParameter(f"{value}: {error}.") from error
     return {f"{'direct' if isinstance(loa, DirectLoaInfo) else 'reseller'}_loa_info": loa}
 
 
-FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT: Final = _Output(dir_okay=False)
+FILE: Final = _File(exists=True)
+GROWING_FILE: Final = _File()
+OUTPUT: Final = _File(is_output=True)
+JOURNAL: Final = _File(is_journal=True)
 
 # ── Options of several commands ─────────────────────────────────────────────────────────────────
 

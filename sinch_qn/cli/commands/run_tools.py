@@ -28,6 +28,7 @@ from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
     OUTPUT,
+    check_files,
     code_or_prompt,
     confirm,
     json_option,
@@ -195,6 +196,7 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
     """
     if not (html or csv_file or as_json):
         raise click.UsageError("nothing to write: give --html FILE, --csv FILE or --json.")
+    check_files(path)
     write_reports(path, html=html, csv_file=csv_file)
     if as_json:
         for entry in SqliteJournal(path).rows():

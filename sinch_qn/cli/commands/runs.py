@@ -26,9 +26,12 @@ from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
+    GROWING_FILE,
+    JOURNAL,
     OUTPUT,
     blanket_loa_option,
     campaign_option,
+    check_files,
     column_option,
     combine,
     confirm,
@@ -53,10 +56,10 @@ _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 _options = combine(
     click.argument("path", metavar="FILE", type=FILE),
-    click.option("--journal", type=OUTPUT, required=True, help="The file of the run's state."),
+    click.option("--journal", type=JOURNAL, required=True, help="The file of the run's state."),
     click.option(
         "--codes",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=GROWING_FILE,
         help="A file of NUMBER,CODE lines, read as it grows.",
     ),
     click.option(
@@ -137,6 +140,7 @@ def run(
     verified, with 1 if some need attention.
     """
     settings = _settings(**more)
+    check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
