@@ -57,6 +57,7 @@ class RunPreview:
             "CREATE TABLE lines (line INTEGER, number TEXT, ref TEXT, problem TEXT,"
             f" known INTEGER DEFAULT {_NEW})"
         )
+        self._database.execute("CREATE TABLE stale (number TEXT)")
         # Bad lines are kept by their line: their text may be that of another line.
         self._database.execute("CREATE UNIQUE INDEX good ON lines (number) WHERE problem IS NULL")
 
@@ -106,6 +107,9 @@ class RunPreview:
         update = "UPDATE lines SET known = ? WHERE number = ? AND problem IS NULL"
         while page := list(islice(entries, _PAGE)):
             self.counts.update(entry.state for entry in page)
+            invalid = (entry for entry in page if entry.state is ChallengeState.INVALID)
+            stale = [(entry.number,) for entry in invalid if self._is_stale(entry)]
+            self._database.executemany("INSERT INTO stale VALUES (?)", stale)
             marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in page]
             self._database.executemany(update, marks)
         query = "SELECT known, count(*) FROM lines WHERE problem IS NULL GROUP BY known"
@@ -113,6 +117,18 @@ class RunPreview:
         self.new = found.get(_NEW, 0)
         self.settled = found.get(_SETTLED, 0)
         self.known = found.get(_OPEN, 0) + self.settled
+
+    def _is_stale(self, entry: Entry) -> bool:
+        """Return whether an invalid entry is of a line that was corrected, moved or deleted."""
+        text, mark, _ = entry.number.rpartition(f" (line {entry.line})")
+        query = "SELECT 1 FROM lines WHERE number = ? AND line = ? AND problem IS NOT NULL"
+        found = self._database.execute(query, (text, entry.line)).fetchone()
+        return bool(mark) and found is None
+
+    def stale_numbers(self) -> Iterator[str]:
+        """Yield the invalid entries of the journal whose lines are bad no longer."""
+        for (number,) in self._database.execute("SELECT number FROM stale"):
+            yield number
 
     def new_numbers(self, limit: int | None) -> Iterator[NewNumber]:
         """Yield the lines to add to the run: all, or the first *limit* valid, unsettled numbers."""

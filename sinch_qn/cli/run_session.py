@@ -163,7 +163,7 @@ async def _call_and_verify(
                 intake = CodeIntake(run, display.notify)
                 await _supervise(
                     stop,
-                    _add_and_finish(run, preview, settings),
+                    _add_and_finish(run, journal, preview, settings),
                     follower,
                     display.show(),
                     *_code_sources(intake, journal, settings, prompt),
@@ -188,8 +188,11 @@ def _code_sources(
 
 
 async def _add_and_finish(
-    run: VoiceChallengeRun, preview: RunPreview, settings: RunSettings
+    run: VoiceChallengeRun, journal: Journal, preview: RunPreview, settings: RunSettings
 ) -> None:
+    stale = preview.stale_numbers() if settings.limit is None else iter(())
+    while old := await asyncio.to_thread(list, islice(stale, _PAGE)):
+        await journal.discard_invalid(old)
     numbers = preview.new_numbers(settings.limit)
     while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
         await run.add(page)

@@ -52,3 +52,22 @@ def test_each_bad_line_is_kept() -> None:
         (5, "+12025550134", True),
         (6, "unknown", False),
     ]
+
+
+def test_invalid_entries_of_corrected_lines_are_stale() -> None:
+    """An invalid entry is stale once its line is good, other, moved or gone; others are kept."""
+
+    def invalid(number: str, line: int) -> Entry:
+        return Entry(number=number, line=line, state=ChallengeState.INVALID)
+
+    kept = [invalid("unknown (line 2)", 2), invalid("of a bot", 1), Entry(number="x", line=9)]
+    stale = [
+        invalid("unknown (line 3)", 3),
+        invalid("202555 (line 4)", 4),
+        invalid("unknown (line 5)", 5),
+    ]
+    lines = ["phone,name\n", "unknown,A\n", "+12025550134,B\n", "unknown,C\n"]
+    with closing(RunPreview()) as preview:
+        preview.add_lines(read_numbers(lines, find_duplicates=False))
+        preview.mark_known([*kept, *stale])
+        assert list(preview.stale_numbers()) == [entry.number for entry in stale]

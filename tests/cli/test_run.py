@@ -179,6 +179,24 @@ def test_a_journal_of_another_project_is_rejected(
     assert "Call" not in result.stderr
 
 
+def test_bad_lines_vanish_once_they_are_corrected(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """Each bad line is in the journal until the file is corrected; a trial changes none of them."""
+    sandbox.add(NUMBERS[:5], SinchState.VERIFIED)
+    write(ONE, "unknown", "unknown", "555-0102", "x")
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 1, "invalid": 4}
+    write(ONE, TWO, "unknown", "202-555-0102")
+    qn(*RUN, "--yes", "--limit", "1")
+    assert counts(qn) == {"skipped": 2, "invalid": 4}
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 3, "invalid": 1}
+    write(ONE, TWO)
+    assert qn(*RUN, "--yes").exit_code == 0
+    assert counts(qn) == {"skipped": 3}
+
+
 def test_a_trial_adds_the_first_that_are_not_settled(
     sandbox: Sandbox, qn: Callable[..., Result]
 ) -> None:

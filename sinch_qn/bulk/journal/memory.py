@@ -39,6 +39,7 @@ class MemoryJournal:
         self._batches: dict[int, Batch] = {}
         self._bookmarks: dict[str, str] = {}
         self._tokens = itertools.count(1)
+        self._orders = itertools.count()
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
         """Open the journal, as its one runner or beside it."""
@@ -58,10 +59,18 @@ class MemoryJournal:
         new = 0
         for entry in entries:
             if entry.number not in self._entries:
-                self._order[entry.number] = len(self._order)
+                self._order[entry.number] = next(self._orders)
                 self._save(None, entry)
                 new += 1
         return new
+
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID."""
+        for number in numbers:
+            entry = self._entries.get(number)
+            if entry is not None and entry.state is ChallengeState.INVALID:
+                del self._entries[number]
+                self._counts[entry.state] -= 1
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -226,8 +235,8 @@ class MemoryJournal:
         heapq.heappush(self._heaps[after.todo], item)
 
     def _is_current(self, todo: Todo, item: tuple[float, int, str]) -> bool:
-        entry = self._entries[item[2]]
-        return entry.todo is todo and entry.due == item[0]
+        entry = self._entries.get(item[2])
+        return entry is not None and entry.todo is todo and entry.due == item[0]
 
     def _update_inbox(self, after: Entry, event: Event) -> None:
         if after.settled_at is not None:

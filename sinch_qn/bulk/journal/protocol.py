@@ -88,6 +88,10 @@ class Journal(Protocol):
         """Store the entries whose number is new; return how many those are."""
         ...
 
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID: their lines were corrected."""
+        ...
+
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
         ...

@@ -148,6 +148,18 @@ class SqliteJournal:
         rows = [to_row(entry) for entry in entries]
         return await self._write(lambda database: database.executemany(INSERT, rows).rowcount)
 
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID."""
+        delete = "DELETE FROM numbers WHERE number = ? AND state = 'invalid'"
+        count = "UPDATE counts SET n = n - ? WHERE state = 'invalid'"
+
+        def write(database: Connection) -> None:
+            rows = [(number,) for number in numbers]
+            database.execute(count, (database.executemany(delete, rows).rowcount,))
+            database.clear_cache()
+
+        await self._write(write)
+
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
         return await self._read(lambda database: database.entry(number))
