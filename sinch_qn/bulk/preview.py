@@ -54,7 +54,7 @@ class RunPreview:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
-            "CREATE TABLE lines (line INTEGER, number TEXT, ref TEXT, problem TEXT,"
+            "CREATE TABLE lines (line INTEGER, number TEXT, ref TEXT, region TEXT, problem TEXT,"
             f" known INTEGER DEFAULT {_NEW})"
         )
         self._database.execute("CREATE TABLE stale (number TEXT)")
@@ -67,13 +67,13 @@ class RunPreview:
 
     def add_lines(self, lines: Iterable[GoodLine | BadLine]) -> None:
         """Add the lines of a file, read without `find_duplicates`: they are found here."""
-        insert = "INSERT OR IGNORE INTO lines (line, number, ref, problem) VALUES (?, ?, ?, ?)"
-        row: tuple[int, str, str | None, str | None]
+        insert = "INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?, ?)"
+        row: tuple[int, str, str | None, str | None, str | None, int]
         for line in lines:
             if isinstance(line, GoodLine):
-                row = (line.line, line.number.e164, line.ref, None)
+                row = (line.line, line.number.e164, line.ref, line.number.region, None, _NEW)
             else:
-                row = (line.line, line.text[:_MAX_TEXT], line.ref, line.reason)
+                row = (line.line, line.text[:_MAX_TEXT], line.ref, None, line.reason, _NEW)
             is_new = self._database.execute(insert, row).rowcount == 1
             if isinstance(line, BadLine):
                 self.bad += 1
@@ -132,11 +132,11 @@ class RunPreview:
 
     def new_numbers(self, limit: int | None) -> Iterator[NewNumber]:
         """Yield the lines to add to the run: all, or the first *limit* valid, unsettled numbers."""
-        query = "SELECT line, number, ref, problem FROM lines"
+        query = "SELECT line, number, ref, region, problem FROM lines"
         if limit is not None:
             query += f" WHERE problem IS NULL AND known < {_SETTLED} ORDER BY rowid LIMIT {limit}"
-        for line, number, ref, problem in self._database.execute(query):
-            yield NewNumber(number=number, ref=ref, line=line, problem=problem)
+        for line, number, ref, region, problem in self._database.execute(query):
+            yield NewNumber(number=number, ref=ref, line=line, region=region, problem=problem)
 
     def to_add(self, limit: int | None) -> int:
         """Return how many of `new_numbers` are valid and not in the journal."""

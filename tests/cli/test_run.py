@@ -179,6 +179,18 @@ def test_a_journal_of_another_project_is_rejected(
     assert "Call" not in result.stderr
 
 
+def test_a_run_has_other_regions_by_a_switch(qn: Callable[..., Result]) -> None:
+    """`--region PR` puts Puerto Rico into the run; without it the reason names the switch."""
+    write(ONE, "787-555-0134")
+    assert "Puerto Rico (PR)" in qn(*RUN).stderr
+    command = (*RUN, "--yes", "--region", "PR", "--code-timeout", "1")
+    assert "Bad lines: 0" in qn(*command).stderr
+    rows = [json.loads(line) for line in qn("report", "run.db", "--json").stdout.splitlines()]
+    assert [row["region"] for row in rows] == ["US", "PR"]
+    assert rows[1]["state"] == "failed", "this sandbox does not know it"
+    assert "accepts no code" in qn("code", "run.db", "787-555-0134", "1234").stderr
+
+
 def test_bad_lines_vanish_once_they_are_corrected(
     sandbox: Sandbox, qn: Callable[..., Result]
 ) -> None:
