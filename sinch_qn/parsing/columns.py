@@ -23,8 +23,11 @@ _ALSO_PHONE: Final = re.compile(
     r"|tollfree)?(did|d?tn|ani|btn|wtn|clid?|callerid|line|number|num|no|nr|tel|ph|contact)"
     r"(number|num|no|nr)?s?[0-9]*"
 )
-_NOT_PHONE: Final = re.compile(r".*(fax|pager|account|order|invoice|ticket|ssn|serial).*|.*id")
-"""Headings of numbers that may look like phone numbers: they are not chosen by their data."""
+_NOT_PHONE: Final = re.compile(
+    r".*(fax|pager|account|order|invoice|ticket|ssn|serial|emergency).*"
+    r"|.*(note|comment|remark|memo|descri|message).*|.*id"
+)
+"""Headings of what may look like phone numbers of customers: not chosen by its data."""
 _DATE: Final = re.compile(
     r"[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}.*|[0-9]{1,2}[/.][0-9]{1,2}[/.].*"
 )

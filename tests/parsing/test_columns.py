@@ -52,6 +52,7 @@ def test_an_exact_heading_comes_first() -> None:
         f"Phone,Contact me at\n1.20255E+10,{N135}\n",
         f"Name,Fax\nAda,{N134}\n",
         f"Name,Order ID\nAda,{N134}\n",
+        f"Name,Notes\nAda,{N134}\n",
         f"{N134},{N135}\n",
     ],
 )
