@@ -142,7 +142,7 @@ def _records(
         if '"' not in line:
             cells = line.rstrip("\r\n").split(delimiter)
         else:
-            cells = _read_quoted(line, source, delimiter, closing)
+            cells = _read_quoted(line, source, delimiter, closing, width)
         if cells is None:
             if is_sample and has_rows and source.is_at_end():
                 return
@@ -162,9 +162,12 @@ def _records(
 
 
 def _read_quoted(
-    line: str, source: _Source, delimiter: str, closing: re.Pattern[str]
+    line: str, source: _Source, delimiter: str, closing: re.Pattern[str], width: int
 ) -> list[str] | None:
-    """Return the cells of a record; None, with its other lines put back, if a quote is stray."""
+    """Return the cells of a record; None, with its other lines put back, if a quote is stray.
+
+    So it is if a record of several lines has more cells than the others.
+    """
     cells: list[str] = []
     more: list[str] = []
     size = at = 0
@@ -173,10 +176,10 @@ def _read_quoted(
         if opening is None:
             cell, found, _ = line[at:].partition(delimiter)
             cells.append(cell if found else cell.rstrip("\r\n"))
-            if not found:
-                return cells
             at += len(cell) + 1
-            continue
+            if found:
+                continue
+            break
         at = opening.end()
         parts: list[str] = []
         while True:
@@ -199,20 +202,26 @@ def _read_quoted(
             return None
         cells.append("".join(parts).replace('""', '"'))
         if end[1] is None:
-            return cells
+            break
         at = end.end()
+    if more and 0 < width < len(cells):
+        source.put_back(more)
+        return None
+    return cells
 
 
 def _swallowed(start: int, cells: list[str], delimiter: str, width: int) -> Iterator[Row]:
     """Yield the lines of quoted cells that look like rows: stray quotes may have joined them."""
     line = start
+    problem = f"within the quotes that begin in line {start}: is one of them stray?"
     for index, cell in enumerate(cells):
         parts = _LINE_END.split(cell)
-        for nth, part in enumerate(parts[:-1]):
+        last = len(parts) - 1
+        for nth, part in enumerate(parts if last else ()):
             inner = part.split(delimiter)
-            before = index if nth == 0 else 0
-            if len(inner) > 1 and before + len(inner) == width and any(map(has_digits, inner)):
-                row = [""] * before + inner
-                problem = f"within the quotes that begin in line {start}: is one of them stray?"
+            before = [""] * index if nth == 0 else []
+            after = cells[index + 1 :] if nth == last else []
+            row = before + inner + after
+            if len(inner) > 1 and len(row) == width and any(map(has_digits, inner)):
                 yield Row(line + nth, row, problem)
-        line += len(parts) - 1
+        line += last

@@ -93,6 +93,18 @@ def test_rows_between_two_stray_quotes_are_not_lost() -> None:
     assert all("begin in line 2: is one of them stray?" in row.reason for row in bad)
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 15)), max_size=3))
+def test_stray_quotes_lose_no_number(strays: list[tuple[int, int]]) -> None:
+    """Wherever stray quotes stand, each line's number is read, or is on a bad line."""
+    lines = [f"Ada,{number},x\n" for number in PEOPLE]
+    for index, at in strays:
+        lines[index] = f'{lines[index][:at]}"{lines[index][at:]}'
+    good, bad = read(["name,phone,notes\n", *lines])
+    missing = [line for line, number in enumerate(PEOPLE, 2) if number not in good]
+    assert set(missing) <= set(bad)
+    assert set(good) <= set(PEOPLE)
+
+
 def test_a_shifted_row_is_not_read() -> None:
     """A line whose quotes are wrong counts only if it has as many cells as the others."""
     lines = ["name,phone,size\n", f'"Doe, {STRANGER}",{PEOPLE[0]},"5"x"\n', f"B,{PEOPLE[1]},1\n"]
