@@ -69,6 +69,7 @@ class Scheduler:
     _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
     _looking_up: int = 0
+    _adding_singly: bool = False
     _missing: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added to the project, many at a time."""
     _refused_together: deque[Entry] = attrs.field(factory=deque)
@@ -121,15 +122,15 @@ class Scheduler:
             self._listing = True
             self._start(group, self._list)
         started = self._start_adding(group)
-        steps: tuple[tuple[Todo, _Step], ...] = (
-            (Todo.VERIFY, self._verify),
-            (Todo.RESOLVE, self.steps.resolve),
-            (Todo.EXPIRE, self.steps.expire),
+        work: tuple[tuple[Todo, Callable[[Entry], Coroutine[Any, Any, None]]], ...] = (
+            (Todo.VERIFY, partial(self._take, self._verify)),
+            (Todo.RESOLVE, partial(self._take, self.steps.resolve)),
+            (Todo.EXPIRE, partial(self._take, self.steps.expire)),
             (Todo.LOOK_UP, self._look_up),
         )
-        for todo, step in steps:
+        for todo, take in work:
             while self._has_room and (entry := await self._next(todo)):
-                self._start(group, partial(self._take, step, entry), entry.number)
+                self._start(group, partial(take, entry), entry.number)
                 started = True
         return await self._start_calling(group) or started
 
@@ -158,17 +159,16 @@ class Scheduler:
 
     def _start_adding(self, group: asyncio.TaskGroup) -> bool:
         """Start adding missing numbers, in as few requests as possible."""
-        batch: list[Entry] = []
-        if self._refused_together:
-            batch = [self._refused_together.popleft()]
-        elif self._missing:
-            more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
-            if len(self._missing) >= _MAX_ADD or not more_to_come:
-                most = min(_MAX_ADD, len(self._missing))
-                batch = [self._missing.popleft() for _ in range(most)]
-        if batch:
-            self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
-        return bool(batch)
+        if self._refused_together and not self._adding_singly:
+            self._adding_singly = True
+            numbers = [entry.number for entry in self._refused_together]
+            self._start(group, self._add_singly, *numbers)
+        more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
+        if not self._missing or (len(self._missing) < _MAX_ADD and more_to_come):
+            return False
+        batch = [self._missing.popleft() for _ in range(min(_MAX_ADD, len(self._missing)))]
+        self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
+        return True
 
     def _start(
         self,
@@ -243,10 +243,17 @@ class Scheduler:
     async def _take(self, step: _Step, entry: Entry) -> None:
         await self._act_on(entry.number, await step(entry))
 
+    async def _look_up(self, entry: Entry) -> None:
+        self._looking_up += 1  # until its result is acted on: it may be one more to add
+        try:
+            await self._take(self.steps.look_up, entry)
+        finally:
+            self._looking_up -= 1
+
     async def _act_on(self, number: str, result: StepResult) -> None:
         """Tell pacing, commit, publish, wake what became due; raise a fatal error."""
         delay = None
-        if result.response is not None:
+        if result.request is not None:
             delay = self.pacing.observe(number, result.request, result.response)
             if result.request is Todo.CALL and is_unanswered(result.response):
                 self.last_error = result.response
@@ -284,15 +291,16 @@ class Scheduler:
         self.pacing.release(entry.number)
         return await self.steps.verify(entry)
 
-    async def _look_up(self, entry: Entry) -> StepResult:
-        self._looking_up += 1
-        try:
-            return await self.steps.look_up(entry)
-        finally:
-            self._looking_up -= 1
-
     async def _add(self, entries: Sequence[Entry]) -> None:
         await self._act_on("", await self.steps.add(entries))
+
+    async def _add_singly(self) -> None:
+        """Add the numbers that were refused together, one after the other."""
+        try:
+            while self._refused_together and not self.stopping.is_set():
+                await self._add([self._refused_together.popleft()])
+        finally:
+            self._adding_singly = False
 
     async def _list(self) -> None:
         try:

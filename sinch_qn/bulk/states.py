@@ -334,9 +334,9 @@ def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an ar
     event = change.event
     if change.from_state not in (None, entry.state):
         return False
-    if event in _OUTCOMES or (
-        event in _OUTCOMES_UNLESS_PENDING and entry.state is not ChallengeState.PENDING
-    ):
+    if event in _OUTCOMES_UNLESS_PENDING and entry.state is ChallengeState.PENDING:
+        return change.intent is None
+    if event in _OUTCOMES or event in _OUTCOMES_UNLESS_PENDING:
         return change.intent is not None and change.intent == entry.intent
     match event:
         case Event.CODE:  # a number that was never called has no code

@@ -35,8 +35,8 @@ class StepResult:
 
     changes: Sequence[Change] = ()
     """To be committed."""
-    request: Todo = Todo.NOTHING
-    """What *response* answers; NOTHING if the request itself could not be prepared."""
+    request: Todo | None = None
+    """The request, if pacing learns from its response; NOTHING: it could not be prepared."""
     response: object = None
     """What Sinch sent, or the `SinchError` that came instead; None without a request."""
     missing: Sequence[Entry] = ()
@@ -121,7 +121,7 @@ class Steps:
         change = outcomes.after_resolve(
             entry, response, now, max_codes=self.max_codes, retry_at=retry_at
         )
-        return StepResult(changes=[change], request=Todo.RESOLVE, response=response)
+        return StepResult(changes=[change], response=response)
 
     async def look_up(self, entry: Entry) -> StepResult:
         """Look up the state of a number before it is called."""
@@ -225,7 +225,7 @@ class Steps:
         changes = []
         if entry.state is ChallengeState.PENDING and not outcomes.is_fatal(error):
             changes = [self._postponed(entry, self._between(1.0, 3.0), str(error))]
-        return StepResult(changes=changes, response=error)
+        return StepResult(changes=changes, request=Todo.NOTHING, response=error)
 
     def _postponed(self, entry: Entry, seconds: float, note: str) -> Change:
         now = self.clock()

@@ -32,7 +32,7 @@ from sinch_qn._checks import (
     check_whole,
 )
 from sinch_qn._pipeline import PreparedCall
-from sinch_qn.bulk.at_most_once import at_most_once, drain
+from sinch_qn.bulk.at_most_once import InFlight, at_most_once
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal
 from sinch_qn.bulk.outcomes import hosting_changed, is_fatal, is_refusal
 from sinch_qn.bulk.states import Entry
@@ -130,7 +130,9 @@ class TextEnableRun:
         self._journal = journal
         self._request = request
         self._toll_free_request = toll_free_request
-        self._batch_size = batch_size
+        self._order_of = partial(
+            TextEnableOrder, client=client, journal=journal, clock=clock, limit=batch_size
+        )
         self._interval = 1.0 / batches_per_second
         self._follow = follow
         self._drain_timeout = drain_timeout
@@ -141,10 +143,11 @@ class TextEnableRun:
         self._pause_due = False
         self._failed_batches = 0
         self._stopped: str | None = None
-        self._draining = False
-        self._in_flight: asyncio.Task[_Sent | None] | None = None
+        self._draining = asyncio.Event()
+        self._in_flight: InFlight[_Sent | None] = InFlight()
 
     async def __aenter__(self) -> Self:
+        self._draining.clear()
         identity = Identity(self._client.project_id, self._client.base_url)
         await self._journal.open(identity, running=True)
         try:
@@ -155,9 +158,13 @@ class TextEnableRun:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             await self.drain()
+        except SinchError as error:
+            if kind is None:
+                raise
+            _log.warning("the order in flight failed (%s)", type(error).__name__)
         finally:
             await self._journal.close()
 
@@ -169,11 +176,8 @@ class TextEnableRun:
 
     async def drain(self) -> None:
         """Wait for the outcome of the order in flight; place no other. Leaving does this, too."""
-        self._draining = True
-        if self._in_flight is not None:
-            await drain(self._in_flight, timeout=self._drain_timeout)
-            if not self._in_flight.cancelled():
-                self._in_flight.result()
+        self._draining.set()
+        await self._in_flight.drain(timeout=self._drain_timeout)
 
     async def order(self) -> None:
         """Order what is verified, one batch after the other.
@@ -229,27 +233,12 @@ class TextEnableRun:
 
     async def _order_batch(self, request: _Template, *, region: str | None) -> bool:
         """Place one order; return whether to go on."""
-        if self._stopped is not None or self._draining:
+        is_left_over = bool(self._in_flight)  # by an `order` that was cancelled
+        if not is_left_over and not await self._start_order(request, region):
             return False
-        if self._pause_due:
-            await self._sleep(self._interval)
-            self._pause_due = False
-        prepared = await self._prepare()
-        write = TextEnableOrder(
-            client=self._client,
-            journal=self._journal,
-            request=request,
-            toll_free=isinstance(request, TextEnableTollFreeNumbersRequest),
-            region=region,
-            limit=self._batch_size,
-            clock=self._clock,
-        )
-        # Shielded: a cancellation here leaves the order to `drain`.
-        self._in_flight = asyncio.create_task(self._place(write, prepared))
-        sent = await asyncio.shield(self._in_flight)
-        self._in_flight = None
+        sent = await self._in_flight.result()
         if sent is None:
-            return False
+            return is_left_over
         self._pause_due = True
         batch, result = sent
         if isinstance(result, SinchError):
@@ -257,6 +246,20 @@ class TextEnableRun:
         else:
             self._failed_batches = 0
             self._delays = self._new_delays()
+        return True
+
+    async def _start_order(self, request: _Template, region: str | None) -> bool:
+        """Start placing an order, unless the run is stopped or drained."""
+        if self._stopped is not None or self._draining.is_set():
+            return False
+        if self._pause_due:
+            await self._sleep(self._interval)
+            self._pause_due = False
+        prepared = await self._prepare()
+        if self._draining.is_set():
+            return False
+        write = self._order_of(request=request, region=region)
+        self._in_flight.start(self._place(write, prepared))
         return True
 
     async def _prepare(self) -> PreparedCall:

@@ -16,6 +16,7 @@ from sinch_qn.bulk import states
 from sinch_qn.bulk.journal import MemoryJournal, Submission
 from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.models import GlobalProcessState
+from tests.support.journals import token
 
 T = TypeVar("T")
 
@@ -49,7 +50,7 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 def after(entry: Entry, *events: Event, **more: Any) -> Entry:
     """Return *entry* after *events*, all of which must be possible."""
     for event in events:
-        intent = (entry.intent or 0) + 1 if event in INTENTS else entry.intent
+        intent = (entry.intent or 0) + 1 if event in INTENTS else token(entry, event)
         change = Change(number=NUMBER, event=event, at=1.0, **{"intent": intent} | more)
         happened = step(entry, change)
         assert happened is not None, (entry.state, event)
@@ -59,7 +60,7 @@ def after(entry: Entry, *events: Event, **more: Any) -> Entry:
 
 def refused(entry: Entry, event: Event, **more: Any) -> bool:
     """Say whether *event* cannot happen to *entry*."""
-    change = Change(number=NUMBER, event=event, at=1.0, **{"intent": entry.intent} | more)
+    change = Change(number=NUMBER, event=event, at=1.0, **{"intent": token(entry, event)} | more)
     return step(entry, change) is None
 
 
@@ -294,7 +295,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         """Let *event* happen through a journal, which checks its acts and inbox, too."""
         self.time += 1.0
         before = self.entry
-        more = {"intent": before.intent} | more
+        more = {"intent": token(before, event)} | more
         change = Change(number=NUMBER, event=event, at=self.time, max_codes=3, window=9.0, **more)
         (done,) = at_once(self.journal.apply([change]))
         if done is not None and event in INTENTS:
@@ -487,3 +488,12 @@ def test_an_entry_is_frozen() -> None:
     """States change by `step` only: an entry cannot be changed in place."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         ENTRY.attempt = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("event", [Event.NOT_CALLABLE, Event.BLOCKED])
+def test_a_late_refusal_does_not_undo_a_recall(event: Event) -> None:
+    """Rule 29: the outcome of a call is refused once its number is PENDING again."""
+    called = after(ENTRY, Event.CALL)
+    recalled = after(called, Event.CALL_UNKNOWN, Event.RECALL)
+    assert refused(recalled, event, intent=called.intent)
+    assert not refused(recalled, event, intent=None)

@@ -45,13 +45,22 @@ def query(path: Path, statement: str, *parameters: object) -> list[Any]:
         return rows
 
 
+def token(entry: Entry, event: Event) -> int | None:
+    """Return the token that *event* carries: a look-up's result has none."""
+    is_lookup = entry.state is ChallengeState.PENDING and event in (
+        Event.NOT_CALLABLE,
+        Event.BLOCKED,
+    )
+    return None if is_lookup else entry.intent
+
+
 async def happen(journal: Journal, number: str, *events: Event, **more: Any) -> Entry:
     """Apply *events* to *number*; all must be possible."""
     more = {"at": 1.0, "window": 100.0, "max_codes": 3} | more
     last = await journal.get(number)
     for event in events:
         assert last is not None
-        more["intent"] = last.intent
+        more["intent"] = token(last, event)
         change = Change(number=number, event=event, **more)
         (last,) = await journal.apply([change])
         assert last is not None, event
