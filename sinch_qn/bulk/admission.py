@@ -27,6 +27,8 @@ class NewNumber:
     ref: str | None = None
     """Your own reference: a chat id, a ticket. It comes back in events and in the report."""
     line: int | None = None
+    region: str | None = None
+    """Its region, if it was checked already: another than US and CA is accepted, such as PR."""
     problem: str | None = None
     """Why it cannot be used: it is kept as INVALID, so that it is not lost."""
 
@@ -111,9 +113,10 @@ class Admission:
             if text is not None and not (isinstance(text, str) and _is_storable(text)):
                 raise InvalidRequestError(f"{name}: expected text, not {text!r}")
         at = new.line if new.line is not None else line
-        problem = new.problem or self._problem(new.number)
+        problem = new.problem or self._problem(new.number, new.region)
         if problem is None:
-            return Entry(number=new.number, ref=new.ref, line=at, region=region_of(new.number))
+            region = new.region or region_of(new.number)
+            return Entry(number=new.number, ref=new.ref, line=at, region=region)
         text = str(new.number)[:100].encode(errors="backslashreplace").decode()
         return Entry(
             # Each invalid line of a file is a row of its own, even if two have the same text.
@@ -125,12 +128,12 @@ class Admission:
             settled_at=self.clock(),
         )
 
-    def _problem(self, number: object) -> str | None:
+    def _problem(self, number: object, region: str | None) -> str | None:
         try:
             e164 = check_e164(number, "number")
         except InvalidRequestError as error:
             return error.message
-        if region_of(e164) is None:
+        if (region or region_of(e164)) is None:
             return "only US and CA numbers can be qualified, and +1 is not always one of them"
         if self.hours is not None and not self.hours.zones(e164):
             return "its time zone is not known: calling hours need a default_zone for it"

@@ -20,6 +20,7 @@ from sinch_qn.bulk import (
     TextEnableRun,
     VoiceChallengeRun,
 )
+from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodePrompt, CodesFile
@@ -137,9 +138,10 @@ async def _call_and_verify(
     settings: RunSettings,
     stop: GracefulStop,
 ) -> None:
+    journal = SqliteJournal(settings.journal)
     run = VoiceChallengeRun(
         client,
-        SqliteJournal(settings.journal),
+        journal,
         max_ringing=settings.max_ringing,
         calls_per_second=settings.rate,
         code_timeout=settings.code_timeout,
@@ -161,10 +163,10 @@ async def _call_and_verify(
                 intake = CodeIntake(run, display.notify)
                 await _supervise(
                     stop,
-                    _add_and_finish(run, preview, settings),
+                    _add_and_finish(run, journal, preview, settings),
                     follower,
                     display.show(),
-                    *_code_sources(intake, settings, prompt),
+                    *_code_sources(intake, journal, settings, prompt),
                 )
             if stop.requested.is_set():
                 print_message(
@@ -177,18 +179,20 @@ async def _call_and_verify(
 
 
 def _code_sources(
-    intake: CodeIntake, settings: RunSettings, prompt: CodePrompt | None
+    intake: CodeIntake, journal: Journal, settings: RunSettings, prompt: CodePrompt | None
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if prompt is not None:
         yield prompt.follow(intake)
     if settings.codes is not None:
-        offset_path = settings.journal.with_name(settings.journal.name + ".codes")
-        yield CodesFile(settings.codes, offset_path, intake, settings.poll_interval).follow()
+        yield CodesFile(settings.codes, journal, intake, settings.poll_interval).follow()
 
 
 async def _add_and_finish(
-    run: VoiceChallengeRun, preview: RunPreview, settings: RunSettings
+    run: VoiceChallengeRun, journal: Journal, preview: RunPreview, settings: RunSettings
 ) -> None:
+    stale = preview.stale_numbers() if settings.limit is None else iter(())
+    while old := await asyncio.to_thread(list, islice(stale, _PAGE)):
+        await journal.discard_invalid(old)
     numbers = preview.new_numbers(settings.limit)
     while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
         await run.add(page)

@@ -263,7 +263,7 @@ def test_a_bad_line_stops_the_file(
     path.write_text("a,b\n2025550134,2025550135\n")
     assert "Choose one with --column" in run("add", "--file", str(path)).stderr
     path.write_text("\n")
-    assert "no numbers" in run("add", "--file", str(path)).stderr
+    assert "no phone number in it" in run("add", "--file", str(path)).stderr
 
 
 def test_many_numbers_are_added_in_parts(
@@ -632,3 +632,22 @@ def test_help_loads_little() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("set()\n")
+
+
+def test_numbers_of_other_regions_are_accepted_by_a_switch(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """`--region PR` sends Puerto Rico beside US and CA; this sandbox has none of them."""
+    refused = run("get", "787-555-0134")
+    assert "Puerto Rico (PR)" in refused.stderr
+    assert "--region" in refused.stderr
+    added = ("add", "787-555-0134", "--region", "pr", "202-555-0134")
+    assert run(*added).exit_code == exit_codes.Exit.FAILED
+    path = tmp_path / "numbers.csv"
+    path.write_text("787-555-0135\n416-555-0134\n")
+    assert run("add", "--file", str(path)).exit_code == exit_codes.Exit.USAGE
+    assert sandbox.calls.total("addQualifiedNumbers") == 1
+    run("add", "--file", str(path), "--region", "PR")
+    assert sandbox.calls.total("addQualifiedNumbers") == 2
+    assert run("get", "787-555-0135", "--region", "PR").exit_code == exit_codes.Exit.NOT_FOUND
+    assert run("get", "--region", "XX", "787-555-0135").exit_code == exit_codes.Exit.USAGE

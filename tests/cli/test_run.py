@@ -104,6 +104,33 @@ def test_a_preview_is_confirmed_first(sandbox: Sandbox, qn: Callable[..., Result
     assert not Path("run.db").exists()
 
 
+def test_the_column_is_said_before_the_question(qn: Callable[..., Result]) -> None:
+    """The column that was found is named before anybody is asked, or called."""
+    Path("numbers.csv").write_text(f"Name,Work Phone\nAda,{ONE}\n")
+    result = qn(*RUN)
+    assert "numbers.csv, column 2, 'Work Phone': 1 new numbers" in result.stderr
+    assert result.stderr.index("Work Phone") < result.stderr.index("Call 1 phone now?")
+    assert "column 2, 'Work Phone'" in qn("add", "--file", "numbers.csv").stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"phone,ref\n", b"\n\n,,\n", b"phone\nunknown\n"])
+def test_a_file_without_a_number_is_an_error(qn: Callable[..., Result], content: bytes) -> None:
+    """A file without a valid number exits with 2: a run that found nobody is no success."""
+    Path("numbers.csv").write_bytes(content)
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == qn("add", "--file", "numbers.csv").exit_code == Exit.USAGE
+    assert "numbers.csv: there is no phone number in it" in result.stderr
+    assert not Path("run.db").exists()
+
+
+def test_a_workbook_is_refused(qn: Callable[..., Result]) -> None:
+    """A file that is not text exits with 2 and says what to do."""
+    Path("numbers.csv").write_bytes(b"PK\x03\x04" + bytes(99))
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == Exit.USAGE
+    assert "numbers.csv: this is an Excel workbook or a zip file: open it, and" in result.stderr
+
+
 def test_mistakes_are_reported_before_anything_is_read(qn: Callable[..., Result]) -> None:
     """A mistake in the options exits with 2 and creates no journal."""
     write(ONE)
@@ -150,6 +177,36 @@ def test_a_journal_of_another_project_is_rejected(
     assert result.exit_code == Exit.USAGE
     assert "belongs to project" in result.stderr
     assert "Call" not in result.stderr
+
+
+def test_a_run_has_other_regions_by_a_switch(qn: Callable[..., Result]) -> None:
+    """`--region PR` puts Puerto Rico into the run; without it the reason names the switch."""
+    write(ONE, "787-555-0134")
+    assert "Puerto Rico (PR)" in qn(*RUN).stderr
+    command = (*RUN, "--yes", "--region", "PR", "--code-timeout", "1")
+    assert "Bad lines: 0" in qn(*command).stderr
+    rows = [json.loads(line) for line in qn("report", "run.db", "--json").stdout.splitlines()]
+    assert [row["region"] for row in rows] == ["US", "PR"]
+    assert rows[1]["state"] == "failed", "this sandbox does not know it"
+    assert "accepts no code" in qn("code", "run.db", "787-555-0134", "1234").stderr
+
+
+def test_bad_lines_vanish_once_they_are_corrected(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """Each bad line is in the journal until it is corrected; a trial corrects its own lines."""
+    sandbox.add(NUMBERS[:5], SinchState.VERIFIED)
+    write(ONE, "unknown", "unknown", "555-0102", "x")
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 1, "invalid": 4}
+    write(ONE, TWO, "unknown", "202-555-0102")
+    qn(*RUN, "--yes", "--limit", "1")
+    assert counts(qn) == {"skipped": 2, "invalid": 3}
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 3, "invalid": 1}
+    write(ONE, TWO)
+    assert qn(*RUN, "--yes").exit_code == 0
+    assert counts(qn) == {"skipped": 3}
 
 
 def test_a_trial_adds_the_first_that_are_not_settled(

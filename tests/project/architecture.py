@@ -22,13 +22,14 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
-        3: "sqlite",
+        4: "sqlite",
+        3: "sqlite_work",
         2: "sqlite_thread",
         1: "sqlite_schema memory",
         0: "protocol sqlite_file",
     },
     "bulk/report": {3: "html", 2: "charts", 1: "summary records", 0: "advice"},
-    "parsing": {1: "number_files codes", 0: "phone_numbers loa"},
+    "parsing": {2: "number_files", 1: "columns codes", 0: "phone_numbers rows text_files loa"},
     "sandbox": {
         5: "server",
         4: "app",
@@ -89,7 +90,7 @@ PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
-    " parsing/loa.py sandbox/world.py"
+    " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
 ).split()
 """Pure files besides floors 0 and 1 of `sinch_qn/`."""
 

@@ -40,6 +40,7 @@ class MemoryJournal:
         self._log: dict[tuple[str, str, int, int], str | None] = {}
         self._counts: Counter[ChallengeState] = Counter()
         self._batches: dict[int, Batch] = {}
+        self._bookmarks: dict[str, str] = {}
         self._tokens = itertools.count(1)
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
@@ -78,6 +79,13 @@ class MemoryJournal:
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.number]
         self._counts[entry.state] -= 1
+
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID."""
+        for number in numbers:
+            entry = self._entries.get(number)
+            if entry is not None and entry.state is ChallengeState.INVALID:
+                self._remove(entry)
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -214,6 +222,14 @@ class MemoryJournal:
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return list(self._batches.values())
+
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*."""
+        return self._bookmarks.get(name)
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        self._bookmarks[name] = value
 
     def _apply(self, change: Change) -> Entry | None:
         before = self._entries.get(change.number)

@@ -98,6 +98,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID: their lines were corrected."""
+        ...
+
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
         ...
@@ -178,6 +182,14 @@ class Journal(Protocol):
 
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
+        ...
+
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*: how far a source of codes was read."""
+        ...
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
         ...
 
 

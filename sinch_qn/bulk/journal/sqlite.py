@@ -11,18 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-import attrs
-
+from sinch_qn.bulk.journal import sqlite_work
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
-    CODE_STATUS_AFTER,
     Batch,
     BatchState,
     Identity,
-    LoggedWrite,
     Submission,
     invalid_line,
-    logged_write,
 )
 from sinch_qn.bulk.journal.sqlite_file import (
     accept,
@@ -32,16 +28,9 @@ from sinch_qn.bulk.journal.sqlite_file import (
     create,
     lock,
 )
-from sinch_qn.bulk.journal.sqlite_schema import (
-    INSERT,
-    IS_TOLL_FREE,
-    SELECT,
-    check_content,
-    from_row,
-    to_row,
-)
+from sinch_qn.bulk.journal.sqlite_schema import INSERT, SELECT, check_content, from_row, to_row
 from sinch_qn.bulk.journal.sqlite_thread import Connection, DatabaseThread, connect
-from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo
 from sinch_qn.errors import JournalError
 
 T = TypeVar("T")
@@ -137,7 +126,7 @@ class SqliteJournal:
         valid = [(e.number,) for e in entries if e.state is not ChallengeState.INVALID]
 
         def write(database: Connection) -> int:
-            _remove_invalid(database, "number = ?", valid)
+            sqlite_work.remove_invalid(database, "number = ?", valid)
             return database.executemany(INSERT, rows).rowcount
 
         return await self._write(write)
@@ -146,7 +135,17 @@ class SqliteJournal:
         """Remove the INVALID entries of *lines* of a file, except those of the numbers given."""
         condition = "line = ? AND number LIKE ? AND number <> ?"
         values = [(line, "%" + invalid_line("", line), number) for line, number in lines.items()]
-        await self._write(lambda database: _remove_invalid(database, condition, values))
+        await self._write(lambda database: sqlite_work.remove_invalid(database, condition, values))
+
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID."""
+        delete = "DELETE FROM numbers WHERE number = ? AND state = 'invalid'"
+
+        def write(database: Connection) -> None:
+            database.executemany(delete, [(number,) for number in numbers])
+            database.clear_cache()
+
+        await self._write(write)
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -154,22 +153,22 @@ class SqliteJournal:
 
     async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
         """Apply each change that `step` allows."""
-        return await self._write(lambda db: [_apply(db, change) for change in changes])
+        return await self._write(lambda db: [sqlite_work.apply(db, change) for change in changes])
 
     async def submit_code(
         self, number: str, code: str, at: float
     ) -> tuple[Submission, Entry | None]:
         """Put *code* into the inbox of *number*."""
-        return await self._write(lambda database: _submit(database, number, code, at))
+        return await self._write(lambda database: sqlite_work.submit(database, number, code, at))
 
     async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
         """Log the intent to verify the oldest waiting code, and return it."""
-        return await self._write(lambda database: _claim_code(database, number, at))
+        return await self._write(lambda database: sqlite_work.claim_code(database, number, at))
 
     async def due(self, todo: Todo, now: float, limit: int) -> list[Entry]:
         """Return up to *limit* entries with *todo* that are due."""
         query = SELECT + " WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
-        return await self._read(lambda db: _entries(db, query, todo.value, now, limit))
+        return await self._read(lambda db: sqlite_work.entries(db, query, todo.value, now, limit))
 
     async def backlog(self, todo: Todo, now: float) -> int:
         """Return how many entries with *todo* are due."""
@@ -202,12 +201,12 @@ class SqliteJournal:
     async def open_intents(self) -> list[Entry]:
         """Return the entries with an intent that has no outcome."""
         query = SELECT + " WHERE state IN ('calling', 'verifying')"
-        return await self._read(lambda database: _entries(database, query))
+        return await self._read(lambda database: sqlite_work.entries(database, query))
 
     async def called_since(self, since: float) -> list[Entry]:
         """Return the entries whose last call's intent is younger than *since*."""
         query = SELECT + " WHERE called_at > ? ORDER BY called_at"
-        return await self._read(lambda database: _entries(database, query, since))
+        return await self._read(lambda database: sqlite_work.entries(database, query, since))
 
     async def counts(self) -> Mapping[ChallengeState, int]:
         """Return the number of entries in each state."""
@@ -255,7 +254,9 @@ class SqliteJournal:
         self, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:
         """Log the intent to text-enable up to *limit* verified numbers."""
-        return await self._write(lambda db: _claim_batch(db, toll_free, region, limit, at))
+        return await self._write(
+            lambda db: sqlite_work.claim_batch(db, toll_free, region, limit, at)
+        )
 
     async def record_batch_outcome(
         self,
@@ -286,7 +287,18 @@ class SqliteJournal:
 
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
-        return await self._read(_batches)
+        return await self._read(sqlite_work.batches)
+
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*."""
+        query, key = "SELECT value FROM meta WHERE key = ?", f"bookmark {name}"
+        row = await self._read(lambda database: database.execute(query, (key,)).fetchone())
+        return None if row is None else str(row[0])
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        query, row = "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"bookmark {name}", value)
+        await self._write(lambda database: database.execute(query, row).rowcount)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._database.submit(work, writes=False)
@@ -300,151 +312,3 @@ class SqliteJournal:
         if self._thread is None:
             raise JournalError(f"{self._path}: the journal is not open")
         return self._thread
-
-
-# ---- one unit of work each, inside a transaction -----------------------------------------------
-
-
-def _entries(database: sqlite3.Connection, query: str, *parameters: object) -> list[Entry]:
-    return [from_row(row) for row in database.execute(query, parameters)]
-
-
-def _remove_invalid(
-    database: Connection, condition: str, values: Sequence[tuple[object, ...]]
-) -> None:
-    if database.execute("SELECT 1 FROM numbers WHERE state = 'invalid' LIMIT 1").fetchone():
-        query = f"DELETE FROM numbers WHERE state = 'invalid' AND {condition}"  # noqa: S608 - ours
-        database.executemany(query, values)
-        database.clear_cache()
-
-
-def _apply(database: Connection, change: Change) -> Entry | None:
-    before = database.entry(change.number)
-    if change.event in INTENTS:
-        change = attrs.evolve(change, intent=database.next_token())
-    after = None if before is None else step(before, change)
-    if before is None or after is None:
-        return None
-    database.save(before, after)
-    if logged := logged_write(before, after, change.event):
-        _log_write(database, change, logged)
-    if after.settled_at is not None:
-        _erase(database, "DELETE FROM inbox WHERE number = ?", change.number)
-    elif status := CODE_STATUS_AFTER.get(change.event):
-        database.execute(
-            "UPDATE inbox SET status = ? WHERE number = ? AND status = 'in flight'",
-            (status, change.number),
-        )
-    elif change.event in CODE_STATUS_AFTER:
-        query = "DELETE FROM inbox WHERE number = ? AND status = 'in flight'"
-        _erase(database, query, change.number)
-    return after
-
-
-def _log_write(database: Connection, change: Change, logged: LoggedWrite) -> None:
-    key = (logged.operation, change.number, logged.attempt, logged.nth)
-    if logged.outcome is None:
-        # Only an attempt that was not sent may be made again.
-        query = (
-            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) "
-            "ON CONFLICT (operation, number, attempt, nth) DO UPDATE "
-            "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
-            "outcome_at = NULL WHERE outcome = 'not sent'"
-        )
-        if database.execute(query, (*key, change.intent, change.at)).rowcount != 1:
-            raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
-    else:
-        query = (
-            "UPDATE log SET outcome = ?, outcome_at = ? "
-            "WHERE operation = ? AND number = ? AND attempt = ? AND nth = ?"
-        )
-        database.execute(query, (logged.outcome, change.at, *key))
-
-
-def _erase(database: Connection, query: str, number: str) -> None:
-    if database.execute(query, (number,)).rowcount:
-        database.checkpoint_due = True
-
-
-def _submit(
-    database: Connection, number: str, code: str, at: float
-) -> tuple[Submission, Entry | None]:
-    before = database.entry(number)
-    if before is None:
-        return Submission.REFUSED, None
-    key = (number, before.attempt, code)
-    known = "SELECT 1 FROM inbox WHERE number = ? AND attempt = ? AND code = ?"
-    if database.execute(known, key).fetchone():
-        return Submission.DUPLICATE, before
-    after = _apply(database, Change(number=number, event=Event.CODE, at=at))
-    if after is None:
-        return Submission.REFUSED, before
-    database.execute("INSERT INTO inbox VALUES (NULL, ?, ?, ?, ?, 'waiting')", (*key, at))
-    return Submission.ACCEPTED, after
-
-
-def _claim_code(database: Connection, number: str, at: float) -> tuple[Entry, str] | None:
-    entry = _apply(database, Change(number=number, event=Event.VERIFY, at=at))
-    if entry is None:
-        return None
-    row, code = database.execute(
-        "SELECT id, code FROM inbox WHERE number = ? AND status = 'waiting' ORDER BY id LIMIT 1",
-        (number,),
-    ).fetchone()
-    database.execute("UPDATE inbox SET status = 'in flight' WHERE id = ?", (row,))
-    return entry, code
-
-
-def _claim_batch(
-    database: Connection,
-    toll_free: bool,  # noqa: FBT001 - the protocol's is keyword-only
-    region: str | None,
-    limit: int,
-    at: float,
-) -> Batch | None:
-    query = (
-        "SELECT seq, number FROM numbers WHERE batch IS NULL "  # noqa: S608 - constants only
-        "AND remote = 'GLOBAL_PROCESS_STATE_VERIFIED' AND state IN ('verified', 'skipped') "
-        f"AND {IS_TOLL_FREE} = ? AND (? IS NULL OR coalesce(region, ?) = ?) ORDER BY seq LIMIT ?"
-    )
-    rows = database.execute(query, (toll_free, region, region, region, limit)).fetchall()
-    if not rows:
-        return None
-    cursor = database.execute(
-        "INSERT INTO batches VALUES (NULL, ?, ?, 'sending', ?, NULL, NULL)",
-        (toll_free, region or "US", at),
-    )
-    batch = cursor.lastrowid
-    assert batch is not None  # noqa: S101 - an INSERT has one
-    database.executemany(
-        "UPDATE numbers SET batch = ? WHERE seq = ?", [(batch, seq) for seq, _ in rows]
-    )
-    database.clear_cache()
-    return Batch(
-        id=batch,
-        toll_free=toll_free,
-        region=region or "US",
-        numbers=tuple(number for _, number in rows),
-        state=BatchState.SENDING,
-        at=at,
-    )
-
-
-def _batches(database: sqlite3.Connection) -> list[Batch]:
-    found = database.execute(
-        "SELECT id, toll_free, region, state, at, order_id, note FROM batches ORDER BY id"
-    ).fetchall()
-    members = "SELECT number FROM numbers WHERE batch = ? ORDER BY seq"
-    return [
-        Batch(
-            id=row[0],
-            toll_free=bool(row[1]),
-            region=row[2],
-            numbers=tuple(number for (number,) in database.execute(members, (row[0],))),
-            state=BatchState(row[3]),
-            at=row[4],
-            order_id=row[5],
-            note=row[6],
-        )
-        for row in found
-    ]

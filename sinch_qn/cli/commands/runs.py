@@ -26,15 +26,20 @@ from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
+    GROWING_FILE,
+    JOURNAL,
     OUTPUT,
     blanket_loa_option,
     campaign_option,
+    check_files,
     column_option,
     combine,
     confirm,
     duration,
     json_option,
     loa_option,
+    more_regions_option,
+    no_number,
     read_lines,
     yes_option,
 )
@@ -45,15 +50,16 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
+from sinch_qn.parsing import Column
 
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 _options = combine(
     click.argument("path", metavar="FILE", type=FILE),
-    click.option("--journal", type=OUTPUT, required=True, help="The file of the run's state."),
+    click.option("--journal", type=JOURNAL, required=True, help="The file of the run's state."),
     click.option(
         "--codes",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=GROWING_FILE,
         help="A file of NUMBER,CODE lines, read as it grows.",
     ),
     click.option(
@@ -86,6 +92,7 @@ _options = combine(
         "--add-missing", is_flag=True, help="First add numbers that are not in the project."
     ),
     column_option,
+    more_regions_option,
     click.option("--limit", type=click.IntRange(min=1), help="Trial: add only this many numbers."),
     click.option("--text-enable", is_flag=True, help="Then order SMS for the verified numbers."),
     click.option("--service-plan-id", help="The SMS service of the numbers."),
@@ -133,6 +140,7 @@ def run(
     verified, with 1 if some need attention.
     """
     settings = _settings(**more)
+    check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
@@ -203,11 +211,17 @@ def _fill(
     exists = settings.journal.exists() and settings.journal.stat().st_size > 0
     if exists:
         asyncio.run(check(journal))
-    preview.add_lines(read_lines(path, column, find_duplicates=False))
+
+    def remember(column: Column) -> None:
+        preview.column = column
+
+    preview.add_lines(read_lines(path, column, find_duplicates=False, on_column=remember))
     if exists:
         preview.mark_known(journal.rows())
     for warning in preview.warnings():
         print_message(f"{path}:{warning}", "warning")
+    if not (preview.new or preview.known):
+        raise no_number(path)
 
 
 def _confirm(
@@ -233,8 +247,9 @@ def _confirm(
 
 
 def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
+    column = f", {preview.column}" if preview.column and preview.column.of > 1 else ""
     yield (
-        f"{path}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
+        f"{path}{column}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
         f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
     )
     waiting = preview.counts[ChallengeState.PENDING]
