@@ -29,7 +29,7 @@ class Refusals:
     _additions: _Streak = attrs.field(factory=_Streak)
 
     def observe(
-        self, request: Todo, response: object, take_back: Change | None
+        self, request: Todo | None, response: object, take_back: Change | None
     ) -> Sequence[Change]:
         """Note a response; return the changes to be committed if it is not about its number.
 

@@ -67,7 +67,7 @@ class Scheduler:
     """Set while there is nothing left to do for any number."""
     _watch: JournalWatch = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _fetched: dict[Todo, deque[Entry]] = attrs.field(init=False)
+    _fetched: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
     _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
@@ -85,10 +85,6 @@ class Scheduler:
     @_watch.default
     def _watch_journal(self) -> JournalWatch:
         return JournalWatch(self.journal, self.steps.clock)
-
-    @_fetched.default
-    def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
-        return {todo: deque() for todo in Todo}
 
     async def run(self) -> None:
         """Start what is due until the run is stopped or cannot go on."""
@@ -266,18 +262,15 @@ class Scheduler:
             delay = self.pacing.observe(number, result.request, result.response)
             if result.request is Todo.CALL and is_unanswered(result.response):
                 self.last_error = result.response
-        for change in result.changes:
+        taken_back = self._refusals.observe(result.request, result.response, result.take_back)
+        for change in (*result.changes, *taken_back):
             await self._commit(
                 change if delay is None else attrs.evolve(change, due=change.at + delay)
             )
         self._missing.extend(result.missing)
         self._refused_together.extend(result.refused_together)
-        response = result.response
-        taken_back = self._refusals.observe(result.request, response, result.take_back)
-        for change in taken_back:
-            await self._commit(change)
-        if isinstance(response, SinchError) and (taken_back or is_fatal(response)):
-            raise response
+        if isinstance(result.response, SinchError) and (taken_back or is_fatal(result.response)):
+            raise result.response
 
     async def _commit(self, change: Change) -> None:
         (entry,) = await self.journal.apply([change])
