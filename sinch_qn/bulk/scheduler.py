@@ -67,9 +67,7 @@ class Scheduler:
     """Set while there is nothing left to do for any number."""
     _watch: JournalWatch = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _fetched: dict[Todo, deque[Entry]] = attrs.field(
-        factory=lambda: {todo: deque() for todo in Todo}
-    )
+    _fetched: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
     _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
