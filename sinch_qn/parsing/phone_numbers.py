@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 import attrs
 
-from sinch_qn.phone import is_toll_free
+from sinch_qn.phone import REGIONS, is_toll_free
 
 try:
     import phonenumbers
     from phonenumbers import ValidationResult
 except ImportError as error:
     raise ImportError("sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'") from error
-
-_REGIONS: Final = ("US", "CA")
-"""The only regions whose numbers Sinch can qualify."""
 
 # Errors name these countries and territories, because few people know that they share `+1`.
 _NAMES: Final = {
@@ -65,12 +63,12 @@ class ParsedNumber:
     e164: str
     """Such as `+12025550134`."""
     region: str
-    """`US` or `CA`."""
+    """`US` or `CA`, or another one of the regions that were asked for."""
     toll_free: bool
 
 
-def parse_phone_number(text: str) -> ParsedNumber:
-    """Parse a US or CA phone number as people write it.
+def parse_phone_number(text: str, *, regions: Collection[str] = REGIONS) -> ParsedNumber:
+    """Parse a US or CA phone number as people write it; of other *regions* of +1 if they are named.
 
     >>> parse_phone_number("(202) 555-0134")
     ParsedNumber(e164='+12025550134', region='US', toll_free=False)
@@ -87,7 +85,7 @@ def parse_phone_number(text: str) -> ParsedNumber:
             " format the column as text and export it again"
         )
     try:
-        parsed = phonenumbers.parse(text, _REGIONS[0])
+        parsed = phonenumbers.parse(text, "US")
     except phonenumbers.NumberParseException as error:
         raise InvalidPhoneNumber(_not_a_number(text)) from error
     if parsed.extension:
@@ -95,7 +93,7 @@ def parse_phone_number(text: str) -> ParsedNumber:
     if _LETTERS.search(text):
         raise InvalidPhoneNumber("letters in the number: write the digits")
     _check_length(parsed)
-    region = _check_region(parsed)
+    region = _check_region(parsed, regions)
     national = str(parsed.national_number)
     # phonenumbers takes `1.1.2025550134` for 2025550134: only 1 and 011 1 may lead.
     digits = _NOT_DIGITS.sub("", text)
@@ -123,15 +121,15 @@ def _check_length(parsed: phonenumbers.PhoneNumber) -> None:
     raise InvalidPhoneNumber(f"{reason}: {digits} digits{expected}")
 
 
-def _check_region(parsed: phonenumbers.PhoneNumber) -> str:
-    """Return US or CA.
+def _check_region(parsed: phonenumbers.PhoneNumber, regions: Collection[str]) -> str:
+    """Return the region, one of *regions*.
 
     phonenumbers finds the region by area code *and* exchange, so most typos have none;
     `is_valid_number` would read the same tables a second time. Both accept the numbers reserved
     for examples (555-0100 to 555-0199) in every area code in use.
     """
     region = phonenumbers.region_code_for_number(parsed)
-    if region in _REGIONS:
+    if region in regions and parsed.country_code == 1:
         return str(region)
     if region is None and parsed.country_code == 1:
         raise InvalidPhoneNumber(
@@ -139,4 +137,9 @@ def _check_region(parsed: phonenumbers.PhoneNumber) -> str:
         )
     known = region or "no country"
     where = f"{_NAMES[known]} ({known})" if known in _NAMES else f"+{parsed.country_code} ({known})"
-    raise InvalidPhoneNumber(f"{where}: only US and CA numbers can be qualified")
+    hint = ""
+    if parsed.country_code == 1:
+        hint = f" by the API's text; if Sinch hosts {known} for you, add it to the regions"
+    raise InvalidPhoneNumber(
+        f"{where}: only {' and '.join(regions)} numbers can be qualified{hint}"
+    )
