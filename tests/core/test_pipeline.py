@@ -303,7 +303,7 @@ async def test_a_rule_sees_each_failure() -> None:
     assert transport.times == [0.0, 10.0, 20.0]
 
 
-@pytest.mark.parametrize("delay", ["1", float("nan"), -1.0, [], object()], ids=str)
+@pytest.mark.parametrize("delay", ["1", float("nan"), -1.0, []], ids=str)
 @virtual_clock
 async def test_a_rule_that_returns_no_seconds_gives_up(delay: Any) -> None:
     """A rule that returns anything but seconds does not hide the failure."""
@@ -322,7 +322,7 @@ class _AsyncRule:
         return 1.0
 
 
-@pytest.mark.parametrize("rule", [3, "x", _async_rule, _AsyncRule()], ids=str)
+@pytest.mark.parametrize("rule", [3, "x", _async_rule, _AsyncRule()])
 async def test_what_is_no_rule_is_rejected_before_anything_is_sent(rule: Any) -> None:
     """A number of retries or an async function is an InvalidRequestError, not a later TypeError."""
     transport = ScriptedTransport(OK)
