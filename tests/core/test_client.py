@@ -188,6 +188,7 @@ EXCHANGES: dict[str, tuple[Call, str, str, Any, Any, Any]] = {
         {
             "regionCode": "US",
             "numbers": ["+18005550134"],
+            "projectId": PROJECT,
             "servicePlanId": "plan",
             "directLoaInfo": LOA_JSON,
         },
@@ -302,14 +303,14 @@ def enable(**fields: Any) -> Call:
 
 REFUSED: dict[str, Call] = {
     "region_code": lambda c: drain(c.list_numbers(region_code="FR")),
-    "page_size": lambda c: drain(c.list_numbers(page_size=0)),
+    "page_size": lambda c: drain(c.list_numbers(page_size=-1)),
     "page_size ": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_size=True)),
     "order_by": lambda c: drain(c.list_numbers(order_by="phoneNumber")),
     "states": lambda c: drain(c.list_numbers(SinchState.VERIFIED, "VERIFIED")),
     "states ": lambda c: drain(c.list_number_pages("x&y=z")),
     "states  ": lambda c: c.wait_for_state(NUMBER, timeout=1.0),
     "states   ": lambda c: c.wait_for_state(NUMBER, "VERIFIED", timeout=1.0),
-    "page_token": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_token="a b")),
+    "page_token": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_token="")),
     "phone_number": lambda c: c.send_voice_challenge("12025550134"),
     "phone_number ": lambda c: c.get_number("+1202555013/../x"),
     "phone_number  ": lambda c: c.wait_for_state("+1", SinchState.VERIFIED, timeout=1.0),
