@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
@@ -10,7 +10,7 @@ from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Journal, invalid_line
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.errors import InvalidRequestError
-from sinch_qn.phone import check_e164, region_of
+from sinch_qn.phone import REGIONS, check_e164, region_of
 
 _CHUNK = 500
 """Numbers in one commit."""
@@ -63,6 +63,8 @@ class Admission:
     clock: Callable[[], float]
     check_running: Callable[[], None]
     """Called before each commit; raises if the run has ended."""
+    regions: Collection[str] = REGIONS
+    """The regions whose numbers are called."""
     _added: int = 0
     _already: int = 0
     _invalid_count: int = 0
@@ -115,7 +117,7 @@ class Admission:
         at = new.line if new.line is not None else line
         problem = new.problem or self._problem(new.number, new.region)
         if problem is None:
-            region = new.region or region_of(new.number)
+            region = new.region or region_of(new.number, self.regions)
             return Entry(number=new.number, ref=new.ref, line=at, region=region)
         text = str(new.number)[:100].encode(errors="backslashreplace").decode()
         return Entry(
@@ -133,8 +135,11 @@ class Admission:
             e164 = check_e164(number, "number")
         except InvalidRequestError as error:
             return error.message
-        if (region or region_of(e164)) is None:
-            return "only US and CA numbers can be qualified, and +1 is not always one of them"
+        if (region or region_of(e164, self.regions)) is None:
+            return (
+                f"not a number of {' or '.join(self.regions)}, and +1 is not always one of them: "
+                "the API's text names US and CA only; add other regions with regions="
+            )
         if self.hours is not None and not self.hours.zones(e164):
             return "its time zone is not known: calling hours need a default_zone for it"
         return None

@@ -29,7 +29,8 @@ from sinch_qn.parsing import (
     parse_phone_number,
     read_numbers,
 )
-from sinch_qn.parsing.phone_numbers import ALL_REGIONS, REGIONS
+from sinch_qn.parsing.phone_numbers import ALL_REGIONS
+from sinch_qn.phone import REGIONS
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 

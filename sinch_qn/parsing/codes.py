@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import attrs
 
-from sinch_qn.parsing.phone_numbers import REGIONS, parse_phone_number
+from sinch_qn.parsing.phone_numbers import parse_phone_number
+from sinch_qn.phone import REGIONS
 
 _DELIMITER: Final = re.compile(r"[\t;,|]")
 

@@ -15,14 +15,10 @@ from typing import Final
 import attrs
 
 from sinch_qn.parsing.columns import Column, find_layout
-from sinch_qn.parsing.phone_numbers import (
-    REGIONS,
-    InvalidPhoneNumber,
-    ParsedNumber,
-    parse_phone_number,
-)
+from sinch_qn.parsing.phone_numbers import InvalidPhoneNumber, ParsedNumber, parse_phone_number
 from sinch_qn.parsing.rows import read_rows
 from sinch_qn.parsing.text_files import open_text
+from sinch_qn.phone import REGIONS
 
 _SAMPLE_ROWS: Final = 100
 """Rows that the column is found by."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from sinch_qn.phone import is_toll_free
+from sinch_qn.phone import REGIONS, is_toll_free
 
 try:
     import phonenumbers
@@ -16,8 +16,6 @@ try:
 except ImportError as error:
     raise ImportError("sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'") from error
 
-REGIONS: Final = ("US", "CA")
-"""The regions whose numbers Sinch can qualify, by its API reference."""
 ALL_REGIONS: Final = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])
 """The regions that share `+1`, such as Puerto Rico (PR)."""
 
@@ -103,7 +101,7 @@ def parse_phone_number(text: str, *, regions: Collection[str] = REGIONS) -> Pars
             " format the column as text and export it again"
         )
     try:
-        parsed = phonenumbers.parse(text, REGIONS[0])
+        parsed = phonenumbers.parse(text, "US")
     except phonenumbers.NumberParseException as error:
         raise InvalidPhoneNumber(_not_a_number(text)) from error
     if parsed.extension:

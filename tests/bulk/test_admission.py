@@ -86,7 +86,8 @@ async def test_an_invalid_line_is_kept() -> None:
         ref="ticket 7",
         line=1,
         state=ChallengeState.INVALID,
-        note="only US and CA numbers can be qualified, and +1 is not always one of them",
+        note="not a number of US or CA, and +1 is not always one of them: "
+        "the API's text names US and CA only; add other regions with regions=",
         settled_at=100.0,
     )
     assert (text.number, text.line, text.state) == ("\\udcff" * 100, 2, ChallengeState.INVALID)

@@ -168,3 +168,13 @@ def test_without_the_extra_the_error_names_it() -> None:
     assert done.stderr.endswith(
         "ImportError: sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'\n"
     )
+
+
+def test_other_regions_are_parsed_if_they_are_named() -> None:
+    """A number of Puerto Rico is one on request; the reason for a refusal says how."""
+    with pytest.raises(InvalidPhoneNumber, match=r"Puerto Rico \(PR\).* allow more with regions="):
+        parse_phone_number("787-555-0134")
+    parsed = parse_phone_number("787-555-0134", regions=("US", "CA", "PR"))
+    assert (parsed.e164, parsed.region) == ("+17875550134", "PR")
+    with pytest.raises(InvalidPhoneNumber, match="France"):
+        parse_phone_number("+33 6 12 34 56 78", regions=("US", "FR"))
