@@ -41,10 +41,11 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
 	$(BIN)/python -m pytest -q tests/project/test_cost.py
 
-codegen: $(READY) ## Write the files that are generated from openapi/
+codegen: $(READY) ## Write the generated files: models, the sandbox's spec, docs/reference/, layers
 	$(BIN)/python -m codegen
+	$(BIN)/python -m tests.project.test_architecture
 
-format: $(READY) ## Put the code into its form
+format: $(READY) ## Format the code, and fix lint findings
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -55,7 +56,7 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli]"
 	cd build && dist-check/bin/python -W error ../tests/project/installed.py
 
-soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count (2 minutes)
+soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count the calls (2 minutes)
 	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/bulk/test_crash.py
 
 fuzz: $(READY) ## Fuzz for longer, with other examples each time: make fuzz FUZZ=50
@@ -69,17 +70,17 @@ build/bench/.ready: benchmarks/requirements.txt
 
 BENCHES := calls listings imports growth run journal
 
-bench: build/bench/.ready ## Measure, print the bars, and write docs/speed.md and its pictures (25 minutes)
+bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (25 minutes)
 	$(foreach b,$(BENCHES),build/bench/bin/python benchmarks/$(b).py --json build/figures/$(b).json &&) \
 	build/bench/bin/python benchmarks/report.py build/figures
 
-audit: $(READY) ## Write the SBOM, and ask for known vulnerabilities
+audit: $(READY) ## Write the SBOM, and check for known vulnerabilities
 	@bash .ci/audit
 
-lock: $(READY) ## Pin anew what requirements.txt pins (needs pip-tools in the environment)
+lock: $(READY) ## Update the pins in requirements.txt (needs pip-tools in the environment)
 	@mkdir -p build
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(d for e in p["project"]["optional-dependencies"].values() for d in e if "sinch-qn" not in d), *p["dependency-groups"]["dev"], sep="\n")' > build/requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --strip-extras --allow-unsafe -o requirements.txt build/requirements.in
 
-clean: ## Remove everything that was made here
+clean: ## Remove the environment, builds and caches
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,9 +1,9 @@
-"""One call, against what a user would pick instead: CPU, requests/s, latency, memory, as ratios.
+"""One call, compared with the alternatives: CPU, requests/s, latency, memory, as ratios.
 
     python benchmarks/calls.py [--rounds 60] [--json FILE]
 
-All contenders run in one process, in short blocks that take turns, so that the machine's drift
-cancels; the server is another process, on another core. Memory is measured in a child for each.
+All contenders run in one process, in short alternating blocks, so that drift of the machine
+cancels out; the server is a process on another core. Memory is measured in a child per contender.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from measuring import arguments, cpu, in_child, peak_mb, present, table
 from serving import serving
 
 BLOCK = 0.05
-"""Seconds of one block, as short for a cheap call as for a dear one: few blocks then meet a moment
-in which the machine serves somebody else."""
+"""Seconds of one block, whatever a call costs: in short blocks, other load of the machine affects
+few of them."""
 CONCURRENCIES = (1, 10, 50, 200)
 BARS = {("asyncio", 1), ("asyncio", 50)}
-"""Where the bars are: measured in all rounds, everything else in a quarter of them."""
+"""The combinations that have targets: measured in all rounds, the others in a quarter of them."""
 LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
 
 
 @attrs.define
 class Blocks:
-    """What the blocks of one contender took."""
+    """The measurements of one contender, one value a block."""
 
     cpu: list[float] = attrs.field(factory=list)
     """Seconds of CPU a call."""
@@ -42,7 +42,7 @@ class Blocks:
     latencies: list[float] = attrs.field(factory=list)
 
     def summary(self, ours: Blocks) -> dict[str, float]:
-        """Return medians, their spread, and how our CPU compares with its own, block by block."""
+        """Return medians, quartiles, and the median ratio of our CPU to its own, block by block."""
         ratios = [mine / theirs for theirs, mine in zip(self.cpu, ours.cpu, strict=True)]
         quartiles = statistics.quantiles(self.cpu, n=4, method="inclusive")
         latencies = statistics.quantiles(self.latencies, n=100, method="inclusive")
@@ -58,7 +58,7 @@ class Blocks:
 
 
 def main() -> None:
-    """Measure, print the tables, and write what was asked for."""
+    """Measure, print the tables, and write the JSON file."""
     options = arguments(__doc__, rounds=60)
     with serving() as base_url:
         loops = {}
@@ -72,7 +72,7 @@ def main() -> None:
 async def measure(base_url: str, loop: str, rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     """Return each contender's summary at each concurrency."""
     figures = {}
-    order = random.Random(7)  # noqa: S311 - so that none always follows the same one
+    order = random.Random(7)  # noqa: S311 - only varies the order
     async with contextlib.AsyncExitStack() as stack:
         calls = {
             name: await stack.enter_async_context(make(base_url))
@@ -103,8 +103,8 @@ async def block(call: Call, concurrency: int, into: Blocks) -> None:
             latencies.append((after := time.perf_counter()) - now)
             now = after
 
-    # Neither connections that idled away while others had their turn, nor what those left to
-    # collect, is this one's cost.
+    # Reconnecting after the other contenders' blocks, and collecting their garbage, is not part
+    # of this contender's cost.
     await asyncio.gather(*(call() for _ in range(concurrency)))
     gc.collect()
     used, started = cpu(), time.perf_counter()
@@ -127,7 +127,7 @@ def peak_of(name: str, base_url: str) -> float:
 
 
 def markdown(figures: dict[str, Any]) -> str:
-    """Return a table for each loop and concurrency: the bars' own first, the others folded away."""
+    """Return a table for each loop and concurrency: those with targets first, others folded."""
     peaks = figures["peak_rss_mb"]
     tables = {
         f"{loop}, {concurrency} at once": _table(contenders, peaks)

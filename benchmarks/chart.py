@@ -1,4 +1,4 @@
-"""Draws what was measured."""
+"""Draws the benchmarks' charts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ mpl.rcParams.update(
         "axes.spines.right": False,
         "xtick.color": INK,
         "ytick.color": INK,
-        # Pages are light or dark; a picture with a ground of its own can be read on both.
+        # A background of its own makes a picture readable on light and dark pages.
         "savefig.facecolor": "white",
     }
 )
@@ -51,7 +51,7 @@ def draw_calls(calls: dict[str, Any], path: Path) -> None:
 
 
 def draw_calls_in_flight(growth: dict[str, Any], path: Path) -> None:
-    """Draw the CPU of one call over how many are in flight."""
+    """Draw the CPU of one call over the number of calls in flight."""
     figures = growth["figures"]["calls"]
     figure, axes = plt.subplots(figsize=(8, 3.2))
     sizes = [int(size) for size in figures]
@@ -70,7 +70,7 @@ def draw_calls_in_flight(growth: dict[str, Any], path: Path) -> None:
 
 
 def draw_run(growth: dict[str, Any], path: Path) -> None:
-    """Draw CPU and memory of a run, for each of its numbers, over how many there are."""
+    """Draw the CPU and memory of a run per number, over the count of numbers."""
     runs = [run for run in growth["figures"]["runs"] if run["journal"] == "SqliteJournal"]
     sizes = [run["numbers"] for run in runs]
     figure, (cpu, rss) = plt.subplots(1, 2, figsize=(8, 3.2))
@@ -104,5 +104,5 @@ def _save(figure: Figure, measured: dict[str, Any], path: Path) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
-    # matplotlib ends lines with blanks, and names its version and site.
+    # matplotlib writes trailing blanks, its version and its site.
     path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")

@@ -1,6 +1,6 @@
-"""The same work, done with what a user would pick instead: one GET of one number, or the like.
+"""The contenders: one GET of one number, or a similar request, with each library.
 
-Each loads what it needs when it is opened, so that its memory can be measured by itself.
+Each imports its library when it is opened, so that its memory can be measured separately.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ HEADERS = {"Authorization": "Bearer bench"}
 SPEC = Path(__file__).parents[1] / "openapi" / "qualified-numbers.yaml"
 
 Call = Callable[[], Awaitable[Any]]
-"""Does the work once."""
+"""Makes one call."""
 
 
 def url_of(base_url: str) -> str:
-    """Return the address of the number."""
+    """Return the URL of the number."""
     return f"{base_url}/v1/projects/{PROJECT}/qualifiedNumbers/{NUMBER}"
 
 
@@ -39,7 +39,7 @@ async def sinch_qn(base_url: str) -> AsyncIterator[Call]:
 
 @contextlib.asynccontextmanager
 async def aiohttp_read(base_url: str) -> AsyncIterator[Call]:
-    """Bare aiohttp: the bytes, no more."""
+    """Bare aiohttp: the response's bytes only."""
     url = url_of(base_url)
     async with import_module("aiohttp").ClientSession() as session:
 
@@ -52,7 +52,7 @@ async def aiohttp_read(base_url: str) -> AsyncIterator[Call]:
 
 @contextlib.asynccontextmanager
 async def snippet(base_url: str) -> AsyncIterator[Call]:
-    """What people write by hand with aiohttp."""
+    """Typical handwritten code with aiohttp."""
     url = url_of(base_url)
     async with import_module("aiohttp").ClientSession() as session:
 
@@ -66,7 +66,7 @@ async def snippet(base_url: str) -> AsyncIterator[Call]:
 
 @contextlib.asynccontextmanager
 async def httpx_json(base_url: str) -> AsyncIterator[Call]:
-    """What people write by hand with httpx."""
+    """Typical handwritten code with httpx."""
     url = url_of(base_url)
     httpx = import_module("httpx")
     limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
@@ -82,7 +82,7 @@ async def httpx_json(base_url: str) -> AsyncIterator[Call]:
 
 @contextlib.asynccontextmanager
 async def generated(base_url: str) -> AsyncIterator[Call]:
-    """A client that openapi-python-client generates from our own description."""
+    """A client that openapi-python-client generates from this project's API description."""
     folder = Path(__file__).parents[1] / "build" / "generated"
     if not folder.exists():
         folder.parent.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ async def generated(base_url: str) -> AsyncIterator[Call]:
 
 @contextlib.asynccontextmanager
 async def telnyx(base_url: str) -> AsyncIterator[Call]:
-    """Telnyx's SDK on its like call."""
+    """Telnyx's SDK with a similar call."""
     module = import_module("telnyx")
     async with module.AsyncTelnyx(api_key="bench", base_url=base_url) as client:
         yield lambda: client.verified_numbers.retrieve(NUMBER)
@@ -112,7 +112,7 @@ async def telnyx(base_url: str) -> AsyncIterator[Call]:
 
 @contextlib.asynccontextmanager
 async def vendor(base_url: str) -> AsyncIterator[Call]:
-    """The vendor's SDK on a like call: it is sequential, and lacks this API."""
+    """The vendor's SDK with a similar call: it is sequential and lacks this API."""
     module = import_module("sinch")
     client = module.SinchClient(project_id=PROJECT, key_id="key", key_secret="secret")
     client.configuration.auth_origin = base_url
@@ -142,4 +142,4 @@ CONTENDERS = {
     VENDOR: vendor,
 }
 SEQUENTIAL = {VENDOR}
-"""Those that make one call at a time only."""
+"""The contenders that make only one call at a time."""

@@ -1,11 +1,11 @@
-"""How cost grows: per call with the calls in flight, per number with the numbers of a run.
+"""Growth of cost: per call with the calls in flight, per number with the size of a run.
 
     python benchmarks/growth.py [--rounds 7] [--largest 1000000] [--json FILE]
 
-Runs are the whole `VoiceChallengeRun`, from a list of numbers to all of them verified, with the
-real client but for its transport: answers come from this process, at once. Each has a process of
-its own. What `--largest` measures (1,000,000 numbers take 20 minutes) is kept in `largest.json`,
-which is part of the repository.
+A run is a whole `VoiceChallengeRun`, from a list of numbers until all are verified. The client is
+real except for its transport, which responds at once, in process. Each run has its own process.
+The result of `--largest` (1,000,000 numbers take 20 minutes) is kept in `largest.json`, which is
+part of the repository.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from sinch_qn.bulk.journal import Journal
 
 IN_FLIGHT = (1, 10, 100, 1_000, 10_000)
 CALLS = 2_000
-"""Calls in one block; as many as are in flight, if those are more."""
+"""The fewest calls in one block; a block has at least as many as are in flight."""
 NUMBERS = (1_000, 10_000, 100_000)
 IN_MEMORY = NUMBERS[:2]
-"""A `MemoryJournal` is for tests: its cost is shown, not what it grows to."""
+"""Sizes with a `MemoryJournal`, which is for tests: no large ones."""
 RINGING = 200
 NOWHERE = "http://127.0.0.1:9"
 LARGEST = Path(__file__).with_name("largest.json")
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print the tables, and write the JSON file."""
     options = arguments(__doc__, rounds=7, largest=0)
     if options.largest:
         run = in_child(run_of, options.largest, "SqliteJournal")
-        on_ram = tempfile.gettempdir().startswith("/dev/shm")  # noqa: S108 - asks where it is
+        on_ram = tempfile.gettempdir().startswith("/dev/shm")  # noqa: S108 - only compared
         run["disk"] = "RAM disk" if on_ram else "disk"
         LARGEST.write_text(json.dumps(machine() | {"run": run}, indent=1) + "\n")
     with serving() as base_url:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 async def flights(base_url: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Return the CPU µs of a call by how many are in flight; sizes take turns."""
+    """Return the CPU µs of a call by the number in flight; sizes alternate."""
     taken: dict[int, list[float]] = {size: [] for size in IN_FLIGHT}
     async with client(base_url) as qn:
         for _ in range(rounds + 1):  # the first one warms up
@@ -93,13 +93,13 @@ async def flights(base_url: str, rounds: int) -> dict[str, dict[str, float]]:
 
 
 class AtOnce:
-    """A transport whose answers are there at once: what is left is the library's own cost."""
+    """A transport that responds at once: the rest is the library's own cost."""
 
     def __init__(self, numbers: int) -> None:
         self._server = Server(numbers, remembers=False)
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
-        """Answer as the benchmarks' server does."""
+        """Respond like the benchmarks' server."""
         if progress is not None:
             progress.connection_acquired = True
         head = f"{request.method} {request.url.removeprefix(NOWHERE)} HTTP/1.1".encode()
@@ -110,7 +110,7 @@ class AtOnce:
 
 
 def run_of(count: int, kind: str) -> dict[str, Any]:
-    """Run *count* numbers until all are verified; return what it cost."""
+    """Run *count* numbers until all are verified; return the cost."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.db"
         journal = SqliteJournal(path) if kind == "SqliteJournal" else MemoryJournal()
@@ -120,7 +120,7 @@ def run_of(count: int, kind: str) -> dict[str, Any]:
 async def _run_of(count: int, journal: Journal, path: Path) -> dict[str, Any]:
     async with client(NOWHERE) as qn:
         qn._pipeline._transport = AtOnce(count)  # type: ignore[assignment]  # noqa: SLF001
-        await _verify_all(qn, MemoryJournal(), 50)  # loads what a first run loads
+        await _verify_all(qn, MemoryJournal(), 50)  # the imports of a first run
         before, used, started = peak_mb(), cpu(), time.perf_counter()
         await _verify_all(qn, journal, count)
         used, seconds = cpu() - used, time.perf_counter() - started
@@ -143,7 +143,7 @@ async def _verify_all(qn: QualifiedNumbersClient, journal: Journal, count: int) 
     ) as running:
 
         async def answer() -> None:
-            # People answer each for themselves, and at most RINGING of them hear their phones.
+            # Each code is submitted in a task of its own; at most RINGING calls are in flight.
             async with asyncio.TaskGroup() as people:
                 async for event in running.events(buffer=10 * RINGING):
                     if event.what == "called":

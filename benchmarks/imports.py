@@ -1,9 +1,9 @@
-"""What it costs to load sinch_qn, and to have a client.
+"""The cost of importing sinch_qn and of one client.
 
     python benchmarks/imports.py [--rounds 21] [--json FILE]
 
-Each import is a fresh interpreter; they take turns. CPU time, because the clock of a shared machine
-also runs while others have the core.
+Each import runs in a fresh interpreter; imports alternate. CPU time, because wall time on a shared
+machine includes other processes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ CLIENTS = 200
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print the tables, and write the JSON file."""
     options = arguments(__doc__, rounds=21)
-    with serving() as base_url:  # which also pins us, and with us the interpreters
+    with serving() as base_url:  # also pins this process and its interpreters
         figures = importing(options.rounds)
         figures["client_kib"] = in_child(client_sizes, base_url)
     present(figures, markdown, options.json)
@@ -44,7 +44,7 @@ def main() -> None:
 def importing(rounds: int) -> dict[str, Any]:
     """Return the CPU ms of each import over a bare interpreter's, and the client's over aiohttp's.
 
-    Medians, of differences and ratios that are taken turn by turn.
+    Medians of the differences and ratios of each turn.
     """
     taken: dict[str, list[float]] = {name: [] for name in CODES}
     for _ in range(rounds + 1):
@@ -64,7 +64,7 @@ def importing(rounds: int) -> dict[str, Any]:
 
 
 def client_sizes(base_url: str) -> dict[str, float]:
-    """Return the KiB of one client: just made, and after its first call, by tracemalloc."""
+    """Return the KiB of one client when created and after its first call, by tracemalloc."""
     from sinch_qn import OAuth2, QualifiedNumbersClient  # noqa: PLC0415 - main() imports nothing
 
     def make() -> QualifiedNumbersClient:

@@ -1,4 +1,4 @@
-"""What durability costs: group commit against one by one, and a million numbers.
+"""The cost of durability: group commit against single commits, and a million numbers.
 
 python benchmarks/journal.py [--numbers 1000000] [--json FILE]
 """
@@ -50,7 +50,7 @@ async def measure(folder: Path, numbers: int) -> dict[str, float]:
 
 
 async def commits(folder: Path) -> dict[str, float]:
-    """Compare the same durable transitions, 50 at once and one by one, round about."""
+    """Compare the same durable transitions, 50 at once and one by one, in alternation."""
     journal = SqliteJournal(folder / "commits.db")
     await journal.open(HERE, running=True)
     numbers = [f"+1202{index:07d}" for index in range(2 * ROUNDS * TRANSITIONS)]
@@ -85,7 +85,7 @@ async def commits(folder: Path) -> dict[str, float]:
 
 
 async def load(folder: Path, count: int) -> dict[str, float]:
-    """Load *count* numbers, learn their states, and ask for counts and for work."""
+    """Load *count* numbers, record their states, and query counts and due numbers."""
     journal = SqliteJournal(folder / "million.db")
     await journal.open(HERE, running=True)
     before = peak_mb()
@@ -125,7 +125,7 @@ async def load(folder: Path, count: int) -> dict[str, float]:
         f"{count:,} numbers accepted, s": loaded,
         "their states recorded, s": learnt,
         "counts by state, ms (median)": 1000 * statistics.median(counts),
-        "next 200 to ring, ms (median)": 1000 * statistics.median(picks),
+        "next 200 due, ms (median)": 1000 * statistics.median(picks),
         "peak RSS, MB": peak,
         "of which before that, MB": before,
         "file, MB": size,

@@ -1,9 +1,9 @@
-"""Long listings: what reading an item costs, memory, how long a page holds the loop, prefetch.
+"""Long listings: cost of reading an item, memory, event-loop blocking by a page, prefetch.
 
     python benchmarks/listings.py [--rounds 9] [--json FILE]
 
-Items are read beside plain cattrs, in blocks that take turns. Memory and holds are measured in
-children.
+Items are also read by plain cattrs, in alternating blocks. Memory and blocking are measured in
+child processes.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from sinch_qn.models import OperationStatus, OperationStatusValue
 
 SIZES = (10_000, 100_000)
 PAGES = 20
-"""Pages read to compare prefetch with none, and for the holds."""
+"""Pages read to compare prefetch with none, and to measure blocking."""
 PAGE_DELAY = 0.02
-"""Seconds that the server takes for a page."""
+"""The server's delay of a page, in seconds."""
 USES = (0.0, 0.01)
-"""Seconds that the reader of a listing awaits something else after each page."""
+"""Seconds that the reader awaits after each page."""
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print the tables, and write the JSON file."""
     options = arguments(__doc__, rounds=9)
     figures: dict[str, Any] = {"decode": decoding(options.rounds), "peak_mb": {}}
     for size in SIZES:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def plain(*, explains: bool) -> Converter:
-    """Return what its documentation shows: cattrs with renamed fields and a hook for times."""
+    """Return plain cattrs as its documentation shows it: renamed fields, a hook for times."""
     converter = Converter(detailed_validation=explains)
     converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(value))
     converter.register_structure_hook(
@@ -72,7 +72,7 @@ def plain(*, explains: bool) -> Converter:
 
 
 def decoding(rounds: int) -> dict[str, dict[str, float]]:
-    """Return µs an item, and times plain cattrs', of ours and of plain cattrs in both its modes."""
+    """Return µs an item and the ratio to plain cattrs, for ours and both modes of cattrs."""
     page = orjson.loads(Server(PAGE, 0.0).page(0))["qualifiedNumbers"]
     fast, explaining = plain(explains=False), plain(explains=True)
     readers = {
@@ -121,15 +121,15 @@ def peak_of_listing(base_url: str, size: int) -> float:
 
 
 def holds(base_url: str, rounds: int) -> dict[str, float]:
-    """Return the longest step of the event loop while a page is read: a median and a worst page's.
+    """Return the longest step of the event loop while a page is read: median and worst page.
 
-    The worst of each listing of so many pages, and of these the median. As CPU time, for on a
-    shared machine the clock also runs while others have the core. Python's full collections, which
-    go over all that the process has, are told apart.
+    The worst is the median of the worst pages of several listings. CPU time, because wall time on a
+    shared machine includes other processes. Python's full garbage collections, which traverse the
+    whole process, are measured separately.
     """
     steps: list[float] = []
     collections: list[float] = [0.0]
-    run = asyncio.Handle._run  # noqa: SLF001 - all that a loop runs is run by this
+    run = asyncio.Handle._run  # noqa: SLF001 - the loop runs every step by it
     collecting = 0.0
 
     def timed(handle: asyncio.Handle) -> None:
@@ -150,7 +150,7 @@ def holds(base_url: str, rounds: int) -> dict[str, float]:
         steps.clear()
         async for page in qn.list_number_pages(GlobalProcessState.ELIGIBLE, page_size=PAGE):
             assert len(page.items) == PAGE
-            await asyncio.sleep(0)  # the step that ends here was the page's last
+            await asyncio.sleep(0)  # this is the page's last step
             longest.append(max(steps))
             steps.clear()
         return longest
@@ -170,7 +170,7 @@ def holds(base_url: str, rounds: int) -> dict[str, float]:
 
 
 async def prefetching(base_url: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Return ms a page without and with prefetch, by what the reader does with each page."""
+    """Return ms a page without and with prefetch, by the time that the reader awaits a page."""
     taken: dict[tuple[float, bool], list[float]] = {}
     async with client(base_url) as qn:
         for _ in range(rounds):
@@ -214,7 +214,7 @@ def markdown(figures: dict[str, Any]) -> str:
                 f"{hold['median_page']:.1f} ms, {hold['longest']:.1f} ms",
             ),
             (
-                "beside it: Python's full garbage collection of the process, now and then",
+                "Python's full garbage collection of the process, measured apart",
                 f"{hold['full_collection']:.1f} ms",
             ),
         ],
@@ -226,7 +226,7 @@ def markdown(figures: dict[str, Any]) -> str:
         ),
         (
             (
-                f"read by one who awaits {use} ms with each page",
+                f"a reader that awaits {use} ms a page",
                 f"{f['without_ms']:.0f} ms",
                 f"{f['with_ms']:.0f} ms",
                 f"{f['times_as_fast']:.2f}",

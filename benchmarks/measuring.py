@@ -1,4 +1,4 @@
-"""What all benchmarks share: how CPU and memory are read, who gets a process, where figures go."""
+"""Shared by all benchmarks: CPU and memory readings, child processes, tables and JSON files."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any
 
 
 def cpu(who: int = resource.RUSAGE_SELF) -> float:
-    """Return the CPU seconds that this process has used, all its threads together."""
+    """Return the CPU seconds of this process, all threads together."""
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
 
 
 def children_cpu() -> float:
-    """Return the CPU seconds of the child processes that have ended."""
+    """Return the CPU seconds of the finished child processes."""
     return cpu(resource.RUSAGE_CHILDREN)
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process ever had resident, in MiB."""
+    """Return the peak RSS of this process, in MiB."""
     try:
-        # ru_maxrss would start at what the parent had when it started this process.
+        # ru_maxrss would start at the parent's RSS.
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
     except OSError:
@@ -36,13 +36,13 @@ def peak_mb() -> float:
 
 
 def in_child(function: Callable[..., Any], *arguments: object) -> Any:
-    """Return what *function* returns in a fresh process, whose memory is its own."""
+    """Return the result of *function* in a fresh process, to measure its memory alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
 def machine() -> dict[str, str]:
-    """Return when and where this is."""
+    """Return the date and the machine."""
     python = f"Python {platform.python_version()}"
     cores = f"{os.cpu_count()} shared cores"
     return {

@@ -1,8 +1,8 @@
-"""Sets what was measured beside the bars, and puts it into docs/.
+"""Compares measurements with targets and writes the tables of docs/explanation/performance.md.
 
-    python benchmarks/report.py FOLDER       of the JSON files; what is missing is left as it was
+    python benchmarks/report.py FOLDER       of the JSON files; others' tables stay unchanged
 
-Tables go between `<!-- bench: NAME -->` and `<!-- end -->` in docs/speed.md, pictures beside it.
+Tables go between `<!-- bench: NAME -->` and `<!-- end -->`, pictures beside the page.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import run
 from contenders import BY_HAND, GENERATED, OURS, READ, TELNYX, VENDOR
 from measuring import table
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1] / "docs" / "explanation"
 BENCHES = {
     "calls": calls,
     "listings": listings,
@@ -36,7 +36,7 @@ BENCHES = {
 
 
 def main() -> None:
-    """Draw, print the bars, and write the tables."""
+    """Draw, print the targets, and write the tables."""
     folder = Path(sys.argv[1])
     measured = {
         name: json.loads(path.read_text())
@@ -54,7 +54,7 @@ def main() -> None:
     if "growth" in measured:
         chart.draw_calls_in_flight(measured["growth"], DOCS / "calls-in-flight.svg")
         chart.draw_run(measured["growth"], DOCS / "run.svg")
-    page = DOCS / "speed.md"
+    page = DOCS / "performance.md"
     page.write_text(fill(page.read_text(), texts))
 
 
@@ -63,12 +63,12 @@ def fill(page: str, texts: dict[str, str]) -> str:
     for name, text in texts.items():
         place = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         page, times = place.subn(lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page)
-        assert times == 1, f"docs/speed.md has {times} places for {name}"
+        assert times == 1, f"performance.md has {times} places for {name}"
     return page
 
 
 def bars(figures: dict[str, Any]) -> str:
-    """Return a row for each bar: what was asked, what was measured, and whether it is met."""
+    """Return a row for each target: the requirement, the measurement, whether it is met."""
     loop = figures["calls"]["loops"]["asyncio"]
     ratio = {
         name: f["our_cpu_ratio"] for name, f in (loop["50"] | {VENDOR: loop["1"][VENDOR]}).items()
@@ -135,7 +135,7 @@ def bars(figures: dict[str, Any]) -> str:
     ]
     met = {"≤": operator.le, "≥": operator.ge}
     return table(
-        ("bar", "measured", "asked", ""),
+        ("target", "measured", "required", ""),
         (
             (
                 what,

@@ -1,9 +1,9 @@
-"""What a bulk run costs beside the same calls in a bare loop over the client, and on the sandbox.
+"""The cost of a bulk run, compared with the same calls in a bare loop, and on the sandbox.
 
     python benchmarks/run.py [--numbers 2000] [--rounds 5] [--sandbox 10000] [--json FILE]
 
-On the sandbox, which is a process of its own, the people at the phones are in that process too:
-they say their codes to the run's journal.
+The sandbox is a process of its own, which also plays the people at the phones: it submits each
+code to the run's journal.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def main() -> None:
     with serving(*listed) as base_url:
         figures = asyncio.run(measure(base_url, options.numbers, options.rounds, "http", None))
     with tempfile.TemporaryDirectory() as folder:
-        # As to Sinch: what must not be repeated goes out on a fresh connection, so each call
-        # has a TLS handshake.
+        # As with Sinch, each non-idempotent request has a fresh connection, so each call has a
+        # TLS handshake.
         authority = trustme.CA()
         certificate = Path(folder) / "server.pem"
         authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
@@ -75,7 +75,7 @@ def main() -> None:
 async def measure(
     base_url: str, count: int, rounds: int, scheme: str, tls: ssl.SSLContext | None
 ) -> dict[str, dict[str, float]]:
-    """Return the figures by name; the variants take turns, so that drift cancels."""
+    """Return the figures by name; the variants alternate, so that drift cancels out."""
     numbers = [f"+1{FIRST + index}" for index in range(count)]
     loops, files, memories, seconds = [], [], [], []
     async with contextlib.AsyncExitStack() as stack:
@@ -119,7 +119,7 @@ async def measure(
 
 
 async def bare_loop(client: QualifiedNumbersClient, numbers: list[str]) -> None:
-    """Learn the states, ring, verify: what somebody would write who needs no journal."""
+    """Look up the states, call, verify: handwritten code without a journal."""
     known = {number.phone_number async for number in client.list_numbers(page_size=1000)}
     left = iter(numbers)
 
@@ -134,7 +134,7 @@ async def bare_loop(client: QualifiedNumbersClient, numbers: list[str]) -> None:
 
 
 async def run(client: QualifiedNumbersClient, numbers: list[str], journal: Journal) -> None:
-    """Do the same as a run whose people answer at once."""
+    """Do the same with a run whose codes are submitted at once."""
     async with VoiceChallengeRun(
         client,
         journal,
@@ -144,7 +144,7 @@ async def run(client: QualifiedNumbersClient, numbers: list[str], journal: Journ
     ) as running:
 
         async def answer() -> None:
-            # People answer each for themselves; and none is lost for want of a buffer.
+            # Each code is submitted in a task of its own; the buffer holds all events.
             async with asyncio.TaskGroup() as people:
                 async for event in running.events(buffer=10 * len(numbers)):
                     if event.what == "called":
@@ -161,7 +161,7 @@ async def run(client: QualifiedNumbersClient, numbers: list[str], journal: Journ
 
 
 def on_the_sandbox(count: int) -> dict[str, float]:
-    """Return what a run of *count* numbers takes on the sandbox, with no rate limit."""
+    """Return the cost of a run of *count* numbers on the sandbox, without a rate limit."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.db"
         command = [sys.executable, __file__, "be-the-sandbox", str(path), str(count)]
@@ -200,7 +200,7 @@ async def run_against(environment: dict[str, str], path: Path, count: int) -> di
 
 
 async def be_the_sandbox(path: Path, count: int) -> None:
-    """Serve, and say each code once it was heard; until standard input ends."""
+    """Serve, and submit each code once it was read out, until standard input ends."""
     from sinch_qn.sandbox import Sandbox  # noqa: PLC0415 - slow to load
 
     numbers = [f"+1{FIRST + n}" for n in range(count)]
@@ -218,7 +218,7 @@ async def be_the_sandbox(path: Path, count: int) -> None:
                     break
                 await asyncio.sleep(0.02)
             while True:
-                # A run rings in the order in which numbers were added.
+                # A run calls numbers in the order in which they were added.
                 heard = [n for n in islice(unsaid, 500) if sandbox.code_for(n)]
                 await asyncio.gather(
                     *(submit_code(journal, n, str(sandbox.code_for(n))) for n in heard)

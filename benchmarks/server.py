@@ -1,9 +1,9 @@
-"""A server with fixed answers that costs next to nothing: what is measured is the client.
+"""A cheap server with fixed responses, so that benchmarks measure the client.
 
-    python benchmarks/server.py        prints its port; ends with its standard input
+    python benchmarks/server.py        prints its port; exits when its standard input ends
 
-Numbers are +12000000000 and up. All of them are ELIGIBLE, `--numbers` of them are listed, each call
-is VERIFICATION_PENDING and each code right.
+Numbers start at +12000000000. All are ELIGIBLE, `--numbers` of them are listed, each call returns
+VERIFICATION_PENDING, and each code is right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
 class Server:
-    """The answers; pages are made once, unless their memory is not to be in the way."""
+    """The responses; pages are cached unless their memory would distort a measurement."""
 
     def __init__(self, numbers: int, page_delay: float = 0.0, *, remembers: bool = True) -> None:
         self.numbers = numbers
@@ -51,7 +51,7 @@ class Server:
             return _NUMBER % (number, b"VERIFICATION_PENDING"), 0.0
         if verb == "verifyVoiceChallenge":
             return _NUMBER % (number, b"VERIFIED"), 0.0
-        if number.startswith(b"+"):  # whosever API it is
+        if number.startswith(b"+"):  # of either API
             return _NUMBER % (number, b"ELIGIBLE"), 0.0
         query = parse_qs(urlsplit(target).query)
         if query["states"] != ["GLOBAL_PROCESS_STATE_ELIGIBLE"]:
@@ -73,7 +73,7 @@ class Server:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1, as much as a benchmark needs."""
+    """The part of HTTP/1.1 that a benchmark needs."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer each whole request."""
+        """Respond to each complete request."""
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head = self._buffer[:end]
@@ -128,7 +128,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(ImportError):
-        # Here, for who imports this file's answers is measured on a loop of its own choice.
+        # Imported here, because the benchmarks that import this file choose their own event loop.
         import uvloop
 
         uvloop.install()

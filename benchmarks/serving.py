@@ -1,4 +1,4 @@
-"""Starts `server.py` in a process of its own, on another core, for as long as a block lasts."""
+"""Starts `server.py` in its own process on another core, for the length of a block."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def serving(*options: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def pinned_away_from(server: int) -> Iterator[None]:
-    """Give this process the first core and *server* the last, where the system lets us."""
+    """Pin this process to the first core and *server* to the last, where the system allows it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -45,15 +45,15 @@ STATE_TEXTS = {
     ChallengeState.AWAITING_CODE: "I called {number}: type the code that you heard, or /again.",
     ChallengeState.VERIFYING: "I am submitting the code for {number}.",
     ChallengeState.VERIFIED: "{number} is verified.",
-    ChallengeState.SKIPPED: "{number} was verified before: there is nothing to do.",
+    ChallengeState.SKIPPED: "{number} is already verified.",
     ChallengeState.FAILED: "{number} is not verified: {note}. /again may help.",
-    ChallengeState.BLOCKED: "{number} is blocked: Sinch takes no more codes for it.",
+    ChallengeState.BLOCKED: "{number} is blocked: Sinch accepts no more codes for it.",
     ChallengeState.EXPIRED: "No code came for {number}: type it, or /again.",
     ChallengeState.UNKNOWN: "The phone {number} may have rung: type its code, or /again.",
 }
 EVENT_TEXTS = {
     "wrong": "That code is wrong. ",
-    "ask": "I cannot tell whether that code was right. ",
+    "ask": "It is unknown whether that code was right. ",
 }
 SILENT = {"code", "recall", "not called", "not verified", "unsure", "again"}
 FINAL = {
@@ -121,7 +121,7 @@ class ChatBot:
             await self.send_state(await self.run.result(number))
         else:
             duplicate = taken is Submission.DUPLICATE
-            await message.answer("I had that code before." if duplicate else "I have the code.")
+            await message.answer("I already have that code." if duplicate else "I have the code.")
 
     async def again(self, message: Message) -> None:
         """Call this chat's number again, for somebody who missed the call."""

@@ -1,9 +1,9 @@
-"""Prove that one phone number is yours: it rings, and you type the code that you hear.
+"""Verify one phone number: Sinch calls it, and you type the code that you hear.
 
     pip install sinch-qn
     SINCH_PROJECT_ID=… SINCH_KEY_ID=… SINCH_KEY_SECRET=… python one_number.py +12025550134
 
-It ends with status 0 once the number is verified. To try it without a phone: `sinch-qn sandbox`.
+The exit status is 0 if the number is verified. To try it without a phone: `sinch-qn sandbox`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from sinch_qn import GlobalProcessState as State
+from sinch_qn import GlobalProcessState as SinchState
 from sinch_qn import Outcome, QualifiedNumber, QualifiedNumbersClient, SinchError, errors
 
-RINGABLE = (State.ELIGIBLE, State.VERIFICATION_PENDING, State.VERIFICATION_FAILED)
-VERIFIED = (State.VERIFIED, State.HOSTING_IN_PROGRESS, State.HOSTING_DONE, State.HOSTING_FAILED)
+RINGABLE = (SinchState.ELIGIBLE, SinchState.VERIFICATION_PENDING, SinchState.VERIFICATION_FAILED)
+VERIFIED = (
+    SinchState.VERIFIED,
+    SinchState.HOSTING_IN_PROGRESS,
+    SinchState.HOSTING_DONE,
+    SinchState.HOSTING_FAILED,
+)
 
 
 async def qualify(client: QualifiedNumbersClient, number: str) -> QualifiedNumber:
-    """Have the project know *number*, and wait until it may be rung or has been verified."""
+    """Add *number* to the project if it is missing; wait until it is callable or verified."""
     try:
         await client.get_number(number)
     except errors.NotFoundError:
@@ -28,65 +33,71 @@ async def qualify(client: QualifiedNumbersClient, number: str) -> QualifiedNumbe
         except SinchError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
-            # It may have been added: the wait below looks, and is refused with a 404 if not.
-    return await client.wait_for_state(number, *RINGABLE, *VERIFIED, timeout=600)
+            # It may have been added; if it was not, the wait below raises NotFoundError.
+    return await client.wait_for_state(
+        number,
+        *RINGABLE,
+        *VERIFIED,
+        unless=(SinchState.NOT_ELIGIBLE, SinchState.VERIFICATION_BLOCKED),
+        timeout=600,
+    )
 
 
-async def ring(client: QualifiedNumbersClient, number: str) -> State | None:
-    """Ring once, and return the number's state then; None if nobody can say whether it rang."""
+async def ring(client: QualifiedNumbersClient, number: str) -> SinchState | None:
+    """Call once and return the number's new state; None if the outcome is unknown."""
     try:
         answer = await client.send_voice_challenge(number)
     except SinchError as error:
         if error.outcome is not Outcome.UNKNOWN:
             raise
-        # A second call would make the first one's code wrong: a person says whether it rang.
-        print(f"The answer was lost ({error}): {number} may be ringing, and is not called again.")
+        # A second call would invalidate the first one's code.
+        print(f"No response ({error}): {number} may be ringing and is not called again.")
         return None
-    print(f"{number} is being called.")
+    print(f"Calling {number}.")
     return answer.global_process_state
 
 
-async def hand_in(client: QualifiedNumbersClient, number: str, code: str) -> State | None:
-    """Hand in a code once, and return the number's state then."""
+async def hand_in(client: QualifiedNumbersClient, number: str, code: str) -> SinchState | None:
+    """Submit a code once and return the number's new state."""
     try:
         answer = await client.verify_voice_challenge(number, code)
     except SinchError as error:
         if error.outcome is not Outcome.UNKNOWN and not isinstance(error, errors.BadRequestError):
             raise
-        # It may have arrived, or was refused as wrong: the number itself tells.
+        # The code may have been accepted, or rejected as wrong: the number's state shows which.
         answer = await client.get_number(number)
     return answer.global_process_state
 
 
 def ask() -> str:
-    """Return what the person types; nothing to give up."""
+    """Read a code from the keyboard; an empty line cancels."""
     try:
-        return input("Type the code that you hear, or nothing to give up: ").strip()
+        return input("Type the code that you hear, or press Enter to cancel: ").strip()
     except EOFError:
         return ""
 
 
 async def verify(client: QualifiedNumbersClient, number: str) -> bool:
-    """Take *number* from wherever it is to VERIFIED; return whether it got there."""
+    """Verify *number* from any state; return whether it is verified."""
     state = (await qualify(client, number)).global_process_state
     if state not in VERIFIED:
         state = await ring(client, number)
     while state not in VERIFIED:
-        if state is State.VERIFICATION_BLOCKED:
-            print(f"{number} is blocked: Sinch takes no more codes for it.")
+        if state is SinchState.VERIFICATION_BLOCKED:
+            print(f"{number} is blocked: Sinch accepts no more codes for it.")
             return False
-        code = await asyncio.to_thread(ask)  # the event loop must not wait for a keyboard
+        code = await asyncio.to_thread(ask)  # input() would block the event loop
         if not code:
             return False
         state = await hand_in(client, number, code)
         if state not in VERIFIED:
-            print("That code did not verify it.")
+            print("Sinch rejected this code.")
     print(f"{number} is verified.")
     return True
 
 
 async def main(number: str) -> bool:
-    """Open a client for the project that the environment names."""
+    """Verify *number* with a client configured by the environment."""
     async with QualifiedNumbersClient.from_env() as client:
         return await verify(client, number)
 

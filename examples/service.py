@@ -1,17 +1,17 @@
-"""An HTTP service that rings phones and takes the codes that people heard.
+"""An HTTP service that calls numbers and accepts the codes that people heard.
 
     pip install sinch-qn fastapi uvicorn
     SINCH_PROJECT_ID=… SINCH_KEY_ID=… SINCH_KEY_SECRET=… python service.py
 
     curl localhost:8000/numbers -H 'Content-Type: application/json' \
-        -d '{"number": "+12025550134", "ref": "ticket 7"}'                              # it rings
+        -d '{"number": "+12025550134", "ref": "ticket 7"}'                              # the call
     curl localhost:8000/numbers/+12025550134/code -H 'Content-Type: application/json' \
         -d '{"code": "0417"}'
     curl -X POST localhost:8000/numbers/+12025550134/recall                             # missed it
     curl localhost:8000/numbers/+12025550134                                            # verified?
 
-What was answered with 202 is on disk, and goes on after a restart. One process runs a journal:
-start one worker. There is no login here: put yours in front, as everybody it lets in rings phones.
+A 202 response means that the request is on disk and survives a restart. A journal belongs to one
+process: start one worker. There is no login: add your own, because every caller can start calls.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger("service")
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, VoiceChallengeRun]]:
-    """Run while the service does; leaving lets calls in flight finish."""
+    """Open the run for the service's lifetime; leaving it finishes in-flight requests."""
     journal = SqliteJournal(os.environ.get("JOURNAL", "service.db"))
     async with (
         QualifiedNumbersClient.from_env() as client,
@@ -50,20 +50,20 @@ app = FastAPI(title="Voice challenges", lifespan=lifespan)
 
 
 class NewNumber(BaseModel):
-    """A phone to ring."""
+    """A number to verify."""
 
     number: str
     ref: str | None = None
 
 
 class Code(BaseModel):
-    """What a person heard: text, as it may begin with 0."""
+    """The code that a person heard: text, because it may begin with 0."""
 
     code: str
 
 
 class Standing(BaseModel):
-    """Where a number is."""
+    """The state of a number."""
 
     number: str
     ref: str | None
@@ -84,7 +84,7 @@ Run = Annotated[VoiceChallengeRun, Depends(the_run)]
 
 @app.get("/numbers/{number}")
 async def show(number: str, run: Run) -> Standing:
-    """Say where a number is."""
+    """Return the state of a number."""
     entry = await run.result(number)
     if entry is None:
         raise HTTPException(404, "this number was never added")
@@ -100,7 +100,7 @@ async def show(number: str, run: Run) -> Standing:
 
 @app.post("/numbers", status_code=202)
 async def add(new: NewNumber, run: Run) -> Standing:
-    """Ring a number when its turn comes; asking twice rings once."""
+    """Queue a number; adding it again starts no second call."""
     report = await run.add([(new.number, new.ref)])
     if report.invalid:
         raise HTTPException(422, report.invalid[0].reason)
@@ -112,7 +112,7 @@ async def add(new: NewNumber, run: Run) -> Standing:
 
 @app.post("/numbers/{number}/code", status_code=202)
 async def take_code(number: str, code: Code, run: Run) -> Standing:
-    """Take a code; whether it is right shows a moment later."""
+    """Accept a code; the number's state shows the result a moment later."""
     await show(number, run)  # or 404
     await run.submit_code(number, code.code)
     return await show(number, run)
@@ -120,7 +120,7 @@ async def take_code(number: str, code: Code, run: Run) -> Standing:
 
 @app.post("/numbers/{number}/recall", status_code=202)
 async def recall(number: str, run: Run) -> Standing:
-    """Ring once more: "I missed it"."""
+    """Call the number again after a missed call."""
     await show(number, run)  # or 404
     await run.recall(number)
     return await show(number, run)
@@ -128,23 +128,23 @@ async def recall(number: str, run: Run) -> Standing:
 
 @app.get("/health")
 async def health(run: Run) -> dict[str, int]:
-    """Answer 503 once the run has stopped: then this process is to be started again."""
-    await run.add([])  # adds nothing, and raises what stopped the run
+    """Respond with 503 once the run has stopped: restart the process then."""
+    await run.add([])  # adds nothing; raises the error that stopped the run
     return {state.value: count for state, count in (await run.counts()).items()}
 
 
 @app.exception_handler(SinchError)
 async def failed(_: Request, error: SinchError) -> JSONResponse:
-    """Answer 422 to what the caller can mend, and 503 to what only we can."""
+    """Respond with 422 to errors of the caller and with 503 to errors of the service."""
     if isinstance(error, InvalidRequestError):
         return JSONResponse({"detail": error.message}, 422)
-    _log.error("the run cannot go on: %s", error)
+    _log.error("the run has stopped: %s", error)
     return JSONResponse({"detail": "out of order"}, 503)
 
 
 @app.exception_handler(RequestValidationError)
 async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-    """Say what is wrong with a body, without repeating it: it may hold a code."""
+    """Report the invalid fields of a body without their values: it may contain a code."""
     detail = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
     return JSONResponse({"detail": "; ".join(detail)}, 422)
 

@@ -1,11 +1,11 @@
-"""Take Sinch's callbacks with aiohttp, and lose none: on disk first, then 200, then a look.
+"""Receive Sinch's callbacks with aiohttp: store each on disk, respond, fetch the number.
 
-    python examples/webhook_aiohttp.py     # SINCH_… as in docs/configuration.md, and
+    python examples/webhook_aiohttp.py     # SINCH_… as in docs/reference/configuration.md, and
                                            # SINCH_WEBHOOK_SECRET; listens on port 8080
 
-A callback comes more than once, and in any order. So each event is kept once, under its
-`eventId`, and is only a reason to get the number: what counts is its state now. An event that was
-kept but not looked into, because the process died in between, is looked into after the restart.
+Callbacks may repeat and arrive in any order. Each event is stored once, by its `eventId`, and only
+triggers a request for the number's current state. An event that was stored but not processed,
+because the process died in between, is processed after the restart.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _TABLE = """CREATE TABLE IF NOT EXISTS events (
 
 
 class Inbox:
-    """The events that came, in SQLite; one without a state is still to be looked into.
+    """The received events, in SQLite; an event without a state is not processed yet.
 
-    Used from threads, one at a time: a thread outlives the task that was cancelled waiting for it.
+    A lock serializes threads, because a thread outlives the cancelled task that awaits it.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,38 +41,38 @@ class Inbox:
         self._database.execute(_TABLE)
 
     def keep(self, event: CallbackEvent) -> bool:
-        """Keep *event* unless it was before; say whether it is new."""
+        """Store *event* unless it is stored already; return whether it is new."""
         row = (event.event_id, event.resource_id or "")
         with self._lock:
             added = self._database.execute("INSERT OR IGNORE INTO events VALUES (?, ?, NULL)", row)
             return added.rowcount == 1
 
     def waiting(self) -> dict[str, str]:
-        """Return the numbers of the events to be looked into, by event id."""
+        """Return the numbers of unprocessed events by event id."""
         query = "SELECT id, number FROM events WHERE state IS NULL LIMIT 100"
         with self._lock:
             return dict(self._database.execute(query).fetchall())
 
     def settle(self, event_id: str, state: str) -> None:
-        """Write down what the look has found."""
+        """Record the number's *state* for an event, which is processed then."""
         query = "UPDATE events SET state = ? WHERE id = ?"
         with self._lock:
             self._database.execute(query, (state, event_id))
 
     def settled(self) -> list[tuple[str, str]]:
-        """Return number and state of each event that was looked into."""
+        """Return number and state of each processed event."""
         query = "SELECT number, state FROM events WHERE state IS NOT NULL ORDER BY number"
         with self._lock:
             return self._database.execute(query).fetchall()
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         with self._lock:
             self._database.close()
 
 
 class Receiver:
-    """The handler, and the one task that looks into what it keeps."""
+    """The handler, and the task that processes stored events."""
 
     def __init__(
         self, client: QualifiedNumbersClient, secret: str | None, inbox: Inbox, *, pause: float = 5
@@ -84,7 +84,7 @@ class Receiver:
         self._arrived = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one delivery; 200 says that it is safe with us, also if it was before."""
+        """Respond to one delivery; 200 means that the event is on disk, new or not."""
         try:
             event = parse(await request.read(), request.headers, self._secret)
         except WebhookError as error:
@@ -94,7 +94,7 @@ class Receiver:
         return web.Response()
 
     async def look(self) -> None:
-        """Look into all events that were kept, and into those to come, until cancelled."""
+        """Process stored events and new ones until cancelled."""
         while True:
             self._arrived.clear()
             waiting = await asyncio.to_thread(self._inbox.waiting)
@@ -103,7 +103,7 @@ class Receiver:
                     state = await self._state_of(number)
                     await asyncio.to_thread(self._inbox.settle, event_id, state)
             except SinchError as error:
-                print("asked again soon:", type(error).__name__)
+                print("retrying soon:", type(error).__name__)
                 await asyncio.sleep(self._pause)
                 continue
             if not waiting:

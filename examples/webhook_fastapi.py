@@ -1,11 +1,11 @@
-"""Take Sinch's callbacks with FastAPI: verify, drop repeats, answer, then look at the number.
+"""Receive Sinch's callbacks with FastAPI: verify, drop repeats, respond, fetch the number.
 
     uvicorn --factory --app-dir examples webhook_fastapi:from_env
-                                   # SINCH_… as in docs/configuration.md, SINCH_WEBHOOK_SECRET
+                          # SINCH_… as in docs/reference/configuration.md, SINCH_WEBHOOK_SECRET
 
-Repeats are told by the last 10,000 event ids, in memory: after a restart an old event may be looked
-into once more, which does no harm, as a look only reads. An event whose look fails is left to the
-next one; `webhook_aiohttp.py` keeps events on disk instead.
+The last 10,000 event ids, in memory, detect repeats: after a restart an old event may be processed
+again, which is harmless because processing only reads. A failed event is retried when it is
+delivered again; `webhook_aiohttp.py` keeps events on disk instead.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from sinch_qn.webhooks import MAX_SIZE, parse
 _REMEMBERED = 10_000
 
 Use = Callable[[CallbackEvent, QualifiedNumber], object]
-"""What the application does with an event and the number as it is now."""
+"""The application's callback, with an event and the number's current state."""
 
 
 class Receiver:
-    """The handler, and what it does after it has answered."""
+    """The handler, and its background task after the response."""
 
     def __init__(self, client: QualifiedNumbersClient, secret: str | None, use: Use) -> None:
         self._client = client
@@ -37,9 +37,9 @@ class Receiver:
         self._seen: dict[str | None, None] = {}
 
     async def take(self, request: Request, after: BackgroundTasks) -> Response:
-        """Answer one delivery; a repeated one is answered and left at that."""
+        """Respond to one delivery, and process its event unless it is a repeat."""
         body = b""
-        async for chunk in request.stream():  # FastAPI itself would read any amount
+        async for chunk in request.stream():  # FastAPI has no limit of its own
             body += chunk
             if len(body) > MAX_SIZE:
                 return Response(status_code=413)
@@ -58,8 +58,8 @@ class Receiver:
         try:
             number = await self._client.get_number(event.resource_id or "")
         except SinchError as error:
-            self._seen.pop(event.event_id, None)  # should it be delivered again, look again
-            print("not looked into:", event.event_id, type(error).__name__)
+            self._seen.pop(event.event_id, None)  # process it if it is delivered again
+            print("not processed:", event.event_id, type(error).__name__)
         else:
             self._use(event, number)
 

@@ -1,7 +1,7 @@
 """Asyncio client for the Sinch Qualified Numbers API.
 
-async with QualifiedNumbersClient(project_id, OAuth2(key_id, key_secret)) as client:
-    await client.send_voice_challenge("+12025550134")
+    async with QualifiedNumbersClient(project_id, OAuth2(key_id, key_secret)) as client:
+        await client.send_voice_challenge("+12025550134")
 
 Names are loaded when they are first used, so that importing the package costs next to nothing.
 """

@@ -2,7 +2,8 @@
 
 Each check names the argument and, unless it is a secret, the invalid value. The limits are those
 of the API reference; where it has none, only values that could reach another path, host or header
-are rejected.
+are rejected, and values that JSON cannot carry: those of another type, and halves of characters.
+What the reference leaves open, such as a blank or long text, is for the server to judge.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import types
 from collections.abc import Iterable
 from datetime import datetime
+from inspect import iscoroutinefunction
 from ipaddress import ip_address
 from typing import Any, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
@@ -28,8 +30,11 @@ from sinch_qn.phone import check_e164
 MAX_NUMBERS = 500
 """Numbers in one `textEnableNumbers` request; the reference limits no other request."""
 
-_MAX_TEXT = 4096
-"""Characters in one text field: no documented limit; no name or address is longer."""
+_MAX_URL = 4096
+"""Characters of the client's own addresses."""
+
+_MAX_CODE = 64
+"""Characters of a code: no documented limit; more is no code that a person hears."""
 
 _MAX_PAGE_SIZE = 2**31 - 1
 """A 32-bit integer, as in all APIs of this family; the server may allow less."""
@@ -38,11 +43,10 @@ _MAX_NUMBER = 10**9
 """Seconds: 30 years, beyond which an event loop's clock breaks."""
 
 _PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_CODE = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
-_PAGE_TOKEN = re.compile(r"[!-~]{1,4096}", re.ASCII)
 _SECRET = re.compile(r"[!-~]{1,1024}", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
-_UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_UNSENDABLE = re.compile(r"[\ud800-\udfff]")
+_NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
 _HOST = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 _STATE = re.compile(r"GLOBAL_PROCESS_STATE_[A-Z0-9_]{1,64}", re.ASCII)
 
@@ -111,13 +115,24 @@ def check_above_zero(value: object, field: str) -> float:
     return value
 
 
-def check_whole(value: object, field: str, *, maximum: int = _MAX_NUMBER) -> int:
-    """Return *value* if it is a whole number from 1 to *maximum*."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+def check_whole(value: object, field: str, *, minimum: int = 1, maximum: int = _MAX_NUMBER) -> int:
+    """Return *value* if it is a whole number from *minimum* to *maximum*."""
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         raise InvalidRequestError(
-            f"{field}: {_shown(value)} is not a whole number from 1 to {maximum}"
+            f"{field}: {_shown(value)} is not a whole number from {minimum} to {maximum}"
         )
     return value
+
+
+def check_rule(value: object, field: str) -> None:
+    """Reject a retry rule that could not be called, or whose result would have to be awaited."""
+    if not callable(value):
+        raise InvalidRequestError(
+            f"{field}: {_shown(value)} is not a rule: pass RetryPolicy(max_attempts=…), or a "
+            "function from a Failure to the seconds to wait, or None"
+        )
+    if iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
+        raise InvalidRequestError(f"{field}: a rule is a plain function, not an async one")
 
 
 def check_code(value: object) -> str:
@@ -126,9 +141,10 @@ def check_code(value: object) -> str:
         raise InvalidRequestError(
             f"code: a code is a string such as '0123', not {type(value).__name__}"
         )
-    if not _CODE.fullmatch(value):
+    if not value.isalnum() or len(value) > _MAX_CODE:  # of any alphabet
         raise InvalidRequestError(
-            "code: expected 1 to 32 digits or letters without spaces (the value is not shown)"
+            f"code: expected 1 to {_MAX_CODE} digits or letters without spaces "
+            "(the value is not shown)"
         )
     return value
 
@@ -179,9 +195,11 @@ def list_query(
     if region_code is not None:
         query["regionCode"] = _one_of("region_code", region_code, "US", "CA")
     if page_size is not None:
-        query["pageSize"] = str(check_whole(page_size, "page_size", maximum=_MAX_PAGE_SIZE))
+        size = check_whole(page_size, "page_size", minimum=0, maximum=_MAX_PAGE_SIZE)
+        query["pageSize"] = str(size)
     if page_token is not None:
-        if not isinstance(page_token, str) or not _PAGE_TOKEN.fullmatch(page_token):
+        # Opaque: sent as it came, whatever its length and characters.
+        if not isinstance(page_token, str) or not page_token or _UNSENDABLE.search(page_token):
             raise InvalidRequestError(f"page_token: {_shown(page_token)} is not a page token")
         query["pageToken"] = page_token
     if order_by is not None:
@@ -198,25 +216,35 @@ def check_text_enable(
             f"request: expected a TextEnableNumbersRequest, not {type(request).__name__}"
         )
     check_phone_numbers(request.numbers, "numbers", maximum=MAX_NUMBERS)
-    if request.project_id is not None and request.project_id != project_id:
-        raise InvalidRequestError(
-            f"project_id: {_shown(request.project_id)} is not the client's project {project_id!r}"
-        )
+    _check_project(request, project_id)
     _check_order(request, "direct_loa_info", "reseller_loa_info", "blanket_loa_info")
     return request
 
 
 def check_text_enable_toll_free(
-    request: TextEnableTollFreeNumbersRequest,
+    request: TextEnableTollFreeNumbersRequest, project_id: str
 ) -> TextEnableTollFreeNumbersRequest:
-    """Return *request* if it is valid as documented for `textEnableTollFreeNumbers`."""
+    """Return *request* if it is valid as documented for `textEnableTollFreeNumbers`.
+
+    It gets the project's id: the vendor's later description requires it in the body.
+    """
     if not isinstance(request, TextEnableTollFreeNumbersRequest):
         raise InvalidRequestError(
             f"request: expected a TextEnableTollFreeNumbersRequest, not {type(request).__name__}"
         )
     check_phone_numbers(request.numbers, "numbers")
+    _check_project(request, project_id)
     _check_order(request, "direct_loa_info", "reseller_loa_info")
-    return request
+    return attrs.evolve(request, project_id=project_id)
+
+
+def _check_project(
+    request: TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest, project_id: str
+) -> None:
+    if request.project_id is not None and request.project_id != project_id:
+        raise InvalidRequestError(
+            f"project_id: {_shown(request.project_id)} is not the client's project {project_id!r}"
+        )
 
 
 def _check_order(
@@ -229,7 +257,7 @@ def _check_order(
         raise InvalidRequestError(
             f"expected exactly one of {', '.join(loa_fields)}, not {' and '.join(given) or 'none'}"
         )
-    if request.callback_url is not None and _split(request.callback_url) is None:
+    if request.callback_url is not None and not _is_web_address(request.callback_url):
         raise InvalidRequestError(
             f"callback_url: {_shown_url(request.callback_url)} is not an http(s) address"
         )
@@ -247,12 +275,8 @@ def _check_fields(model: Any, path: str = "") -> None:
                 f"{name}: expected {expected.__name__}, not {type(value).__name__}"
             )
         if isinstance(value, str):
-            if not value.strip() or len(value) > _MAX_TEXT:
-                raise InvalidRequestError(f"{name}: expected 1 to {_MAX_TEXT} characters of text")
             if _UNSENDABLE.search(value):
-                raise InvalidRequestError(
-                    f"{name}: control characters and lone surrogates are not allowed"
-                )
+                raise InvalidRequestError(f"{name}: a lone surrogate is no character")
         elif isinstance(value, datetime):
             if value.utcoffset() is None:
                 raise InvalidRequestError(f"{name}: expected a time with a zone, for example UTC")
@@ -275,9 +299,23 @@ def _one_of(field: str, value: object, *allowed: str) -> str:
     raise InvalidRequestError(f"{field}: {_shown(value)} is not one of {', '.join(allowed)}")
 
 
+def _is_web_address(value: str) -> bool:
+    """Whether *value* is an http(s) address, whose host may be internationalised."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port  # raises if it is invalid
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and not _NOT_IN_URLS.search(value)
+    )
+
+
 def _split(value: str) -> SplitResult | None:
     """Return the parts of an http(s) address, or None if *value* is not one."""
-    if len(value) > _MAX_TEXT or not _VISIBLE.fullmatch(value) or "\\" in value:
+    if len(value) > _MAX_URL or not _VISIBLE.fullmatch(value) or "\\" in value:
         return None
     try:
         parts = urlsplit(value)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from itertools import islice
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import attrs
-from cattrs import Converter, IterableValidationError, IterableValidationNote, transform_error
+from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from sinch_qn import drift, models
@@ -24,6 +24,12 @@ E = TypeVar("E", bound=Enum)
 _UNKNOWN_FIELDS = 10
 """Unknown fields recorded per object."""
 
+_UNREADABLE_ITEMS = 100
+"""Items of one list that may be unreadable: a hostile list must not block the event loop."""
+
+_ESSENTIAL = frozenset({"phoneNumber", "hostingOrderId", "qualifiedNumbers", "nextPageToken"})
+"""Fields that an object must not lose: without them it says nothing, or ends a listing early."""
+
 
 def encode(model: Any) -> dict[str, Any]:
     """Return *model* as a JSON object with wire names, without fields that are None."""
@@ -31,22 +37,40 @@ def encode(model: Any) -> dict[str, Any]:
     return written
 
 
+class _UnreadableError(Exception):
+    """A field of `_ESSENTIAL` cannot be read; the text is its wire name."""
+
+
 def decode(value: object, model: type[T]) -> T:
     """Return the JSON object *value* as a *model*.
 
-    Raises `InvalidResponseError`, which names the invalid fields but not their values.
+    A field that cannot be read is None and recorded as drift: what the response says has happened
+    nevertheless. Raises `InvalidResponseError`, which names the field but not its value, if
+    *value* is not an object, or has an unreadable id, page token or list of numbers.
     """
     if not isinstance(value, dict):
         raise InvalidResponseError(f"expected a {model.__name__} object, not {kind_of(value)}")
     try:
         read: T | None = _reader(model)(value, model)
-    except Exception:  # noqa: BLE001 - any error of a field's hook means an invalid value
-        problem = _explain(value, model)
+    except _UnreadableError as error:
+        problem = f"its {error} cannot be read"
     else:
         if read is not None:
             return read
         problem = "a required field is missing"
     raise InvalidResponseError(f"the response is not a {model.__name__}: {problem}")
+
+
+def decode_items(values: list[Any], model: type[T]) -> list[T]:
+    """Return *values* as models, without those that cannot be read; these are recorded as drift.
+
+    Raises `InvalidResponseError` if none of *values* can be read.
+    """
+    try:
+        return cast("list[T]", _read_items(values, _reader(model), model))
+    except TypeError:
+        pass  # raised outside, as its context would hold the values
+    raise InvalidResponseError(f"none of the {len(values)} items is a {model.__name__}")
 
 
 def kind_of(value: object) -> str:
@@ -56,23 +80,16 @@ def kind_of(value: object) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def _explain(value: object, model: type) -> str:
-    problems: list[str] = []
-    try:
-        _detailed_converter.structure(value, model)
-    except Exception as error:  # noqa: BLE001 - as above, with the paths
-        problems = transform_error(error)
-    return "; ".join(problems[:3])
-
-
 # Each reader returns a null as it is, which saves optional fields (most of them) a call; required
 # fields are checked before.
 
 
 def _read_str(value: object, _: object) -> str | None:
-    if type(value) is not str and value is not None:
-        raise TypeError("expected a string")
-    return value
+    if type(value) is str or value is None:
+        return value
+    if type(value) is int:  # an id may travel as a number
+        return str(value)
+    raise TypeError("expected a string")
 
 
 def _read_bool(value: object, _: object) -> bool | None:
@@ -146,8 +163,10 @@ def _str_enum_reader(enum: type[OpenStrEnum]) -> Callable[[Any, object], OpenStr
         return members.get(value) or read_other(value)
 
     def read_other(value: Any) -> OpenStrEnum | None:
-        if _read_str(value, None) is None:
+        if value is None:
             return None
+        if type(value) is not str:
+            raise TypeError("expected a string")
         member = enum(value)  # known if only its case differs
         if not member.is_known:
             drift.record("value", enum.__name__, value)
@@ -168,8 +187,9 @@ def _int_enum_reader(enum: type[OpenIntEnum]) -> Callable[[Any, object], OpenInt
         if value is None:
             return None
         try:
-            code: Any = value if type(value) is int else _read_str(value, None)
-            member: OpenIntEnum | None = enum(code)  # `_missing_` reads names, too
+            if type(value) not in {int, str}:
+                raise TypeError("expected a number or its name")
+            member: OpenIntEnum | None = enum(value)  # `_missing_` reads names, too
         except ValueError:
             member = None
         if member is None or not member.is_known:
@@ -202,8 +222,6 @@ def _is_list(kind: Any) -> bool:
 
 
 def _list_reader(converter: Converter) -> Callable[[Any], Callable[..., Any]]:
-    """Read lists up to the first invalid item, so that a page of millions has one error."""
-
     def factory(kind: Any) -> Callable[..., Any]:
         (item,) = get_args(kind)
         read_item = converter.get_structure_hook(item)
@@ -213,20 +231,33 @@ def _list_reader(converter: Converter) -> Callable[[Any], Callable[..., Any]]:
                 return None
             if type(value) is not list:
                 raise TypeError("expected a list")
-            items: list[Any] = []
-            try:
-                for each in value:
-                    if each is None:
-                        raise TypeError("expected no null in a list")
-                    items.append(read_item(each, item))
-            except Exception as error:
-                error.add_note(IterableValidationNote("", len(items), item))
-                raise IterableValidationError("invalid item", [error], kind) from error
-            return items
+            return _read_items(value, read_item, item)
 
         return read_list
 
     return factory
+
+
+def _read_items(values: list[Any], read_item: Callable[..., Any], kind: Any) -> list[Any]:
+    """Read *values* without the unreadable ones; a TypeError if those are all, or too many."""
+    items: list[Any] = []
+    unreadable = 0
+    for value in values:
+        try:
+            item = read_item(value, kind)
+        except Exception:  # noqa: BLE001 - any error of a hook means an unreadable item
+            item = None
+        if item is not None:
+            items.append(item)
+            continue
+        unreadable += 1
+        if unreadable > _UNREADABLE_ITEMS:
+            break
+    if unreadable:
+        drift.record("type", getattr(kind, "__name__", "?"), "item")
+        if not items or unreadable > _UNREADABLE_ITEMS:
+            raise TypeError("expected other items")
+    return items
 
 
 def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
@@ -250,20 +281,44 @@ def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
                 raise TypeError("expected an object")
             if not has_only_known(value):
                 _record_unknown_fields(model, value.keys() - known)
-            return read(value, kind)
+            try:
+                return read(value, kind)
+            except Exception:  # noqa: BLE001 - any error of a field's hook
+                return _read_readable_fields(converter, model, value)
 
         def read_special_model(value: Any, kind: Any) -> Any:
             if type(value) is dict and any(value.get(wire) is None for wire in required):
                 # An order whose response has an incomplete letter was placed nevertheless.
                 return None
-            for alias, wire in aliases.items():
-                if value.get(wire) is None and alias in value:
-                    value = {**value, wire: value[alias]}
-            return read_model(value, kind)
+            return read_model(_without_aliases(value, aliases), kind)
 
         return read_special_model if required or aliases else read_model
 
     return factory
+
+
+def _without_aliases(value: Any, aliases: Mapping[str, str]) -> Any:
+    for alias, wire in aliases.items():
+        if value.get(wire) is None and alias in value:
+            value = {**value, wire: value[alias]}
+    return value
+
+
+def _read_readable_fields(converter: Converter, model: type, value: dict[str, Any]) -> Any:
+    """Read *value* without its unreadable fields; None if a required one is unreadable."""
+    readable: dict[str, Any] = {}
+    for field in attrs.fields(model):
+        wire = field.metadata["wire"]
+        try:
+            read_field = converter.get_structure_hook(field.type)
+            readable[field.name] = read_field(value.get(wire), field.type)
+        except Exception:  # noqa: BLE001 - any error of a field's hook
+            if wire in _ESSENTIAL:
+                raise _UnreadableError(wire) from None
+            drift.record("type", model.__name__, wire)
+            if field.default is attrs.NOTHING:
+                return None
+    return model(**readable)
 
 
 def _record_unknown_fields(model: type, names: Collection[str]) -> None:
@@ -285,8 +340,8 @@ def _enums(kind: type[E]) -> list[type[E]]:
     return [enum for enum in kind.__subclasses__() if enum.__module__ == models.__name__]
 
 
-def _make_converter(*, detailed: bool) -> Converter:
-    converter = Converter(detailed_validation=detailed)
+def _make_converter() -> Converter:
+    converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _read_str)
     converter.register_structure_hook(bool, _read_bool)
     converter.register_structure_hook(int, _read_int)
@@ -315,6 +370,5 @@ def _write_plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-_converter = _make_converter(detailed=False)
+_converter = _make_converter()
 _reader: Callable[[type], Callable[..., Any]] = functools.cache(_converter.get_structure_hook)
-_detailed_converter = _make_converter(detailed=True)

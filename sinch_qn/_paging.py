@@ -8,12 +8,15 @@ from typing import Any
 
 import attrs
 
-from sinch_qn._codec import decode
+from sinch_qn._codec import decode, decode_items
 from sinch_qn.errors import InvalidResponseError, PaginationError
 from sinch_qn.models import GlobalProcessState, ListQualifiedNumbersResponse, QualifiedNumber
 
 _CHUNK = 100
 """Items decoded, in about 1 ms, before the event loop runs other tasks."""
+
+_EMPTY_PAGES = 1000
+"""Pages in a row without a number, each with a new token: a listing that does not end."""
 
 FetchPage = Callable[[str | None], Awaitable[dict[str, Any] | None]]
 """From a page token (None: the first page) to the page's JSON object."""
@@ -37,9 +40,11 @@ async def pages(
 ) -> AsyncGenerator[Page, None]:
     """Yield pages from *page_token* on; *prefetch* requests the next page early.
 
-    Raises `PaginationError` if a token repeats, and the errors of *fetch*.
+    Raises `PaginationError` if a token repeats or page after page is empty, and the errors of
+    *fetch*.
     """
     seen: set[str | None] = set()
+    empty = 0
     prefetched: asyncio.Future[dict[str, Any] | None] | None = None
     try:
         while True:
@@ -51,8 +56,10 @@ async def pages(
             go_on = page_token is not None and not repeats
             # Before this page's items are decoded, to use that time.
             prefetched = asyncio.ensure_future(fetch(page_token)) if prefetch and go_on else None
+            items = await _read_items(body.pop("qualifiedNumbers", None))
+            empty = 0 if items else empty + 1
             yield Page(
-                items=await _read_items(body.pop("qualifiedNumbers", None)),
+                items=items,
                 next_page_token=page_token,
                 total_size=head.total_size,
                 state=state,
@@ -63,6 +70,11 @@ async def pages(
                 )
             if page_token is None:
                 return
+            if empty >= _EMPTY_PAGES:
+                raise PaginationError(
+                    f"{empty} pages in a row are empty, each with a new token: "
+                    "this listing would never end"
+                )
     finally:
         if prefetched is not None:
             prefetched.cancel()
@@ -78,5 +90,5 @@ async def _read_items(raw: object) -> list[QualifiedNumber]:
     for start in range(0, len(raw), _CHUNK):
         # A page of thousands must not block the event loop, nor the next page's request.
         await asyncio.sleep(0)
-        items.extend(decode(item, QualifiedNumber) for item in raw[start : start + _CHUNK])
+        items.extend(decode_items(raw[start : start + _CHUNK], QualifiedNumber))
     return items

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import attrs
 import orjson
 
-from sinch_qn._checks import check_above_zero
+from sinch_qn._checks import check_above_zero, check_rule
 from sinch_qn._codec import encode
 from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._http import Request, Response, read_json, read_model
@@ -34,6 +34,9 @@ from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_retryable
 
 _log = logging.getLogger("sinch_qn")
+
+_MAX_DAMPING = 60.0
+"""Seconds for which refused tokens are not replaced, if fresh ones were refused, too."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,6 +71,7 @@ class PreparedCall(CallState):
     """A rate-limit slot and an access token, acquired in advance for one call.
 
     `QualifiedNumbersClient.prepare` makes it; pass it as `prepared=` to one call of that client.
+    `may_have_been_sent` says at any time whether that call may have reached the server.
     """
 
     owner: object = attrs.field(repr=False)
@@ -101,6 +105,10 @@ class Pipeline:
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()
+        self._refusals = 0
+        """Fresh tokens refused since a call succeeded, at most one a window."""
+        self._renew_at = 0.0
+        """In the event loop's time: no token is replaced before, as fresh ones were refused."""
 
     def call(
         self,
@@ -152,6 +160,7 @@ class Pipeline:
 
     async def close(self) -> None:
         """Close the sockets and cancel the tasks that were opened here."""
+        self._transport.stop()  # or a caller that waits for a token would start another request
         await self._auth.close()
         await self._transport.close()
         self._deadlines.close()
@@ -196,7 +205,7 @@ class Pipeline:
             path = path.replace("{phoneNumber}", check_e164(phone_number))
         return Request(
             operation.method,
-            self._root + path + ("?" + urlencode(query) if query else ""),
+            self._root + path + ("?" + urlencode(query, quote_via=quote, safe="") if query else ""),
             {} if body is None else {"Content-Type": "application/json"},
             None if body is None else orjson.dumps(encode(body)),
             fresh_connection=not operation.idempotent,
@@ -213,6 +222,8 @@ class Pipeline:
     ) -> R:
         self._check_loop()
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
+        if retry is not None:
+            check_rule(retry, "retry")
         try:
             with self._deadlines.timeout(seconds) as deadline:
                 return await self._attempts(
@@ -253,8 +264,10 @@ class Pipeline:
                 failure = error
             else:
                 self._quota.refund(call.retries)
+                self._refusals = 0
                 return result
             if isinstance(failure, NotFoundError) and _is_repeated_delete(operation, call):
+                self._quota.refund(call.retries)
                 return cast("R", None)
             redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
             failure.attempts = call.attempts
@@ -278,11 +291,15 @@ class Pipeline:
 
     def _try_fresh_token(self, failure: SinchError, authorization: str, call: CallState) -> bool:
         """Invalidate a rejected token, at most once per call; return whether to try a fresh one."""
-        if (
-            call.token_renewed
-            or not isinstance(failure, AuthenticationError)
-            or failure.outcome is not Outcome.REJECTED
-        ):
+        if not isinstance(failure, AuthenticationError) or failure.outcome is not Outcome.REJECTED:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now < self._renew_at and self._refusals:
+            return False
+        if call.token_renewed:
+            # Refused though fresh: not the token is the reason. Spare the token endpoint.
+            self._refusals += 1
+            self._renew_at = now + min(_MAX_DAMPING, 2.0**self._refusals)
             return False
         call.token_renewed = self._auth.invalidate(authorization)
         return call.token_renewed
@@ -301,7 +318,9 @@ class Pipeline:
         remaining = deadline.when - asyncio.get_running_loop().time()
         attempt = call.attempts - call.token_renewed
         delay = retry(Failure(operation, failure, attempt, remaining))
-        if delay is None:
+        if not isinstance(delay, int | float) or not delay >= 0:
+            if delay is not None:
+                _log.error("the retry rule returned no number of seconds: %s", type(delay).__name__)
             return False
         # Concurrent calls share one token request, so their retries do not multiply an outage;
         # but until its cached failure expires they would only get it again.

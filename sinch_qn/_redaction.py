@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +11,10 @@ MASK = "•••"
 
 _MIN_SECRET_LENGTH = 3
 """Characters; shorter ones, such as the state in an address, would redact innocent words."""
+
+
+_LONG_SECRET = 12
+"""Characters; such a value is replaced within other words, too: it occurs nowhere by chance."""
 
 
 def printable(value: object, limit: int | None = None, *, substitute: str = " ") -> str:
@@ -28,18 +33,34 @@ def sensitive_values(model: Any) -> Iterator[str]:
 
 
 def redact(error: Exception, values: Iterable[str]) -> None:
-    """Replace each of *values* in the text and the attributes of *error* with `•••`."""
+    """Replace each of *values* in the text and the attributes of *error* with `•••`.
+
+    Short values are replaced as whole words only, and no value in an attribute `code` of up to
+    three digits: a house number 400 is no reason to hide that the server said 400.
+    """
     texts = sorted((v for v in values if len(v) >= _MIN_SECRET_LENGTH), key=len, reverse=True)
-    if texts:
-        error.args = _redacted(error.args, texts)
-        vars(error).update(_redacted(vars(error), texts))
+    if not texts:
+        return
+    pattern = re.compile("|".join(map(_pattern, texts)))
+    code = getattr(error, "code", None)
+    error.args = _redacted(error.args, pattern)
+    vars(error).update(_redacted(vars(error), pattern))
+    if isinstance(code, str) and re.fullmatch("[0-9]{1,3}", code):
+        vars(error)["code"] = code
 
 
-def _redacted(value: Any, texts: list[str]) -> Any:
+def _pattern(text: str) -> str:
+    """Return a pattern of *text*, also as it is written in JSON."""
+    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    return f"(?:{pattern})" if len(text) >= _LONG_SECRET else rf"(?<!\w)(?:{pattern})(?!\w)"
+
+
+def _redacted(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, str):
-        return functools.reduce(lambda left, text: left.replace(text, MASK), texts, value)
+        return pattern.sub(MASK, value)
     if isinstance(value, list | tuple):
-        return type(value)(_redacted(each, texts) for each in value)
+        return type(value)(_redacted(each, pattern) for each in value)
     if isinstance(value, dict):
-        return {key: _redacted(each, texts) for key, each in value.items()}
+        return {key: _redacted(each, pattern) for key, each in value.items()}
     return value

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import attrs
-import orjson
 
 from sinch_qn._checks import check_secret
-from sinch_qn._http import Request, Response
+from sinch_qn._http import Request, Response, parse_json, status_error
 from sinch_qn.errors import (
     AuthenticationError,
+    ClosedError,
     InvalidResponseError,
     Outcome,
     SinchError,
@@ -33,7 +33,13 @@ FAILURE_TTL = 1.0
 """Seconds for which a failed token request is cached."""
 
 _DEFAULT_LIFETIME = 300.0
-"""Seconds; the lifetime of a token whose response has no `expires_in`."""
+"""Seconds; the lifetime of a token whose response has no usable `expires_in`."""
+
+_MAX_LIFETIME = 86_400.0
+"""Seconds; servers say 2^31 and more for a token that never expires."""
+
+_MAX_RETRY_AFTER = 3_600.0
+"""Seconds for which a `Retry-After` of the token endpoint is obeyed at most."""
 
 _BAD_CREDENTIALS = frozenset({400, 401, 403})
 """Statuses with which the token endpoint refuses credentials: a retry would not help."""
@@ -111,8 +117,8 @@ class TokenCache:
     """One token, fetched once for all concurrent callers.
 
     The fetch is a task of the cache, so cancelling one caller does not affect the others. A failed
-    fetch is cached for *failure_ttl* seconds, so that a failing token endpoint gets at most one
-    request in that time.
+    fetch is cached for *failure_ttl* seconds, or for as long as the endpoint's `Retry-After` asks,
+    so that a failing token endpoint gets at most one request in that time.
     """
 
     def __init__(
@@ -122,7 +128,7 @@ class TokenCache:
         self._monotonic = monotonic
         self._token: Token | None = None
         self._failure: SinchError | None = None
-        self._failed_at = float("-inf")
+        self._failed_until = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
 
     def cached(self) -> str | None:
@@ -139,14 +145,17 @@ class TokenCache:
             now = self._monotonic()
             token = self._token
             if token is not None and now < token.expires_at:
-                if now >= token.refresh_at and not self._in_failure_ttl(now):
+                if now >= token.refresh_at and now >= self._failed_until:
                     self._start(fetch)
                 return token.value
-            if self._failure is not None and self._in_failure_ttl(now):
-                raise copy.copy(self._failure)
-            task = self._start(fetch)
+            if self._failure is not None and now < self._failed_until:
+                raise self._cached_failure(now)
+            running = self._running()
+            task = running or self._start(fetch)
             await asyncio.wait([task])
-            if not task.cancelled():
+            # What another client's fetch raises, such as that this client was closed, is not for
+            # this caller: it fetches anew.
+            if running is None and not task.cancelled():
                 task.result()
             # A token that has expired already still serves the callers that waited for it.
             if self._token is not None and self._token is not token:
@@ -164,13 +173,22 @@ class TokenCache:
             task.cancel()
             await asyncio.wait([task])
 
-    def _in_failure_ttl(self, now: float) -> bool:
-        return now < self._failed_at + self._failure_ttl
+    def _cached_failure(self, now: float) -> SinchError:
+        assert self._failure is not None  # noqa: S101 - the caller has checked it
+        failure = copy.copy(self._failure)
+        if isinstance(failure, TokenError) and failure.retry_after is not None:
+            failure.retry_after = self._failed_until - now
+        return failure
+
+    def _running(self) -> asyncio.Task[None] | None:
+        """Return the pending fetch of this event loop."""
+        task = self._fetching
+        return task if task and task.get_loop() is asyncio.get_running_loop() else None
 
     def _start(self, fetch: Callable[[], Awaitable[Token]]) -> asyncio.Task[None]:
         """Return the pending fetch of this event loop, or start one."""
-        task = self._fetching
-        if task is None or task.get_loop() is not asyncio.get_running_loop():
+        task = self._running()
+        if task is None:
             task = asyncio.create_task(self._fetch(fetch), name="sinch_qn token")
             task.add_done_callback(self._finished)
             self._fetching = task
@@ -183,8 +201,12 @@ class TokenCache:
     async def _fetch(self, fetch: Callable[[], Awaitable[Token]]) -> None:
         try:
             self._token, self._failure = await fetch(), None
+        except ClosedError:
+            raise  # not a failure of the endpoint
         except SinchError as error:
-            self._failure, self._failed_at = error, self._monotonic()
+            asked = (error.retry_after or 0.0) if isinstance(error, TokenError) else 0.0
+            wait = max(self._failure_ttl, min(asked, _MAX_RETRY_AFTER))
+            self._failure, self._failed_until = error, self._monotonic() + wait
 
 
 @attrs.frozen(eq=False)
@@ -237,6 +259,8 @@ class OAuth2:
         try:
             async with asyncio.timeout(_TOKEN_TIMEOUT):
                 response = await send(request)
+        except ClosedError:
+            raise
         except (TransportError, InvalidResponseError) as error:
             raise TokenError(f"the token endpoint cannot be used: {error}") from error
         except TimeoutError as error:
@@ -253,14 +277,25 @@ def _read_token(response: Response, since: float) -> Token:
             outcome=Outcome.NOT_SENT,
         )
     if response.status != 200:
-        raise TokenError(f"the token endpoint returned HTTP {response.status}")
-    try:
-        body = orjson.loads(response.body)
-        value = body["access_token"]
-        lifetime = float(body.get("expires_in") or _DEFAULT_LIFETIME)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        # Not chained: the decoder's error holds the body, and with it the token.
-        value, lifetime = None, 0.0
-    if not isinstance(value, str) or not _BEARER.fullmatch(value) or not 0 < lifetime < 1e9:
+        said = status_error(response)
+        raise TokenError(
+            f"the token endpoint returned HTTP {response.status}",
+            retry_after=said.retry_after,
+            retry_at=said.retry_at,
+        )
+    body = parse_json(response.body)
+    value = body.get("access_token") if isinstance(body, dict) else None
+    if not isinstance(value, str) or not _BEARER.fullmatch(value):
         raise TokenError("the token endpoint's response cannot be read")
-    return Token.from_lifetime(value, lifetime, since=since)
+    return Token.from_lifetime(value, _lifetime(body.get("expires_in")), since=since)
+
+
+def _lifetime(expires_in: object) -> float:
+    """Return a lifetime in seconds; what is no positive number says nothing about it."""
+    try:
+        seconds = float(expires_in)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return _DEFAULT_LIFETIME
+    if isinstance(expires_in, bool) or not seconds > 0:
+        return _DEFAULT_LIFETIME
+    return min(seconds, _MAX_LIFETIME)

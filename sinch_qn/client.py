@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from sinch_qn import _checks, _paging, waiting
 from sinch_qn._operations import (
@@ -25,7 +25,7 @@ from sinch_qn._operations import (
 )
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import Pipeline, PreparedCall
-from sinch_qn._transport import MAX_BODY, Transport
+from sinch_qn._transport import MAX_BODY, ClientSession, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.lifecycle import IN_ORDER
@@ -41,8 +41,8 @@ from sinch_qn.models import (
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
 
-if TYPE_CHECKING:
-    import aiohttp
+_MAX_MAX_BODY = 2**40
+"""Bytes: no machine has more memory for one response."""
 
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
@@ -68,7 +68,7 @@ class QualifiedNumbersClient:
         auth: Auth,
         *,
         base_url: str = BASE_URL,
-        session: aiohttp.ClientSession | None = None,
+        session: ClientSession | None = None,
         timeout: float = 30.0,
         retry: RetryRule = RetryPolicy(),  # noqa: B008 - frozen
         rate_limit: RateLimit | None = None,
@@ -78,14 +78,17 @@ class QualifiedNumbersClient:
     ) -> None:
         """Store the project and its credentials; send nothing yet.
 
-        An external *session* is left open, and keeps its own connection limit, proxies and TLS
-        settings; without one at most *max_connections* are open at once.
-        No response is read beyond *max_body* bytes (16 MiB).
+        An aiohttp *session* is left open, and keeps its own connection limit, proxies and TLS
+        settings; without one at most *max_connections* are open at once. No response is read
+        beyond *max_body* bytes (16 MiB).
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         self.project_id = _checks.check_project_id(project_id)
         _check_auth(auth, allow_http=allow_http)
         self.base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
+        _checks.check_whole(max_connections, "max_connections")
+        _checks.check_whole(max_body, "max_body", maximum=_MAX_MAX_BODY)
+        _checks.check_rule(retry, "retry")
         self.max_connections = None if session is not None else max_connections
         self._pipeline = Pipeline(
             root=f"{self.base_url}/v1/projects/{project_id}",
@@ -109,13 +112,9 @@ class QualifiedNumbersClient:
         (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional. Raises
         `InvalidRequestError`, which names all missing variables.
         """
-        environ = os.environ if environ is None else environ
-        required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
-        missing = [name for name in required if not environ.get(name)]
-        if missing:
-            raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
-        base_url = environ.get("SINCH_BASE_URL") or BASE_URL
-        return cls(environ["SINCH_PROJECT_ID"], _auth_from_env(environ), base_url=base_url)
+        env = os.environ if environ is None else environ
+        auth, base_url = _auth_from_env(env), env.get("SINCH_BASE_URL") or BASE_URL
+        return cls(env["SINCH_PROJECT_ID"], auth, base_url=base_url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -275,7 +274,7 @@ class QualifiedNumbersClient:
         """
         return await self._pipeline.call(
             TEXT_ENABLE_TOLL_FREE_NUMBERS,
-            body=_checks.check_text_enable_toll_free(request),
+            body=_checks.check_text_enable_toll_free(request, self.project_id),
             timeout=timeout,
             retry=retry,
             prepared=prepared,
@@ -331,18 +330,21 @@ class QualifiedNumbersClient:
         phone_number: str,
         *states: GlobalProcessState | str,
         timeout: float,
+        unless: Iterable[GlobalProcessState | str] | None = None,
         retry: RetryRule | None = None,
     ) -> QualifiedNumber:
         """Poll until the number is in one of *states*; return it.
 
-        Raises `UnexpectedStateError` once none of *states* can be reached any more, and
-        `DeadlineExceededError` after *timeout* seconds. Transient errors do not end the wait.
-        (getQualifiedNumber, repeatedly)
+        Raises `UnexpectedStateError` once the number moves into a state from which none of *states*
+        can follow; *unless* names other states that end the wait, at once. Raises `NotFoundError`
+        if the number is not found for five seconds, and `DeadlineExceededError` after *timeout*
+        seconds. Transient errors do not end the wait. (getQualifiedNumber, repeatedly)
         """
         return await waiting.wait_for_state(
             lambda number: self.get_number(number, retry=retry),
             phone_number,
             _checks.check_states(states),
+            unless=None if unless is None else [_checks.check_state(each) for each in unless],
             timeout=_checks.check_above_zero(timeout, "timeout"),
         )
 
@@ -355,6 +357,10 @@ def _check_auth(auth: object, *, allow_http: bool) -> None:
 
 
 def _auth_from_env(environ: Mapping[str, str]) -> Auth:
+    required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
+    missing = [name for name in required if not environ.get(name)]
+    if missing:
+        raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
     key = environ["SINCH_KEY_ID"], environ["SINCH_KEY_SECRET"]
     kind = environ.get("SINCH_AUTH") or "oauth2"
     if kind == "oauth2":

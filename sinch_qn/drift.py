@@ -1,4 +1,4 @@
-"""Unknown values and fields in responses: logged once, counted, never an error.
+"""Unknown values, fields and types in responses: logged once, counted, never an error.
 
     from sinch_qn import drift
 
@@ -6,7 +6,8 @@
     drift.counts()  # {Drift(kind='value', where='GlobalProcessState', name='…_PAUSED'): 17}
 
 The API adds values and fields without a new version. An unknown value is kept unchanged and an
-unknown field is ignored; this module reports both. Its state is global to the process.
+unknown field is ignored; a field of another type than documented is None. This module reports all
+three. Its state is global to the process.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}|-?[0-9]{1,3}", re.ASCII)
 class Drift:
     """A value or field of the API that this library does not know."""
 
-    kind: Literal["value", "field"]
+    kind: Literal["value", "field", "type"]
+    """`type`: a field or an item that cannot be read, and is None or left out."""
     where: str
-    """The enum that lacks the value, or the model that lacks the field."""
+    """The enum that lacks the value, or the model that lacks the field or the type."""
     name: str
-    """The value, or the field's wire name; `?` if it does not look like a name."""
+    """The value, the field's wire name, or `item`; `?` if it does not look like a name."""
 
 
 OVERFLOW = Drift("value", "?", "?")
@@ -63,8 +65,8 @@ def watch(watcher: Callable[[Drift], object]) -> Callable[[], None]:
     return lambda: _watchers.remove(watcher) if watcher in _watchers else None
 
 
-def record(kind: Literal["value", "field"], where: str, name: object) -> None:
-    """Count an unknown value or field; the first time, log it and call the watchers."""
+def record(kind: Literal["value", "field", "type"], where: str, name: object) -> None:
+    """Count an unknown value, field or type; the first time, log it and call the watchers."""
     text = str(name) if isinstance(name, int) else name
     shown = text if isinstance(text, str) and _NAME.fullmatch(text) else "?"
     drift = Drift(kind, where, shown)

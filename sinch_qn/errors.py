@@ -5,6 +5,7 @@
     ├── TokenError                                no access token
     ├── TransportError                            broken after the request may have been sent
     │   └── ConnectError                          no connection: nothing was sent
+    │       └── ClosedError (also a RuntimeError) the client was closed: nothing was sent
     ├── DeadlineExceededError                     the deadline of the whole call passed
     ├── StatusError                               a response with an error status
     │   ├── BadRequestError         400
@@ -33,13 +34,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sinch_qn._redaction import printable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sinch_qn.models import QualifiedNumber
 
 
@@ -96,6 +96,21 @@ class TokenError(SinchError):
 
     _default_outcome = Outcome.NOT_SENT
 
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        retry_at: datetime | None = None,
+        outcome: Outcome | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, outcome=outcome, attempts=attempts)
+        self.retry_after = retry_after
+        """Seconds to wait as requested by the token endpoint, or None."""
+        self.retry_at = retry_at
+        """The same as an aware UTC datetime."""
+
 
 class TransportError(SinchError):
     """The connection broke after the request may have been sent."""
@@ -105,6 +120,10 @@ class ConnectError(TransportError):
     """Failed to connect: refused, DNS, TLS, or no free connection in time."""
 
     _default_outcome = Outcome.NOT_SENT
+
+
+class ClosedError(ConnectError, RuntimeError):
+    """The client, or the session that it was given, is closed; nothing was sent."""
 
 
 class DeadlineExceededError(SinchError):
@@ -131,7 +150,7 @@ class StatusError(SinchError):
     ) -> None:
         super().__init__(message, outcome=outcome, attempts=attempts)
         self.status_code = status_code
-        """The HTTP status."""
+        """The HTTP status; of an error in the body of a 2xx, the status that it says."""
         self.code = code
         """The body's `code` as a string, or None."""
         self.status = status

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Collection, Iterable
 
 from sinch_qn._redaction import MASK
 from sinch_qn.errors import InvalidRequestError
@@ -42,21 +42,47 @@ _CANADA = frozenset(
     " 437 438 450 460 468 474 506 514 519 537 548 579 581 584 587 600 604 613 622 633 639 647"
     " 672 683 705 709 742 753 778 780 782 807 819 825 851 867 873 879 902 905 942".split()
 )
-_ELSEWHERE = frozenset(
-    "242 246 264 268 284 340 345 441 473 649 658 664 670 671 684 721 758 767 784 787 809 829 849"
-    " 868 869 876 939".split()
-)
+_ELSEWHERE = {
+    area_code: region
+    for region, area_codes in {
+        "AG": "268", "AI": "264", "AS": "684", "BB": "246", "BM": "441", "BS": "242",
+        "DM": "767", "DO": "809 829 849", "GD": "473", "GU": "671", "JM": "658 876",
+        "KN": "869", "KY": "345", "LC": "758", "MP": "670", "MS": "664", "PR": "787 939",
+        "SX": "721", "TC": "649", "TT": "868", "VC": "784", "VG": "284", "VI": "340",
+    }.items()
+    for area_code in area_codes.split()
+}  # fmt: skip
 _PLUS_ONE = re.compile(r"\+1[2-9][0-9]{9}", re.ASCII)
 
 TOLL_FREE_PREFIXES = tuple(f"+1{code}" for code in (800, 833, 844, 855, 866, 877, 888))
 
 
-def region_of(phone_number: str) -> Literal["US", "CA"] | None:
-    """Return the region of an E.164 number, or None for others, such as Jamaica."""
+REGIONS: tuple[str, ...] = ("US", "CA")
+"""The regions whose numbers the API's text names."""
+
+
+def check_regions(value: object) -> tuple[str, ...]:
+    """Return *value* if it names regions of +1, such as `("US", "CA", "PR")`."""
+    known = {*REGIONS, *_ELSEWHERE.values()}
+    regions = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if not regions or not known.issuperset(regions):
+        raise InvalidRequestError(
+            f"regions: expected one or more of {' '.join(sorted(known))}, not {str(value)[:64]!r}"
+        )
+    return regions
+
+
+def region_of(phone_number: str, regions: Collection[str] = REGIONS) -> str | None:
+    """Return the region of an E.164 number if it is one of *regions*, else None.
+
+    Others of `+1`, such as `PR`, `GU` and `VI`, count only if *regions* names them: the API's text
+    says US and CA, but Sinch's dashboard hosts some of the others.
+    """
     area_code = phone_number[2:5]
-    if not _PLUS_ONE.fullmatch(phone_number) or area_code in _ELSEWHERE:
+    if not _PLUS_ONE.fullmatch(phone_number):
         return None
-    return "CA" if area_code in _CANADA else "US"
+    region = _ELSEWHERE.get(area_code) or ("CA" if area_code in _CANADA else "US")
+    return region if region in regions else None
 
 
 def is_toll_free(phone_number: str) -> bool:

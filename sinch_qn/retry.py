@@ -15,12 +15,14 @@ import attrs
 from sinch_qn._operations import Operation
 from sinch_qn.errors import (
     AuthenticationError,
+    ClosedError,
     InvalidRequestError,
     InvalidResponseError,
     Outcome,
     RateLimitError,
     SinchError,
     StatusError,
+    TokenError,
 )
 
 
@@ -42,7 +44,7 @@ RetryRule = Callable[[Failure], float | None]
 
 def is_retryable(operation: Operation[Any], error: SinchError) -> bool:
     """Whether a retry of *operation* after *error* cannot have its effect twice."""
-    if isinstance(error, InvalidRequestError | AuthenticationError):
+    if isinstance(error, InvalidRequestError | AuthenticationError | ClosedError):
         return False  # a retry would fail again
     if error.outcome is Outcome.NOT_SENT or isinstance(error, RateLimitError):
         return True
@@ -54,8 +56,12 @@ def is_retryable(operation: Operation[Any], error: SinchError) -> bool:
 
 
 def honour_retry_after(failure: Failure) -> float | None:
-    """Return the `Retry-After` of the response, or None."""
-    return failure.error.retry_after if isinstance(failure.error, StatusError) else None
+    """Return the `Retry-After` of the response, or None.
+
+    0, or a date that has passed, is no delay: `RetryPolicy` backs off then.
+    """
+    error = failure.error
+    return error.retry_after if isinstance(error, StatusError | TokenError) else None
 
 
 @attrs.frozen(kw_only=True)
@@ -78,8 +84,7 @@ class RetryPolicy:
         """Return the seconds to wait, or None to give up."""
         if failure.attempt >= self.max_attempts:
             return None
-        requested = honour_retry_after(failure)
-        return requested if requested is not None else self.back_off(failure)
+        return honour_retry_after(failure) or self.back_off(failure)
 
     def back_off(self, failure: Failure) -> float:
         """Return a delay between 0 and a bound that doubles with each attempt."""

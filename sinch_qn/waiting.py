@@ -21,6 +21,7 @@ from contextlib import aclosing, suppress
 
 from sinch_qn.errors import (
     AuthenticationError,
+    ClosedError,
     DeadlineExceededError,
     NotFoundError,
     Outcome,
@@ -28,6 +29,7 @@ from sinch_qn.errors import (
     RateLimitError,
     ServerError,
     SinchError,
+    StatusError,
     TokenError,
     TransportError,
     UnexpectedStateError,
@@ -37,7 +39,10 @@ from sinch_qn.models import GlobalProcessState, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT
 
 _TRANSIENT = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
-"""Errors that do not end a wait."""
+"""Errors that do not end a wait, beside 408 and 499."""
+
+_UNKNOWN_AT_FIRST = 5.0
+"""Seconds for which a 404 does not end a wait: a number that was just added may not be found."""
 
 _FATAL = (AuthenticationError, PermissionDeniedError, NotFoundError)
 """Errors of the credentials or the project; an outage has others."""
@@ -103,6 +108,7 @@ async def wait_for_state(
     states: frozenset[GlobalProcessState],
     *,
     timeout: float,
+    unless: Collection[GlobalProcessState] | None = None,
     first_delay: float = 1.0,
     max_delay: float = 30.0,
     jitter: Callable[[], float] = random.random,
@@ -110,10 +116,14 @@ async def wait_for_state(
 ) -> QualifiedNumber:
     """Poll *phone_number* until it is in one of *states*; delays grow to *max_delay*.
 
-    Raises `UnexpectedStateError` once none of *states* can be reached any more, and
-    `DeadlineExceededError`, chained to the last poll if that failed, after *timeout* seconds.
-    Transient errors do not end the wait; a 404 and refused credentials do.
+    Raises `UnexpectedStateError` once the number moves during the wait into a state from which
+    none of *states* can follow (a state that it is in already may be being mended), or as soon as
+    it is in one of *unless* if that is given; and `DeadlineExceededError`, chained to the last poll
+    if that failed, after *timeout* seconds. Transient errors do not end the wait; a 404 that lasts
+    for five seconds and refused credentials do.
     """
+    started = asyncio.get_running_loop().time()
+    first: GlobalProcessState | None = None
     last_state = "nothing yet"
     last_error: SinchError | None = None
     delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
@@ -122,18 +132,20 @@ async def wait_for_state(
             while True:
                 try:
                     number = await get_number(phone_number)
-                except _TRANSIENT as error:
+                except SinchError as error:
+                    since = asyncio.get_running_loop().time() - started
+                    if not _may_pass(error, known=first is not None, since=since):
+                        raise
                     last_error = error
                 else:
                     last_error = None
                     state = number.global_process_state
+                    first = first or state
                     if state in states:
                         return number
-                    if state is not None and not _can_reach(state, states):
+                    if state is not None and _is_hopeless(state, states, first, unless):
                         raise UnexpectedStateError(
-                            f"the number is {state.name}: "
-                            f"it can no longer become {_any_of(states)}",
-                            number=number,
+                            f"the number is {state.name}, not {_any_of(states)}", number=number
                         )
                     last_state = str(state)
                 await sleep(next(delays))
@@ -142,6 +154,34 @@ async def wait_for_state(
             f"not {_any_of(states)} within {timeout:g} s; last seen: {last_state}",
             outcome=Outcome.NOT_SENT,
         ) from last_error
+
+
+def _is_transient(error: SinchError) -> bool:
+    """Whether the next poll may succeed."""
+    if isinstance(error, ClosedError):
+        return False
+    # 408 and 499: somebody on the way gave up on the request.
+    gave_up = isinstance(error, StatusError) and error.outcome is Outcome.UNKNOWN
+    return gave_up or isinstance(error, _TRANSIENT)
+
+
+def _may_pass(error: SinchError, *, known: bool, since: float) -> bool:
+    """Whether a wait goes on after *error*; a number may take some seconds to be found."""
+    if isinstance(error, NotFoundError):
+        return not known and since < _UNKNOWN_AT_FIRST
+    return _is_transient(error)
+
+
+def _is_hopeless(
+    state: GlobalProcessState,
+    wanted: frozenset[GlobalProcessState],
+    first: GlobalProcessState | None,
+    unless: Collection[GlobalProcessState] | None,
+) -> bool:
+    """Whether *state* ends a wait for *wanted* that found the number in *first*."""
+    if unless is not None:
+        return state in unless
+    return state != first and not _can_reach(state, wanted)
 
 
 async def watch(
@@ -192,10 +232,12 @@ async def watch(
                     await sleep(delay)
                 await _poll(list_numbers, get_number, watched, seen)
                 last_error = None
-        except _TRANSIENT as error:
-            last_error = error
         except TimeoutError:
             expired = True
+        except SinchError as error:
+            if not _is_transient(error):
+                raise
+            last_error = error
         if arrived := _arrived(watched, seen, wanted, every_change=every_change):
             yield arrived
         delay = next(delays)

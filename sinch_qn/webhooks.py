@@ -35,7 +35,8 @@ def parse(
 
     *secret* is the project's callback secret. None disables verification: anyone who knows the
     address can then post events, so use them only as a hint to get the number.
-    Raises `WebhookError`, which shows nothing of the body: respond with 400; Sinch may retry.
+    Raises `WebhookError`, also for *headers* that are not a mapping of texts; it shows nothing of
+    the body: respond with 400; Sinch may retry.
 
     A signature includes no time, so it can be replayed, and deliveries may repeat and arrive in
     any order: process each `event_id` once, and get the number for its latest state.
@@ -55,9 +56,15 @@ def parse(
 
 def _check_signature(body: bytes, headers: Mapping[str, str], secret: str) -> None:
     wanted = SIGNATURE_HEADER.lower()
-    found = [value for name, value in headers.items() if name.lower() == wanted]
-    if len(found) != 1:
-        raise WebhookError(f"expected one {SIGNATURE_HEADER} header, not {len(found)}")
+    try:
+        found = [value for name, value in headers.items() if name.lower() == wanted]
+    except AttributeError:  # not a mapping of texts
+        found = []
+    if len(found) != 1 or not isinstance(found[0], str):
+        raise WebhookError(
+            f"expected one {SIGNATURE_HEADER} header of text, not {len(found)}: "
+            "pass the headers as a mapping of names to values"
+        )
     # As bytes: only these and ASCII text can be compared in constant time.
     given = found[0].strip().lower().encode(errors="replace")
     if not hmac.compare_digest(given, sign(body, secret).encode()):

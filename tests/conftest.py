@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,9 @@ pytest_plugins = ("pytester",)
 
 # Where the tests are started in the background, Ctrl-C is ignored, and so by all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What the tests start has buffered output, as it has elsewhere.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 if "stream_writer" in inspect.signature(ClientResponse).parameters:
     # aioresponses 0.7.9 does not know this parameter of aiohttp 3.14 yet (its issue 289).

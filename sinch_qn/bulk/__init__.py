@@ -14,7 +14,8 @@ from sinch_qn.bulk.journal import (
 from sinch_qn.bulk.report import what_to_do, write_csv, write_html, write_json_lines
 from sinch_qn.bulk.run import RunEvent, RunReport, VoiceChallengeRun
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport, TextEnableRun
+from sinch_qn.bulk.text_enable import TextEnableRun
+from sinch_qn.bulk.text_enable_report import TextEnableReport
 
 __all__ = [
     "AddReport",

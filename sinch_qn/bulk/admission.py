@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
-from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.journal.protocol import Journal, invalid_line
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.errors import InvalidRequestError
-from sinch_qn.phone import check_e164, region_of
+from sinch_qn.phone import REGIONS, check_e164, region_of
 
 _CHUNK = 500
 """Numbers in one commit."""
@@ -27,6 +27,8 @@ class NewNumber:
     ref: str | None = None
     """Your own reference: a chat id, a ticket. It comes back in events and in the report."""
     line: int | None = None
+    region: str | None = None
+    """Its region, if it was checked already: another than US and CA is accepted, such as PR."""
     problem: str | None = None
     """Why it cannot be used: it is kept as INVALID, so that it is not lost."""
 
@@ -46,7 +48,7 @@ class AddReport:
 
     added: int
     already: int
-    """Numbers that were in the journal before: nothing changed for them."""
+    """Numbers that were in the journal before, and not INVALID: nothing changed for them."""
     invalid: list[Invalid]
     """The first thousand that were refused; `invalid_count` counts all."""
     invalid_count: int
@@ -61,6 +63,8 @@ class Admission:
     clock: Callable[[], float]
     check_running: Callable[[], None]
     """Called before each commit; raises if the run has ended."""
+    regions: Collection[str] = REGIONS
+    """The regions whose numbers are called."""
     _added: int = 0
     _already: int = 0
     _invalid_count: int = 0
@@ -71,12 +75,15 @@ class Admission:
         if isinstance(numbers, str):
             raise InvalidRequestError("numbers: expected many numbers, not one string")
         chunk: list[Entry] = []
+        lines: dict[int, str] = {}
         for line, item in enumerate(numbers, start=1):
             chunk.append(self._entry(item, line))
+            if isinstance(item, NewNumber) and item.line is not None:
+                lines[item.line] = chunk[-1].number
             if len(chunk) >= _CHUNK:
-                await self._commit(chunk)
-                chunk = []
-        await self._commit(chunk)
+                await self._commit(chunk, lines)
+                chunk, lines = [], {}
+        await self._commit(chunk, lines)
         return AddReport(
             added=self._added,
             already=self._already,
@@ -84,8 +91,10 @@ class Admission:
             invalid_count=self._invalid_count,
         )
 
-    async def _commit(self, chunk: list[Entry]) -> None:
+    async def _commit(self, chunk: list[Entry], lines: Mapping[int, str]) -> None:
         self.check_running()
+        if lines:
+            await self.journal.remove_corrected(lines)
         good = [entry for entry in chunk if entry.state is not ChallengeState.INVALID]
         bad = [entry for entry in chunk if entry.state is ChallengeState.INVALID]
         new = await self.journal.add(good)
@@ -106,13 +115,14 @@ class Admission:
             if text is not None and not (isinstance(text, str) and _is_storable(text)):
                 raise InvalidRequestError(f"{name}: expected text, not {text!r}")
         at = new.line if new.line is not None else line
-        problem = new.problem or self._problem(new.number)
+        problem = new.problem or self._problem(new.number, new.region)
         if problem is None:
-            return Entry(number=new.number, ref=new.ref, line=at, region=region_of(new.number))
+            region = new.region or region_of(new.number, self.regions)
+            return Entry(number=new.number, ref=new.ref, line=at, region=region)
         text = str(new.number)[:100].encode(errors="backslashreplace").decode()
         return Entry(
             # Each invalid line of a file is a row of its own, even if two have the same text.
-            number=text if new.line is None else f"{text} (line {new.line})",
+            number=text if new.line is None else invalid_line(text, new.line),
             ref=new.ref,
             line=at,
             state=ChallengeState.INVALID,
@@ -120,13 +130,16 @@ class Admission:
             settled_at=self.clock(),
         )
 
-    def _problem(self, number: object) -> str | None:
+    def _problem(self, number: object, region: str | None) -> str | None:
         try:
             e164 = check_e164(number, "number")
         except InvalidRequestError as error:
             return error.message
-        if region_of(e164) is None:
-            return "only US and CA numbers can be qualified, and +1 is not always one of them"
+        if (region or region_of(e164, self.regions)) is None:
+            return (
+                f"not a number of {' or '.join(self.regions)}, and +1 is not always one of them: "
+                "the API's text names US and CA only; add other regions with regions="
+            )
         if self.hours is not None and not self.hours.zones(e164):
             return "its time zone is not known: calling hours need a default_zone for it"
         return None

@@ -7,13 +7,16 @@ without an outcome, which is UNKNOWN and never retried automatically.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol, TypeVar
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, Generic, Protocol, TypeVar
 
 from sinch_qn._pipeline import PreparedCall
 from sinch_qn.errors import SinchError
 
 I = TypeVar("I")  # noqa: E741 - the intent, as it was committed
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 class UnsafeWrite(Protocol[I, R_co]):
@@ -46,7 +49,8 @@ async def at_most_once(
 
     *prepared* holds the rate-limit slot and the token, so nothing waits between the intent and the
     request. Returns None if no intent was committed. A cancellation withdraws the intent, or marks
-    it unknown if the request may have been sent.
+    it unknown if the request may have been sent. An event loop that ends in between leaves the
+    intent open, like a crash.
     """
     intent = await _commit_intent(write)
     if intent is None:
@@ -69,7 +73,10 @@ async def _commit_intent(write: UnsafeWrite[I, R_co]) -> I | None:
         return await asyncio.shield(committing)
     except asyncio.CancelledError:
         # The commit goes on: learn the intent's token, then withdraw it.
-        intent = await committing
+        while not committing.done():
+            with contextlib.suppress(asyncio.CancelledError):  # cancelled once more
+                await asyncio.wait([committing])
+        intent = committing.result()
         if intent is not None:
             await write.withdraw(intent)
         raise
@@ -83,3 +90,38 @@ async def drain(task: asyncio.Task[object], *, timeout: float) -> None:
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+
+
+class InFlight(Generic[T]):
+    """One request in flight, which the cancellation of its waiter leaves alone until `drain`."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+
+    def __bool__(self) -> bool:
+        return self._task is not None
+
+    def start(self, work: Coroutine[Any, Any, T]) -> None:
+        """Start *work*; the one before has ended."""
+        self._task = asyncio.create_task(work)
+
+    async def result(self) -> T | None:
+        """Wait for the request; None if `drain` has cancelled it."""
+        task = self._task
+        if task is None:
+            return None
+        await asyncio.wait([task])  # does not cancel it
+        self._task = None
+        return None if task.cancelled() else task.result()
+
+    async def drain(self, *, timeout: float) -> None:
+        """Wait for the request, at most *timeout* seconds; raise its error if nobody else waits."""
+        task = self._task
+        if task is None:
+            return
+        await drain(task, timeout=timeout)
+        await asyncio.sleep(0)  # `result` returns first
+        if self._task is task:
+            self._task = None
+            if not task.cancelled():
+                task.result()

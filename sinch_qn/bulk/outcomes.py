@@ -25,6 +25,7 @@ from sinch_qn.models import QualifiedNumber
 
 UNKNOWN_TO_SINCH = "Sinch does not know this number: add it to the project first"
 ASK_AGAIN = "the response to its code was lost twice: ask for the code again, or recall"
+_NOTE_GONE = "Sinch no longer knows this number"
 NOTE_CALL_UNKNOWN = (
     "the response to the call was lost: ask whether the phone rang; a code settles it"
 )
@@ -124,6 +125,18 @@ def after_call(  # noqa: PLR0911 - a table
     return change(event=Event.NOT_CALLABLE, note=note)
 
 
+def refusal_taken_back(entry: Entry, event: Event, error: SinchError, at: float) -> Change | None:
+    """Return the change that takes a refusal back if it is not about the number.
+
+    *event* is the one of a request that was not sent. None for a 404, which a look-up has
+    confirmed, and for what is no refusal. The number is due after those that were not tried yet.
+    """
+    if not is_refusal(error) or isinstance(error, NotFoundError):
+        return None
+    note = f"refused as others were: {error}"
+    return Change(number=entry.number, event=event, at=at, intent=entry.intent, due=at, note=note)
+
+
 def after_verify(
     intent: Entry,
     result: QualifiedNumber | SinchError,
@@ -176,6 +189,21 @@ def after_resolve(
     return change(event=Event.REQUEST_CODE, note=ASK_AGAIN)
 
 
+def hosting_changed(entry: Entry, number: QualifiedNumber, at: float) -> Change | None:
+    """Return the change to the state that an ordered number is now in; None if it is the same."""
+    state = number.global_process_state or SinchState.UNSPECIFIED
+    if entry.remote == state:
+        return None
+    gone = _NOTE_GONE if state is SinchState.UNSPECIFIED else None
+    return Change(
+        number=entry.number,
+        event=Event.SINCH_STATE_CHANGED,
+        at=at,
+        remote=state,
+        note=gone or why_not_hosted(number) or entry.note,
+    )
+
+
 def _final_change(change: Callable[..., Change], number: QualifiedNumber) -> Change | None:
     """Return the change to a final state, if *number* is in one."""
     state = number.global_process_state
@@ -189,4 +217,5 @@ def _final_change(change: Callable[..., Change], number: QualifiedNumber) -> Cha
 
 def is_final(number: QualifiedNumber) -> bool:
     """Return whether no code can change the state of *number* any more."""
-    return _final_change(partial(Change, number="", at=0.0), number) is not None
+    state = number.global_process_state
+    return state in VERIFIED_OR_LATER or state is SinchState.VERIFICATION_BLOCKED

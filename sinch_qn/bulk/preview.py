@@ -12,7 +12,7 @@ import attrs
 
 from sinch_qn.bulk.admission import NewNumber
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.parsing import BadLine, GoodLine
+from sinch_qn.parsing import BadLine, Column, GoodLine
 
 _MAX_WARNINGS: Final = 20
 """Warnings about bad lines, and as many about duplicates; the report has all."""
@@ -44,7 +44,9 @@ class RunPreview:
     """Lines that repeat a number."""
     counts: Counter[ChallengeState] = attrs.field(factory=Counter)
     """Numbers of the journal by state, whether in the file or not."""
-    _warnings: list[tuple[str, str]] = attrs.field(init=False, factory=list)
+    column: Column | None = None
+    """The column that the numbers were read from."""
+    _warnings: list[tuple[str | None, str]] = attrs.field(init=False, factory=list)
     _database: sqlite3.Connection = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -52,48 +54,63 @@ class RunPreview:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute(
-            "CREATE TABLE lines (line INTEGER, number TEXT UNIQUE, ref TEXT, problem TEXT,"
+            "CREATE TABLE lines (line INTEGER, number TEXT, ref TEXT, region TEXT, problem TEXT,"
             f" known INTEGER DEFAULT {_NEW})"
         )
+        self._database.execute("CREATE TABLE stale (number TEXT)")
+        # Bad lines are kept by their line: their text may be that of another line.
+        self._database.execute("CREATE UNIQUE INDEX good ON lines (number) WHERE problem IS NULL")
 
     def close(self) -> None:
         """Delete the temporary file."""
         self._database.close()
 
     def add_lines(self, lines: Iterable[GoodLine | BadLine]) -> None:
-        """Add the lines of a file, read without `find_duplicates`: they are found here."""
-        insert = "INSERT OR IGNORE INTO lines (line, number, ref, problem) VALUES (?, ?, ?, ?)"
-        row: tuple[int, str, str | None, str | None]
+        """Add the lines of a file, read without `find_duplicates`: they are found here.
+
+        Raises `OSError` if they do not fit into the folder for temporary files.
+        """
+        try:
+            self._add_lines(lines)
+        except sqlite3.OperationalError as error:
+            raise OSError(
+                f"the folder for temporary files: {error}. Free space there, or choose another"
+                " folder: export SQLITE_TMPDIR=/path"
+            ) from error
+
+    def _add_lines(self, lines: Iterable[GoodLine | BadLine]) -> None:
+        insert = "INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?, ?)"
+        row: tuple[int, str, str | None, str | None, str | None, int]
         for line in lines:
             if isinstance(line, GoodLine):
-                row = (line.line, line.number.e164, line.ref, None)
+                row = (line.line, line.number.e164, line.ref, line.number.region, None, _NEW)
             else:
-                row = (line.line, line.text[:_MAX_TEXT], line.ref, line.reason)
+                row = (line.line, line.text[:_MAX_TEXT], line.ref, None, line.reason, _NEW)
             is_new = self._database.execute(insert, row).rowcount == 1
             if isinstance(line, BadLine):
                 self.bad += 1
-                self._warn(self.bad, row[1], f"{line.line}: {line.text}: {line.reason}")
+                self._warn(self.bad, None, f"{line.line}: {line.text}: {line.reason}")
             elif is_new:
                 self.new += 1
             else:
                 self.duplicates += 1
-                query = "SELECT line FROM lines WHERE number = ?"
+                query = "SELECT line FROM lines WHERE number = ? AND problem IS NULL"
                 (first,) = self._database.execute(query, (line.number.e164,)).fetchone()
                 text = f"{line.line}: {line.number.e164}: duplicate of line {first}"
                 self._warn(self.duplicates, row[1], text)
 
-    def _warn(self, nth: int, number: str, text: str) -> None:
+    def _warn(self, nth: int, number: str | None, text: str) -> None:
         if nth <= _MAX_WARNINGS:
             self._warnings.append((number, text))
 
     def warnings(self) -> Iterator[str]:
         """Yield warnings about the first bad lines and duplicates, each with its line number.
 
-        Numbers of the journal are left out: the run that added them printed their warnings.
+        Duplicates of numbers of the journal are left out: the run that added them warned of them.
         """
-        query = f"SELECT 1 FROM lines WHERE number = ? AND known = {_NEW}"  # noqa: S608 - an int
+        query = f"SELECT 1 FROM lines WHERE number = ? AND problem IS NULL AND known = {_NEW}"  # noqa: S608
         for number, text in self._warnings:
-            if self._database.execute(query, (number,)).fetchone():
+            if number is None or self._database.execute(query, (number,)).fetchone():
                 yield text
 
     @property
@@ -110,10 +127,15 @@ class RunPreview:
     def mark_known(self, entries: Iterable[Entry]) -> None:
         """Mark the numbers that have an entry in the journal."""
         entries = iter(entries)
-        update = "UPDATE lines SET known = ? WHERE number = ?"
+        update = "UPDATE lines SET known = ? WHERE number = ? AND problem IS NULL"
         while page := list(islice(entries, _PAGE)):
             self.counts.update(entry.state for entry in page)
-            marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in page]
+            invalid = [entry for entry in page if entry.state is ChallengeState.INVALID]
+            stale = [(entry.number,) for entry in invalid if self._is_stale(entry)]
+            self._database.executemany("INSERT INTO stale VALUES (?)", stale)
+            # One that was INVALID is added anew if it is valid now.
+            kept = [entry for entry in page if entry.state is not ChallengeState.INVALID]
+            marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in kept]
             self._database.executemany(update, marks)
         query = "SELECT known, count(*) FROM lines WHERE problem IS NULL GROUP BY known"
         found = dict(self._database.execute(query))
@@ -121,13 +143,25 @@ class RunPreview:
         self.settled = found.get(_SETTLED, 0)
         self.known = found.get(_OPEN, 0) + self.settled
 
+    def _is_stale(self, entry: Entry) -> bool:
+        """Return whether an invalid entry is of a line that was corrected, moved or deleted."""
+        text, mark, _ = entry.number.rpartition(f" (line {entry.line})")
+        query = "SELECT 1 FROM lines WHERE number = ? AND line = ? AND problem IS NOT NULL"
+        found = self._database.execute(query, (text, entry.line)).fetchone()
+        return bool(mark) and found is None
+
+    def stale_numbers(self) -> Iterator[str]:
+        """Yield the invalid entries of the journal whose lines are bad no longer."""
+        for (number,) in self._database.execute("SELECT number FROM stale"):
+            yield number
+
     def new_numbers(self, limit: int | None) -> Iterator[NewNumber]:
         """Yield the lines to add to the run: all, or the first *limit* valid, unsettled numbers."""
-        query = "SELECT line, number, ref, problem FROM lines"
+        query = "SELECT line, number, ref, region, problem FROM lines"
         if limit is not None:
             query += f" WHERE problem IS NULL AND known < {_SETTLED} ORDER BY rowid LIMIT {limit}"
-        for line, number, ref, problem in self._database.execute(query):
-            yield NewNumber(number=number, ref=ref, line=line, problem=problem)
+        for line, number, ref, region, problem in self._database.execute(query):
+            yield NewNumber(number=number, ref=ref, line=line, region=region, problem=problem)
 
     def to_add(self, limit: int | None) -> int:
         """Return how many of `new_numbers` are valid and not in the journal."""

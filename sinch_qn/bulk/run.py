@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from typing import Self
 
 import attrs
@@ -27,7 +27,7 @@ from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
 from sinch_qn.bulk.steps import Steps
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import InvalidRequestError, SinchError
-from sinch_qn.phone import check_e164
+from sinch_qn.phone import REGIONS, check_e164, check_regions
 
 RING_WINDOW = 90.0
 """Seconds that a phone is taken to ring, unless its code comes before."""
@@ -99,6 +99,7 @@ class VoiceChallengeRun:
         max_codes: int = 3,
         calling_hours: CallingHours | str | None = None,
         add_missing: bool = False,
+        regions: Collection[str] = REGIONS,
         recheck: float = 30.0,
         drain_timeout: float = 60.0,
         clock: Callable[[], float] = time.time,
@@ -111,8 +112,9 @@ class VoiceChallengeRun:
         flight. A code is awaited for *code_timeout*; one call is worth *max_codes* codes.
         *calling_hours*, such as `09:00-20:00`, are local to each number. With *add_missing* a
         number that Sinch does not know is added first (invoices or a call must follow).
-        *recheck* is how often a number is looked up whose eligibility is being checked, and
-        *drain_timeout* how long leaving waits for responses.
+        Numbers of +1 outside *regions* are kept as INVALID: others than US and CA, such as PR, can
+        be named. *recheck* is how often a number is looked up whose eligibility is being checked,
+        and *drain_timeout* how long leaving waits for responses.
         """
         for name, value in {
             "ring_window": ring_window,
@@ -122,17 +124,17 @@ class VoiceChallengeRun:
             "drain_timeout": drain_timeout,
         }.items():
             check_above_zero(value, name)
+        self._regions = check_regions(regions)
         check_whole(max_ringing, "max_ringing")
         check_whole(concurrency, "concurrency")
         check_whole(max_codes, "max_codes")
-        if isinstance(calling_hours, str):
-            calling_hours = CallingHours(calling_hours)
+        hours = CallingHours(calling_hours) if isinstance(calling_hours, str) else calling_hours
         self._client = client
         self._journal = journal
         self._clock = clock
         self._code_timeout = code_timeout
         self._drain_timeout = drain_timeout
-        self._hours = calling_hours
+        self._hours = hours
         self._pacing = Pacing(max_ringing, ring_window, calls_per_second)
         self._scheduler = Scheduler(
             steps=Steps(
@@ -149,7 +151,7 @@ class VoiceChallengeRun:
             pacing=self._pacing,
             # More would wait for a connection after their intent: UNKNOWN after a crash.
             concurrency=min(concurrency, client.max_connections or concurrency),
-            hours=calling_hours,
+            hours=hours,
             publish=self._publish,
         )
         self._task: asyncio.Task[None] | None = None
@@ -178,13 +180,15 @@ class VoiceChallengeRun:
         """Accept *numbers*, each alone or with a ref; they are on disk when this returns.
 
         A number that is in the journal already, in whatever state, is left unchanged: only
-        `recall` calls again. A number that is not in the US or CA is kept as INVALID.
+        `recall` calls again. A number that is not of the run's regions is kept as INVALID, until it
+        is added again when it can be used, or its line of a file is corrected.
         """
         admission = Admission(
             journal=self._journal,
             hours=self._hours,
             clock=self._clock,
             check_running=self._check_running,
+            regions=self._regions,
         )
         report = await admission.add(numbers)
         self._scheduler.wake(Todo.LOOK_UP)

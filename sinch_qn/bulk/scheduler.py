@@ -11,14 +11,17 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.journal_watch import JournalWatch
 from sinch_qn.bulk.outcomes import is_fatal, is_unanswered
 from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.refusals import Refusals
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.errors import SinchError
@@ -37,6 +40,8 @@ _LIST_FROM = 50
 
 _MAX_ADD = 500
 """Numbers in one addNumbers request, as many as Sinch's dashboard takes."""
+
+_Step: TypeAlias = Callable[[Entry], Awaitable[StepResult]]
 
 _NO_EVENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
 """Changes that are not published."""
@@ -60,29 +65,32 @@ class Scheduler:
     """Set once nothing new may start."""
     idle: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set while there is nothing left to do for any number."""
+    _watch: JournalWatch = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _fetched: dict[Todo, deque[Entry]] = attrs.field(init=False)
+    _fetched: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
     _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
     _looking_up: int = 0
+    _adding_singly: bool = False
     _missing: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added to the project, many at a time."""
-    _refused_together: deque[Entry] = attrs.field(factory=deque)
-    """Numbers to be added one by one."""
+    _refused_together: deque[Entry] = attrs.field(factory=deque)  # to be added one by one
+    _refusals: Refusals = attrs.field(factory=Refusals)
     _probing: bool = False
     _listing: bool = False
     _next_listing: float = 0.0
 
-    @_fetched.default
-    def _nothing_fetched(self) -> dict[Todo, deque[Entry]]:
-        return {todo: deque() for todo in Todo}
+    @_watch.default
+    def _watch_journal(self) -> JournalWatch:
+        return JournalWatch(self.journal, self.steps.clock)
 
     async def run(self) -> None:
         """Start what is due until the run is stopped or cannot go on."""
         try:
             async with asyncio.TaskGroup() as group:
                 while not self.stopping.is_set():
+                    await self._watch.check()
                     if not await self._start_due(group):
                         await self._wait()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
@@ -112,21 +120,21 @@ class Scheduler:
         if self.pacing.paused:
             if not self._probing:
                 self._probing = True
-                self._start(group, self._probe())
+                self._start(group, self._probe)
             return False
         if await self._should_list():
             self._listing = True
-            self._start(group, self._list())
+            self._start(group, self._list)
         started = self._start_adding(group)
-        steps: tuple[tuple[Todo, Callable[[Entry], Awaitable[StepResult]]], ...] = (
-            (Todo.VERIFY, self._verify),
-            (Todo.RESOLVE, self.steps.resolve),
-            (Todo.EXPIRE, self.steps.expire),
+        work: tuple[tuple[Todo, Callable[[Entry], Coroutine[Any, Any, None]]], ...] = (
+            (Todo.VERIFY, partial(self._take, self._verify)),
+            (Todo.RESOLVE, partial(self._take, self.steps.resolve)),
+            (Todo.EXPIRE, partial(self._take, self.steps.expire)),
             (Todo.LOOK_UP, self._look_up),
         )
-        for todo, step in steps:
+        for todo, take in work:
             while self._has_room and (entry := await self._next(todo)):
-                self._start(group, self._take(step(entry), entry), entry.number)
+                self._start(group, partial(take, entry), entry.number)
                 started = True
         return await self._start_calling(group) or started
 
@@ -142,36 +150,40 @@ class Scheduler:
             entry = await self._next(Todo.CALL)
             if entry is None:
                 break
+            step: _Step = self._call
             closed = self.hours.opens_in(entry.number, self.steps.clock()) if self.hours else 0
             if closed:
-                step = self.steps.postpone(entry, closed, "outside its calling hours")
+                note = "outside its calling hours"
+                step = partial(self.steps.postpone, seconds=closed, note=note)
             else:
                 self.pacing.reserve(entry.number, clock())
-                step = self._call(entry)
-            self._start(group, self._take(step, entry), entry.number)
+            self._start(group, partial(self._take, step, entry), entry.number)
             started = True
         return started
 
     def _start_adding(self, group: asyncio.TaskGroup) -> bool:
         """Start adding missing numbers, in as few requests as possible."""
-        batch: list[Entry] = []
-        if self._refused_together:
-            batch = [self._refused_together.popleft()]
-        elif self._missing:
-            more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
-            if len(self._missing) >= _MAX_ADD or not more_to_come:
-                most = min(_MAX_ADD, len(self._missing))
-                batch = [self._missing.popleft() for _ in range(most)]
-        if batch:
-            self._start(group, self._add(batch), *(entry.number for entry in batch))
-        return bool(batch)
+        if self._refused_together and not self._adding_singly:
+            self._adding_singly = True
+            numbers = [entry.number for entry in self._refused_together]
+            self._start(group, self._add_singly, *numbers)
+        more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
+        if not self._missing or (len(self._missing) < _MAX_ADD and more_to_come):
+            return False
+        batch = [self._missing.popleft() for _ in range(min(_MAX_ADD, len(self._missing)))]
+        self._start(group, partial(self._add, batch), *(entry.number for entry in batch))
+        return True
 
     def _start(
-        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], *numbers: str
+        self,
+        group: asyncio.TaskGroup,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        *numbers: str,
     ) -> None:
+        # A function, not a coroutine: a task that is cancelled before it starts awaits nothing.
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except SinchError as error:
                 self.abort(error)
 
@@ -205,9 +217,8 @@ class Scheduler:
     async def _should_list(self) -> bool:
         """Return whether so many numbers are to be looked up that listing may be cheaper."""
         clock = asyncio.get_running_loop().time()
-        if self._listing or clock < max(self._next_listing, self._next_poll.get(Todo.LOOK_UP, 0.0)):
-            return False
-        if self._fetched[Todo.LOOK_UP]:
+        next_poll = max(self._next_listing, self._next_poll.get(Todo.LOOK_UP, 0.0))
+        if self._listing or self._fetched[Todo.LOOK_UP] or clock < next_poll:
             return False
         due = await self.journal.due(Todo.LOOK_UP, self.steps.clock(), _LIST_FROM)
         return len(due) >= _LIST_FROM
@@ -232,24 +243,33 @@ class Scheduler:
 
     # ---- steps, and their results --------------------------------------------------------------
 
-    async def _take(self, step: Awaitable[StepResult], entry: Entry) -> None:
-        await self._act_on(entry.number, await step)
+    async def _take(self, step: _Step, entry: Entry) -> None:
+        await self._act_on(entry.number, await step(entry))
+
+    async def _look_up(self, entry: Entry) -> None:
+        self._looking_up += 1  # until its result is acted on: it may be one more to add
+        try:
+            await self._take(self.steps.look_up, entry)
+        finally:
+            self._looking_up -= 1
 
     async def _act_on(self, number: str, result: StepResult) -> None:
         """Tell pacing, commit, publish, wake what became due; raise a fatal error."""
-        delay = None
-        if result.response is not None:
-            delay = self.pacing.observe(number, result.request, result.response)
-            if result.request is Todo.CALL and is_unanswered(result.response):
-                self.last_error = result.response
+        request, response, delay = result.request, result.response, None
+        if request is not None:
+            delay = self.pacing.observe(number, request, response)
+        if request is Todo.CALL and is_unanswered(response):
+            self.last_error = response
         for change in result.changes:
-            await self._commit(
-                change if delay is None else attrs.evolve(change, due=change.at + delay)
-            )
+            due = change.due if delay is None else change.at + delay
+            await self._commit(attrs.evolve(change, due=due))
         self._missing.extend(result.missing)
         self._refused_together.extend(result.refused_together)
-        if isinstance(result.response, SinchError) and is_fatal(result.response):
-            raise result.response
+        taken_back = self._refusals.observe(request, response, result.take_back)
+        for change in taken_back:
+            await self._commit(change)
+        if isinstance(response, SinchError) and (taken_back or is_fatal(response)):
+            raise response
 
     async def _commit(self, change: Change) -> None:
         (entry,) = await self.journal.apply([change])
@@ -276,15 +296,16 @@ class Scheduler:
         self.pacing.release(entry.number)
         return await self.steps.verify(entry)
 
-    async def _look_up(self, entry: Entry) -> StepResult:
-        self._looking_up += 1
-        try:
-            return await self.steps.look_up(entry)
-        finally:
-            self._looking_up -= 1
-
     async def _add(self, entries: Sequence[Entry]) -> None:
         await self._act_on("", await self.steps.add(entries))
+
+    async def _add_singly(self) -> None:
+        """Add the numbers that were refused together, one after the other."""
+        try:
+            while self._refused_together and not self.stopping.is_set():
+                await self._add([self._refused_together.popleft()])
+        finally:
+            self._adding_singly = False
 
     async def _list(self) -> None:
         try:
@@ -301,8 +322,7 @@ class Scheduler:
                 raise  # otherwise the numbers are looked up one by one
         finally:
             self._listing = False
-            clock = asyncio.get_running_loop().time()
-            self._next_listing = clock + self.steps.recheck
+            self._next_listing = asyncio.get_running_loop().time() + self.steps.recheck
             self.wake(Todo.LOOK_UP, Todo.CALL)
 
     # ---- outages -------------------------------------------------------------------------------

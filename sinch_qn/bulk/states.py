@@ -62,9 +62,19 @@ class ChallengeState(enum.Enum):
         return self in _ACCEPT_CODE
 
 
-_S = ChallengeState
-_OPEN = {_S.PENDING, _S.CALLING, _S.AWAITING_CODE, _S.VERIFYING}
-_ACCEPT_CODE = {_S.CALLING, _S.AWAITING_CODE, _S.VERIFYING, _S.UNKNOWN, _S.EXPIRED}
+_OPEN = {
+    ChallengeState.PENDING,
+    ChallengeState.CALLING,
+    ChallengeState.AWAITING_CODE,
+    ChallengeState.VERIFYING,
+}
+_ACCEPT_CODE = {
+    ChallengeState.CALLING,
+    ChallengeState.AWAITING_CODE,
+    ChallengeState.VERIFYING,
+    ChallengeState.UNKNOWN,
+    ChallengeState.EXPIRED,
+}
 
 
 class Event(enum.Enum):
@@ -94,66 +104,98 @@ class Event(enum.Enum):
     POSTPONED = "later"  # outside its calling hours, or rate-limited
 
 
-_E = Event
-
-INTENTS = frozenset({_E.ADD, _E.CALL, _E.VERIFY})
+INTENTS = frozenset({Event.ADD, Event.CALL, Event.VERIFY})
 """Each is given a token when it is committed."""
 
 _OUTCOMES = frozenset(
     {
-        *(_E.ADD_NOT_SENT, _E.CALLED, _E.CALL_NOT_SENT, _E.CALL_UNKNOWN, _E.VERIFIED),
-        *(_E.CODE_REJECTED, _E.CODE_NOT_SENT, _E.VERIFY_UNKNOWN, _E.RETRY_CODE, _E.REQUEST_CODE),
+        Event.ADD_NOT_SENT,
+        Event.CALLED,
+        Event.CALL_NOT_SENT,
+        Event.CALL_UNKNOWN,
+        Event.VERIFIED,
+        Event.CODE_REJECTED,
+        Event.CODE_NOT_SENT,
+        Event.VERIFY_UNKNOWN,
+        Event.RETRY_CODE,
+        Event.REQUEST_CODE,
     }
 )
-_OUTCOMES_UNLESS_PENDING = frozenset({_E.NOT_CALLABLE, _E.BLOCKED})
+_OUTCOMES_UNLESS_PENDING = frozenset({Event.NOT_CALLABLE, Event.BLOCKED})
 """For a PENDING number they are the result of a look-up."""
 
 TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
-    _E.LOOKED_UP: {_S.PENDING: _S.PENDING},
-    _E.ALREADY_VERIFIED: {_S.PENDING: _S.SKIPPED},
-    _E.NOT_CALLABLE: {_S.PENDING: _S.FAILED, _S.CALLING: _S.FAILED, _S.UNKNOWN: _S.FAILED},
-    _E.ADD: {_S.PENDING: _S.PENDING},
-    _E.ADD_NOT_SENT: {_S.PENDING: _S.PENDING},
-    _E.SINCH_STATE_CHANGED: {_S.VERIFIED: _S.VERIFIED, _S.SKIPPED: _S.SKIPPED},
-    _E.POSTPONED: {_S.PENDING: _S.PENDING},
-    _E.CALL: {_S.PENDING: _S.CALLING},
+    Event.LOOKED_UP: {ChallengeState.PENDING: ChallengeState.PENDING},
+    Event.ALREADY_VERIFIED: {ChallengeState.PENDING: ChallengeState.SKIPPED},
+    Event.NOT_CALLABLE: {
+        ChallengeState.PENDING: ChallengeState.FAILED,
+        ChallengeState.CALLING: ChallengeState.FAILED,
+        ChallengeState.UNKNOWN: ChallengeState.FAILED,
+    },
+    Event.ADD: {ChallengeState.PENDING: ChallengeState.PENDING},
+    # From FAILED: the refusal was not about the number.
+    Event.ADD_NOT_SENT: {
+        ChallengeState.PENDING: ChallengeState.PENDING,
+        ChallengeState.FAILED: ChallengeState.PENDING,
+    },
+    Event.SINCH_STATE_CHANGED: {
+        ChallengeState.VERIFIED: ChallengeState.VERIFIED,
+        ChallengeState.SKIPPED: ChallengeState.SKIPPED,
+    },
+    Event.POSTPONED: {ChallengeState.PENDING: ChallengeState.PENDING},
+    Event.CALL: {ChallengeState.PENDING: ChallengeState.CALLING},
     # From UNKNOWN: the outcome of the same call, committed late.
-    _E.CALLED: {_S.CALLING: _S.AWAITING_CODE, _S.UNKNOWN: _S.AWAITING_CODE},
-    _E.CALL_NOT_SENT: {_S.CALLING: _S.PENDING, _S.UNKNOWN: _S.PENDING},
-    _E.CALL_UNKNOWN: {_S.CALLING: _S.UNKNOWN},
-    _E.CODE: {
-        _S.PENDING: _S.PENDING,  # after a recall only: the code was found after all
-        _S.CALLING: _S.CALLING,
-        _S.AWAITING_CODE: _S.AWAITING_CODE,
-        _S.VERIFYING: _S.VERIFYING,
-        _S.UNKNOWN: _S.UNKNOWN,
-        _S.EXPIRED: _S.EXPIRED,
+    Event.CALLED: {
+        ChallengeState.CALLING: ChallengeState.AWAITING_CODE,
+        ChallengeState.UNKNOWN: ChallengeState.AWAITING_CODE,
     },
-    _E.VERIFY: {
-        _S.PENDING: _S.VERIFYING,
-        _S.AWAITING_CODE: _S.VERIFYING,
-        _S.UNKNOWN: _S.VERIFYING,
-        _S.EXPIRED: _S.VERIFYING,
+    Event.CALL_NOT_SENT: {
+        ChallengeState.CALLING: ChallengeState.PENDING,
+        ChallengeState.UNKNOWN: ChallengeState.PENDING,
+        ChallengeState.FAILED: ChallengeState.PENDING,
     },
-    _E.VERIFIED: {_S.VERIFYING: _S.VERIFIED, _S.CALLING: _S.VERIFIED, _S.UNKNOWN: _S.VERIFIED},
+    Event.CALL_UNKNOWN: {ChallengeState.CALLING: ChallengeState.UNKNOWN},
+    Event.CODE: {
+        # After a recall only: the code was found after all.
+        ChallengeState.PENDING: ChallengeState.PENDING,
+        ChallengeState.CALLING: ChallengeState.CALLING,
+        ChallengeState.AWAITING_CODE: ChallengeState.AWAITING_CODE,
+        ChallengeState.VERIFYING: ChallengeState.VERIFYING,
+        ChallengeState.UNKNOWN: ChallengeState.UNKNOWN,
+        ChallengeState.EXPIRED: ChallengeState.EXPIRED,
+    },
+    Event.VERIFY: {
+        ChallengeState.PENDING: ChallengeState.VERIFYING,
+        ChallengeState.AWAITING_CODE: ChallengeState.VERIFYING,
+        ChallengeState.UNKNOWN: ChallengeState.VERIFYING,
+        ChallengeState.EXPIRED: ChallengeState.VERIFYING,
+    },
+    Event.VERIFIED: {
+        ChallengeState.VERIFYING: ChallengeState.VERIFIED,
+        ChallengeState.CALLING: ChallengeState.VERIFIED,
+        ChallengeState.UNKNOWN: ChallengeState.VERIFIED,
+    },
     # The state after a code that did not verify is `_fallback_state`.
-    _E.CODE_REJECTED: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.CODE_NOT_SENT: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.VERIFY_UNKNOWN: {_S.VERIFYING: _S.VERIFYING},
-    _E.RETRY_CODE: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.REQUEST_CODE: {_S.VERIFYING: _S.AWAITING_CODE},
-    _E.BLOCKED: {
-        _S.PENDING: _S.BLOCKED,
-        _S.CALLING: _S.BLOCKED,
-        _S.VERIFYING: _S.BLOCKED,
-        _S.UNKNOWN: _S.BLOCKED,
+    Event.CODE_REJECTED: {ChallengeState.VERIFYING: ChallengeState.AWAITING_CODE},
+    Event.CODE_NOT_SENT: {ChallengeState.VERIFYING: ChallengeState.AWAITING_CODE},
+    Event.VERIFY_UNKNOWN: {ChallengeState.VERIFYING: ChallengeState.VERIFYING},
+    Event.RETRY_CODE: {ChallengeState.VERIFYING: ChallengeState.AWAITING_CODE},
+    Event.REQUEST_CODE: {ChallengeState.VERIFYING: ChallengeState.AWAITING_CODE},
+    Event.BLOCKED: {
+        ChallengeState.PENDING: ChallengeState.BLOCKED,
+        ChallengeState.CALLING: ChallengeState.BLOCKED,
+        ChallengeState.VERIFYING: ChallengeState.BLOCKED,
+        ChallengeState.UNKNOWN: ChallengeState.BLOCKED,
     },
-    _E.CODE_TIMEOUT: {_S.AWAITING_CODE: _S.EXPIRED, _S.UNKNOWN: _S.UNKNOWN},
-    _E.RECALL: {
-        _S.AWAITING_CODE: _S.PENDING,
-        _S.EXPIRED: _S.PENDING,
-        _S.FAILED: _S.PENDING,
-        _S.UNKNOWN: _S.PENDING,
+    Event.CODE_TIMEOUT: {
+        ChallengeState.AWAITING_CODE: ChallengeState.EXPIRED,
+        ChallengeState.UNKNOWN: ChallengeState.UNKNOWN,
+    },
+    Event.RECALL: {
+        ChallengeState.AWAITING_CODE: ChallengeState.PENDING,
+        ChallengeState.EXPIRED: ChallengeState.PENDING,
+        ChallengeState.FAILED: ChallengeState.PENDING,
+        ChallengeState.UNKNOWN: ChallengeState.PENDING,
     },
 }
 
@@ -297,10 +339,11 @@ def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an ar
     event = change.event
     if change.from_state not in (None, entry.state):
         return False
-    if event in _OUTCOMES or (
-        event in _OUTCOMES_UNLESS_PENDING and entry.state is not ChallengeState.PENDING
-    ):
-        return change.intent is not None and change.intent == entry.intent
+    if event in _OUTCOMES_UNLESS_PENDING and entry.state is ChallengeState.PENDING:
+        return change.intent is None
+    if event in _OUTCOMES or event in _OUTCOMES_UNLESS_PENDING:
+        is_of_last_intent = change.intent is not None and change.intent == entry.intent
+        return is_of_last_intent and _is_of_its_operation(entry, event)
     match event:
         case Event.CODE:  # a number that was never called has no code
             return entry.state is not ChallengeState.PENDING or entry.attempt > 0
@@ -315,14 +358,26 @@ def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an ar
     return True
 
 
+def _is_of_its_operation(entry: Entry, event: Event) -> bool:
+    """Return whether a withdrawal is of an addition, or of a call, as the last intent was."""
+    if event is Event.ADD_NOT_SENT:
+        return entry.called_at is None
+    if event is Event.CALL_NOT_SENT:
+        is_refused_code = entry.state is ChallengeState.FAILED and entry.codes_used > 0
+        return entry.called_at is not None and not is_refused_code
+    return True
+
+
 def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
     entry: Entry, change: Change
 ) -> dict[str, Any]:
     """Return what *change* does to the fields that only its event touches."""
     waiting, used = entry.codes_waiting, entry.codes_used
     match change.event:
-        case Event.ADD | Event.ADD_NOT_SENT:
-            return {"added": change.event is Event.ADD}
+        case Event.ADD:
+            return {"added": True}
+        case Event.ADD_NOT_SENT:
+            return {"added": False, "to_ring": True}
         case Event.CALL:
             return {"attempt": entry.attempt + 1, "called_at": change.at}
         case Event.CALL_NOT_SENT:
@@ -359,7 +414,13 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
 
 
 _FALLS_BACK = frozenset(
-    {_E.NOT_CALLABLE, _E.CODE_REJECTED, _E.CODE_NOT_SENT, _E.RETRY_CODE, _E.REQUEST_CODE}
+    {
+        Event.NOT_CALLABLE,
+        Event.CODE_REJECTED,
+        Event.CODE_NOT_SENT,
+        Event.RETRY_CODE,
+        Event.REQUEST_CODE,
+    }
 )
 
 

@@ -35,14 +35,16 @@ class StepResult:
 
     changes: Sequence[Change] = ()
     """To be committed."""
-    request: Todo = Todo.NOTHING
-    """What *response* answers; NOTHING if the request itself could not be prepared."""
+    request: Todo | None = None
+    """The request, if pacing learns from its response; NOTHING: it could not be prepared."""
     response: object = None
     """What Sinch sent, or the `SinchError` that came instead; None without a request."""
     missing: Sequence[Entry] = ()
     """Numbers to be added to the project, many at a time."""
     refused_together: Sequence[Entry] = ()
     """Numbers to be added one by one: one bad number must not hold up the rest."""
+    take_back: Change | None = None
+    """Takes the refusal of a number back, should it not be about the number."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +81,13 @@ class Steps:
         now, window = self.clock(), self.code_timeout
         retry_at = now + self._between(1.0, 3.0)
         change = outcomes.after_call(intent, response, now, window=window, retry_at=retry_at)
-        return StepResult(changes=[change], request=Todo.CALL, response=response)
+        take_back = None
+        if isinstance(response, SinchError):
+            event = Event.CALL_NOT_SENT
+            take_back = outcomes.refusal_taken_back(intent, event, response, now)
+        return StepResult(
+            changes=[change], request=Todo.CALL, response=response, take_back=take_back
+        )
 
     async def verify(self, entry: Entry) -> StepResult:
         """Send the oldest code that waits."""
@@ -121,7 +129,7 @@ class Steps:
         change = outcomes.after_resolve(
             entry, response, now, max_codes=self.max_codes, retry_at=retry_at
         )
-        return StepResult(changes=[change], request=Todo.RESOLVE, response=response)
+        return StepResult(changes=[change], response=response)
 
     async def look_up(self, entry: Entry) -> StepResult:
         """Look up the state of a number before it is called."""
@@ -209,7 +217,8 @@ class Steps:
             from_state=ChallengeState.PENDING,
             note=f"could not be added: {response}",
         )
-        return StepResult(changes=[*changes, refused], response=response)
+        take_back = outcomes.refusal_taken_back(intent[0], Event.ADD_NOT_SENT, response, now)
+        return StepResult(changes=[*changes, refused], response=response, take_back=take_back)
 
     async def expire(self, entry: Entry) -> StepResult:
         """Stop waiting for a code; a late one is still accepted."""
@@ -225,7 +234,7 @@ class Steps:
         changes = []
         if entry.state is ChallengeState.PENDING and not outcomes.is_fatal(error):
             changes = [self._postponed(entry, self._between(1.0, 3.0), str(error))]
-        return StepResult(changes=changes, response=error)
+        return StepResult(changes=changes, request=Todo.NOTHING, response=error)
 
     def _postponed(self, entry: Entry, seconds: float, note: str) -> Change:
         now = self.clock()

@@ -9,8 +9,15 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import aclosing
 from functools import partial
 from typing import Self, TypeAlias
@@ -25,11 +32,12 @@ from sinch_qn._checks import (
     check_whole,
 )
 from sinch_qn._pipeline import PreparedCall
-from sinch_qn.bulk.at_most_once import at_most_once, drain
-from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal, can_be_enabled
-from sinch_qn.bulk.outcomes import is_fatal, is_refusal, why_not_hosted
-from sinch_qn.bulk.states import Change, Entry, Event
+from sinch_qn.bulk.at_most_once import InFlight, at_most_once
+from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal
+from sinch_qn.bulk.outcomes import hosting_changed, is_fatal, is_refusal
+from sinch_qn.bulk.states import Entry
 from sinch_qn.bulk.steps import LIST_PAGE
+from sinch_qn.bulk.text_enable_report import MAY_EXIST, TextEnableReport, count_text_enabling
 from sinch_qn.bulk.unsafe_writes import SENDING, TextEnableOrder
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
@@ -46,7 +54,6 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.phone import is_toll_free
 from sinch_qn.waiting import backoff, until_reachable, watch
 
 _log = logging.getLogger("sinch_qn")
@@ -60,34 +67,14 @@ _MAX_FAILED_BATCHES = 3
 
 _LOST = (BatchState.UNKNOWN,)
 _REFUSED = (BatchState.REJECTED,)
-_FOLLOWED = (BatchState.ORDERED, BatchState.UNKNOWN)
 
 _NOTE_CRASHED = "the process ended before the response came: the order may exist"
 _NOTE_FOUND = "the response was lost, but its numbers are being hosted: the order exists"
-_NOTE_GONE = "Sinch no longer knows this number"
 
 _ANY_NUMBER = "+12025550100"
 
 _Template: TypeAlias = TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest
 _Sent: TypeAlias = tuple[Batch, str | SinchError]
-
-
-@attrs.frozen(kw_only=True)
-class TextEnableReport:
-    """The state of text-enabling: exact, because it is read from the journal."""
-
-    batches: Mapping[BatchState, int]
-    """The number of batches in each state."""
-    orders: list[str]
-    """The ids of the hosting orders that are known to exist, oldest first."""
-    hosting: Mapping[SinchState, int]
-    """Numbers that were ordered, or may have been, by the state last seen."""
-    left: int
-    """Verified numbers that are in no batch; REJECTED ones are in theirs."""
-    toll_free_left: int
-    """How many of those are toll-free: they need a *toll_free_request*."""
-    stopped: str | None
-    """Why the run placed no more orders, if some were left; None otherwise."""
 
 
 class TextEnableRun:
@@ -138,12 +125,15 @@ class TextEnableRun:
         # Checked with a number in it, so that nothing is refused once an intent is committed.
         check_text_enable(attrs.evolve(request, numbers=[_ANY_NUMBER]), client.project_id)
         if toll_free_request is not None:
-            check_text_enable_toll_free(attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER]))
+            example = attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER])
+            check_text_enable_toll_free(example, client.project_id)
         self._client = client
         self._journal = journal
         self._request = request
         self._toll_free_request = toll_free_request
-        self._batch_size = batch_size
+        self._order_of = partial(
+            TextEnableOrder, client=client, journal=journal, clock=clock, limit=batch_size
+        )
         self._interval = 1.0 / batches_per_second
         self._follow = follow
         self._drain_timeout = drain_timeout
@@ -154,10 +144,11 @@ class TextEnableRun:
         self._pause_due = False
         self._failed_batches = 0
         self._stopped: str | None = None
-        self._draining = False
-        self._in_flight: asyncio.Task[_Sent | None] | None = None
+        self._draining = asyncio.Event()
+        self._in_flight: InFlight[_Sent | None] = InFlight()
 
     async def __aenter__(self) -> Self:
+        self._draining.clear()
         identity = Identity(self._client.project_id, self._client.base_url)
         await self._journal.open(identity, running=True)
         try:
@@ -168,9 +159,13 @@ class TextEnableRun:
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             await self.drain()
+        except SinchError as error:
+            if kind is None:
+                raise
+            _log.warning("the order in flight failed (%s)", type(error).__name__)
         finally:
             await self._journal.close()
 
@@ -182,11 +177,8 @@ class TextEnableRun:
 
     async def drain(self) -> None:
         """Wait for the outcome of the order in flight; place no other. Leaving does this, too."""
-        self._draining = True
-        if self._in_flight is not None:
-            await drain(self._in_flight, timeout=self._drain_timeout)
-            if not self._in_flight.cancelled():
-                self._in_flight.result()
+        self._draining.set()
+        await self._in_flight.drain(timeout=self._drain_timeout)
 
     async def order(self) -> None:
         """Order what is verified, one batch after the other.
@@ -207,8 +199,10 @@ class TextEnableRun:
         Each state seen goes to the journal. A batch whose response was lost is known to exist once
         one of its numbers is being hosted.
         """
-        batches = await self._batches_in(*_FOLLOWED)
-        followed = await asyncio.to_thread(self._numbers_to_follow, batches)
+        batches = await self._batches_in(*MAY_EXIST)
+        followed = await asyncio.to_thread(
+            lambda: _numbers_to_follow(self._journal.rows(), batches)
+        )
         if not followed or not self._follow:
             return
         unknown = await self._batches_in(BatchState.UNKNOWN)
@@ -232,55 +226,20 @@ class TextEnableRun:
     async def report(self) -> TextEnableReport:
         """Return the state of text-enabling."""
         batches = await self._journal.batches()
-        perhaps = {batch.id for batch in batches if batch.state in _FOLLOWED}
-        hosting: Counter[SinchState] = Counter()
-        left = toll_free_left = 0
-
-        def count() -> None:
-            nonlocal left, toll_free_left
-            for entry in self._journal.rows():
-                if can_be_enabled(entry):
-                    left += 1
-                    toll_free_left += is_toll_free(entry.number)
-                elif entry.batch in perhaps and entry.remote is not None:
-                    hosting[entry.remote] += 1
-
-        await asyncio.to_thread(count)
-        states = Counter(batch.state for batch in batches)
-        return TextEnableReport(
-            batches={state: states[state] for state in BatchState},
-            orders=[batch.order_id for batch in batches if batch.order_id is not None],
-            hosting=dict(hosting),
-            left=left,
-            toll_free_left=toll_free_left,
-            stopped=self._stopped,
+        return await asyncio.to_thread(
+            lambda: count_text_enabling(self._journal.rows(), batches, stopped=self._stopped)
         )
 
     # ---- ordering ------------------------------------------------------------------------------
 
     async def _order_batch(self, request: _Template, *, region: str | None) -> bool:
         """Place one order; return whether to go on."""
-        if self._stopped is not None or self._draining:
+        is_left_over = bool(self._in_flight)  # by an `order` that was cancelled
+        if not is_left_over and not await self._start_order(request, region):
             return False
-        if self._pause_due:
-            await self._sleep(self._interval)
-            self._pause_due = False
-        prepared = await self._prepare()
-        write = TextEnableOrder(
-            client=self._client,
-            journal=self._journal,
-            request=request,
-            toll_free=isinstance(request, TextEnableTollFreeNumbersRequest),
-            region=region,
-            limit=self._batch_size,
-            clock=self._clock,
-        )
-        # Shielded: a cancellation here leaves the order to `drain`.
-        self._in_flight = asyncio.create_task(self._place(write, prepared))
-        sent = await asyncio.shield(self._in_flight)
-        self._in_flight = None
+        sent = await self._in_flight.result()
         if sent is None:
-            return False
+            return is_left_over
         self._pause_due = True
         batch, result = sent
         if isinstance(result, SinchError):
@@ -288,6 +247,20 @@ class TextEnableRun:
         else:
             self._failed_batches = 0
             self._delays = self._new_delays()
+        return True
+
+    async def _start_order(self, request: _Template, region: str | None) -> bool:
+        """Start placing an order, unless the run is stopped or drained."""
+        if self._stopped is not None or self._draining.is_set():
+            return False
+        if self._pause_due:
+            await self._sleep(self._interval)
+            self._pause_due = False
+        prepared = await self._prepare()
+        if self._draining.is_set():
+            return False
+        write = self._order_of(request=request, region=region)
+        self._in_flight.start(self._place(write, prepared))
         return True
 
     async def _prepare(self) -> PreparedCall:
@@ -377,14 +350,6 @@ class TextEnableRun:
     async def _batches_in(self, *states: BatchState) -> set[int]:
         return {batch.id for batch in await self._journal.batches() if batch.state in states}
 
-    def _numbers_to_follow(self, batches: set[int]) -> dict[str, SinchState | None]:
-        """Return the numbers of *batches* that are neither hosted nor failed, as last seen."""
-        return {
-            entry.number: entry.remote
-            for entry in self._journal.rows()
-            if entry.batch in batches and entry.remote not in HOSTING_ENDED
-        }
-
     def _watch(
         self,
         numbers: Mapping[str, SinchState | None],
@@ -409,18 +374,8 @@ class TextEnableRun:
         changes = []
         for number in numbers:
             entry = await self._journal.get(number.phone_number or "")
-            state = number.global_process_state or SinchState.UNSPECIFIED
-            if entry is not None and entry.remote != state:
-                gone = _NOTE_GONE if state is SinchState.UNSPECIFIED else None
-                changes.append(
-                    Change(
-                        number=entry.number,
-                        event=Event.SINCH_STATE_CHANGED,
-                        at=self._clock(),
-                        remote=state,
-                        note=gone or why_not_hosted(number) or entry.note,
-                    )
-                )
+            if entry is not None and (moved := hosting_changed(entry, number, self._clock())):
+                changes.append(moved)
         return [entry for entry in await self._journal.apply(changes) if entry is not None]
 
 
@@ -428,3 +383,14 @@ def _state_after(error: SinchError) -> BatchState:
     if error.outcome is Outcome.UNKNOWN:
         return BatchState.UNKNOWN
     return BatchState.REJECTED if is_refusal(error) else BatchState.NOT_SENT
+
+
+def _numbers_to_follow(
+    rows: Iterable[Entry], batches: Collection[int]
+) -> dict[str, SinchState | None]:
+    """Return the numbers of *batches* that are neither hosted nor failed, as last seen."""
+    return {
+        entry.number: entry.remote
+        for entry in rows
+        if entry.batch in batches and entry.remote not in HOSTING_ENDED
+    }

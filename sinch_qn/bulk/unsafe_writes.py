@@ -58,9 +58,8 @@ class VoiceCall(_Write):
 
     async def send(self, intent: Entry, prepared: PreparedCall) -> QualifiedNumber:
         """Request the call; a 404 counts only if a look-up confirms it."""
-        client = self.client
         try:
-            return await client.send_voice_challenge(
+            return await self.client.send_voice_challenge(
                 intent.number, retry=ONE_SHOT, prepared=prepared
             )
         except NotFoundError as not_found:
@@ -108,9 +107,8 @@ class CodeVerification(_Write):
     async def send(self, intent: tuple[Entry, str], prepared: PreparedCall) -> QualifiedNumber:
         """Send the code; after a refusal, a final state in a look-up has precedence."""
         _, code = intent
-        client = self.client
         try:
-            return await client.verify_voice_challenge(
+            return await self.client.verify_voice_challenge(
                 self.number, code, retry=ONE_SHOT, prepared=prepared
             )
         except StatusError as error:
@@ -159,8 +157,7 @@ class NumberAddition(_Write):
     async def send(self, intent: list[Entry], prepared: PreparedCall) -> list[QualifiedNumber]:
         """Add the numbers."""
         numbers = [entry.number for entry in intent]
-        client = self.client
-        return await client.add_numbers(numbers, retry=ONE_SHOT, prepared=prepared)
+        return await self.client.add_numbers(numbers, retry=ONE_SHOT, prepared=prepared)
 
     async def withdraw(self, intent: list[Entry]) -> None:
         """Record that the numbers were not added."""
@@ -183,14 +180,14 @@ class TextEnableOrder(_Write):
     """Orders SMS for one batch."""
 
     request: TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest
-    toll_free: bool
     region: str | None
     limit: int
 
     async def commit_intent(self) -> Batch | None:
         """Claim verified numbers for a batch; None if there are none."""
+        toll_free = isinstance(self.request, TextEnableTollFreeNumbersRequest)
         return await self.journal.claim_batch(
-            toll_free=self.toll_free, region=self.region, limit=self.limit, at=self.clock()
+            toll_free=toll_free, region=self.region, limit=self.limit, at=self.clock()
         )
 
     async def send(self, intent: Batch, prepared: PreparedCall) -> str:

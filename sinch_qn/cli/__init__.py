@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-from sinch_qn.cli.streams import prepare_standard_streams
+from sinch_qn.cli.streams import flush_standard_streams, prepare_standard_streams
 
 _NEEDED = ("click", "phonenumbers", "rich", "jsonschema_rs")
 
@@ -20,4 +20,7 @@ def main() -> int:
         from sinch_qn.cli.app import cli  # noqa: PLC0415 - needs the extra
     except KeyboardInterrupt:
         return 130
-    return cli.main(prog_name="sinch-qn")
+    try:
+        return cli.main(prog_name="sinch-qn")
+    finally:
+        flush_standard_streams()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from sinch_qn import __version__
+from sinch_qn._version import __version__
 from sinch_qn.cli.exit_codes import Exit, report_error, report_interrupt, report_unexpected
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.streams import discard_unwritten
@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
     "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
     "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),
+    "journal": ("journal:journal", "Copy a JOURNAL, or accept a copy."),
     "sandbox": ("sandbox:sandbox", "Run a fake Sinch that calls nobody, until Ctrl-C."),
     "demo": ("demo:demo", "Show the whole job on a sandbox, without an account."),
 }
@@ -107,6 +108,11 @@ def command(
     return lambda function: decorate(_debug_option(function))
 
 
+def command_group(*, examples: str) -> Callable[[Callable[..., None]], click.Group]:
+    """Make a function a group of commands, each made by `command` and added to it."""
+    return click.group(epilog=_examples(examples))
+
+
 def _examples(lines: str) -> str:
     indented = "\n".join(f"  {line.strip()}" for line in lines.strip().splitlines())
     return f"\b\nExamples:\n{indented}"
@@ -122,7 +128,7 @@ class _Group(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, function = COMMANDS[cmd_name][0].partition(":")
-        loaded: Command = getattr(import_module(f"sinch_qn.cli.commands.{module}"), function)
+        loaded: click.Command = getattr(import_module(f"sinch_qn.cli.commands.{module}"), function)
         return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

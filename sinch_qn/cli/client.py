@@ -10,7 +10,7 @@ from typing import TypeVar
 import attrs
 import click
 
-from sinch_qn import QualifiedNumbersClient
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import SinchError
 
 T = TypeVar("T")

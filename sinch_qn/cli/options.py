@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -17,8 +18,10 @@ from sinch_qn.cli.messages import note_typed, print_message
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.parsing import (
     BadLine,
+    Column,
     ColumnError,
     GoodLine,
+    InvalidFile,
     InvalidLoa,
     InvalidPhoneNumber,
     ParsedNumber,
@@ -26,6 +29,8 @@ from sinch_qn.parsing import (
     parse_phone_number,
     read_numbers,
 )
+from sinch_qn.parsing.phone_numbers import ALL_REGIONS
+from sinch_qn.phone import REGIONS
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -33,9 +38,18 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def phone_number(value: str) -> ParsedNumber:
-    """Parse a US or CA number, and print it as E.164 unless it is written so."""
+    """Parse a number of an accepted region, and print it as E.164 unless it is written so."""
+    return _parse(value, accepted_regions())
+
+
+def number_of_run(value: str) -> ParsedNumber:
+    """Parse a number that is in a run already, of any region."""
+    return _parse(value, ALL_REGIONS)
+
+
+def _parse(value: str, regions: Collection[str]) -> ParsedNumber:
     try:
-        number = parse_phone_number(value)
+        number = parse_phone_number(value, regions=regions)
     except InvalidPhoneNumber as error:
         raise click.BadParameter(f"{value}: {error}") from error
     note_typed(number.e164)
@@ -64,6 +78,9 @@ def moment(value: str) -> datetime:
     return time
 
 
+_FILES_KEY: Final = "sinch_qn_files"
+_BESIDE_A_JOURNAL: Final = ("-wal", "-shm", "-journal", ".lock")
+
 _UNITS: Final = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
 
@@ -76,31 +93,99 @@ def duration(value: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-class _Output(click.Path):
-    """A file to write; its folder must exist before the command starts."""
+class _File(click.Path):
+    """A file that the command reads or writes; `check_files` compares them."""
+
+    def __init__(
+        self, *, exists: bool = False, is_output: bool = False, is_journal: bool = False
+    ) -> None:
+        super().__init__(exists=exists, dir_okay=False)
+        self._is_output = is_output or is_journal
+        self._is_journal = is_journal
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not path.parent.is_dir():
-            self.fail(f"{value!r}: there is no folder {str(path.parent)!r}.", param, ctx)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            self.fail(f"{value!r}: no permission to write into {str(path.parent)!r}.", param, ctx)
+        if self._is_output:
+            self._check(path, param, ctx)
+        if param is not None:
+            name = param.opts[0] if isinstance(param, click.Option) else str(param.metavar)
+            _files().append(_UsedFile(name, path, is_output=self._is_output))
         return path
+
+    def _check(self, path: Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Check that the file can be written before the command starts."""
+        if _is_special(path):
+            if self._is_journal:
+                self.fail(f"{str(path)!r} is a device or a pipe: a journal is a file.", param, ctx)
+            if not os.access(path, os.W_OK):
+                self.fail(f"{str(path)!r}: no permission to write into it.", param, ctx)
+            return
+        folder = path.parent if not path.is_symlink() else Path(os.path.realpath(path)).parent
+        if not folder.is_dir():
+            self.fail(f"{str(path)!r}: there is no folder {str(folder)!r}.", param, ctx)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            self.fail(f"{str(path)!r}: no permission to write into {str(folder)!r}.", param, ctx)
+
+
+class _UsedFile(NamedTuple):
+    name: str
+    """The option or argument that it was given as."""
+    path: Path
+    is_output: bool
+
+
+def _files() -> list[_UsedFile]:
+    files: list[_UsedFile] = click.get_current_context().meta.setdefault(_FILES_KEY, [])
+    return files
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether *path* is a device or a pipe, also through a link."""
+    return path.exists() and not path.is_file()
+
+
+def check_files(journal: Path) -> None:
+    """Refuse an output that is an input, the journal or another output, also through a link.
+
+    The files beside the journal are its own. Raises `click.UsageError`.
+    """
+    beside = [
+        _UsedFile("JOURNAL", Path(f"{journal}{end}"), is_output=True) for end in _BESIDE_A_JOURNAL
+    ]
+    for one, other in itertools.combinations([*_files(), *beside], 2):
+        if (one.is_output or other.is_output) and _is_same(one.path, other.path):
+            raise click.UsageError(
+                f"{one.name} and {other.name} are the same file, {str(one.path)!r}, which would be"
+                " overwritten: nothing was done."
+            )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if _is_special(one) or _is_special(other):
+        return False
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def loa_file(value: str) -> dict[str, DirectLoaInfo | ResellerLoaInfo]:
     """Read a file with a LOA as JSON; return it by the request field that takes it."""
     try:
         loa = parse_loa(Path(value).read_bytes())
+        _files().append(_UsedFile("--loa", Path(value), is_output=False))
     except InvalidLoa as error:
         raise click.BadParameter(f"{value}: {error}.") from error
     return {f"{'direct' if isinstance(loa, DirectLoaInfo) else 'reseller'}_loa_info": loa}
 
 
-FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-OUTPUT: Final = _Output(dir_okay=False)
+FILE: Final = _File(exists=True)
+GROWING_FILE: Final = _File()
+OUTPUT: Final = _File(is_output=True)
+JOURNAL: Final = _File(is_journal=True)
 
 # ── Options of several commands ─────────────────────────────────────────────────────────────────
+
+_REGIONS_KEY: Final = "sinch_qn_regions"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -110,6 +195,17 @@ region_option = click.option(
     metavar="US|CA",
     help="The region of the numbers.",
 )
+more_regions_option = click.option(
+    "--region",
+    _REGIONS_KEY,
+    multiple=True,
+    type=click.Choice(sorted(ALL_REGIONS - set(REGIONS)), case_sensitive=False),
+    metavar="REGION",
+    is_eager=True,  # before the numbers are parsed
+    expose_value=False,
+    callback=lambda ctx, _, regions: ctx.meta.update({_REGIONS_KEY: regions}),
+    help="Also accept numbers of another region of +1, such as PR.",
+)
 column_option = click.option(
     "--column", help="The file's column of numbers: its heading, or 1, 2, 3 …"
 )
@@ -117,6 +213,11 @@ campaign_option = click.option(
     "--campaign-id", help="The 10DLC campaign. Sinch's guide requires it."
 )
 blanket_loa_option = click.option("--blanket-loa", is_flag=True, help="Use the agreed blanket LOA.")
+
+
+def accepted_regions() -> tuple[str, ...]:
+    """Return US and CA, and the regions of `--region`."""
+    return (*REGIONS, *click.get_current_context().meta.get(_REGIONS_KEY, ()))
 
 
 def combine(*options: Decorator) -> Decorator:
@@ -135,7 +236,7 @@ def loa_option(*, required: bool = False) -> Decorator:
         type=loa_file,
         metavar="FILE",
         required=required,
-        help="Direct or reseller LOA, as JSON: see docs/cli.md.",
+        help="Direct or reseller LOA, as JSON: see docs/reference/cli.md.",
     )
 
 
@@ -170,15 +271,17 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
 def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
     """Return the numbers of a file; print a warning about each bad line and duplicate.
 
-    Raises `click.UsageError` if there are bad lines, unless they are to be skipped.
+    Raises `click.UsageError` if there are bad lines, unless they are to be skipped, or no others.
     """
     numbers, invalid = [], 0
-    for line in read_lines(path, column):
+    for line in read_lines(path, column, on_column=lambda found: _print_column(path, found)):
         if isinstance(line, GoodLine):
             numbers.append(line.number)
         else:
             print_message(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
             invalid += line.duplicate_of is None
+    if not numbers:
+        raise no_number(path)
     if invalid and not skip_invalid:
         raise click.UsageError(
             f"{path} has {invalid} bad {'line' if invalid == 1 else 'lines'}, and nothing was"
@@ -187,12 +290,37 @@ def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[Pa
     return numbers
 
 
+def _print_column(path: Path, column: Column) -> None:
+    if column.of > 1:
+        print_message(f"{path}: the numbers are those of {column}.")
+
+
+def no_number(path: Path) -> click.UsageError:
+    """Return the error of a file without a valid number."""
+    return click.UsageError(f"{path}: there is no phone number in it, and nothing was done.")
+
+
 def read_lines(
-    path: Path, column: str | None = None, *, find_duplicates: bool = True
+    path: Path,
+    column: str | None = None,
+    *,
+    find_duplicates: bool = True,
+    on_column: Callable[[Column], None] | None = None,
 ) -> Iterator[GoodLine | BadLine]:
-    """Read the lines of a file; raises `click.UsageError` if its column of numbers is ambiguous."""
+    """Read the lines of a file.
+
+    Raises `click.UsageError` if it is not text, or if its column of numbers is ambiguous.
+    """
     try:
-        yield from read_numbers(path, column=column, find_duplicates=find_duplicates)
+        yield from read_numbers(
+            path,
+            column=column,
+            find_duplicates=find_duplicates,
+            regions=accepted_regions(),
+            on_column=on_column,
+        )
+    except InvalidFile as error:
+        raise click.UsageError(f"{path}: {error}.") from error
     except ColumnError as error:
         raise click.UsageError(f"{path}: {error}. Choose one with --column.") from error
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 
-from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import (
     ChallengeState,
     SqliteJournal,
@@ -20,6 +19,7 @@ from sinch_qn.bulk import (
     TextEnableRun,
     VoiceChallengeRun,
 )
+from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.messages import print_message
@@ -27,6 +27,7 @@ from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
 from sinch_qn.cli.run_settings import Orders, RunSettings
 from sinch_qn.cli.signals import GracefulStop, JobControl
+from sinch_qn.client import QualifiedNumbersClient
 
 _PAGE = 10_000
 """Numbers added together."""
@@ -107,11 +108,11 @@ async def _call_and_verify(
                 try:
                     await _supervise(
                         stop,
-                        _add_and_finish(run, preview, settings),
+                        _add_and_finish(run, journal, preview, settings),
                         follower,
                         display.show(),
                         jobs.follow(),
-                        *_code_sources(intake, settings, prompt),
+                        *_code_sources(intake, journal, settings, prompt),
                     )
                 finally:
                     await display.pause()
@@ -135,18 +136,20 @@ async def _show_last_events(follower: asyncio.Task[None], stop: GracefulStop) ->
 
 
 def _code_sources(
-    intake: CodeIntake, settings: RunSettings, prompt: CodePrompt | None
+    intake: CodeIntake, journal: Journal, settings: RunSettings, prompt: CodePrompt | None
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if prompt is not None:
         yield prompt.follow(intake)
     if settings.codes is not None:
-        offset_path = settings.journal.with_name(settings.journal.name + ".codes")
-        yield CodesFile(settings.codes, offset_path, intake, settings.poll_interval).follow()
+        yield CodesFile(settings.codes, journal, intake, settings.poll_interval).follow()
 
 
 async def _add_and_finish(
-    run: VoiceChallengeRun, preview: RunPreview, settings: RunSettings
+    run: VoiceChallengeRun, journal: Journal, preview: RunPreview, settings: RunSettings
 ) -> None:
+    stale = preview.stale_numbers() if settings.limit is None else iter(())
+    while old := await asyncio.to_thread(list, islice(stale, _PAGE)):
+        await journal.discard_invalid(old)
     numbers = preview.new_numbers(settings.limit)
     while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
         await run.add(page)

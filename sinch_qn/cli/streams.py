@@ -27,6 +27,15 @@ def prepare_standard_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def flush_standard_streams() -> None:
+    """Flush the streams before the interpreter does, which exits with 120 if one is gone."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard_unwritten(stream)
+
+
 def discard_unwritten(stream: TextIO) -> None:
     """Discard what *stream* cannot write: flushing it again at exit would print a traceback."""
     with suppress(OSError, ValueError):

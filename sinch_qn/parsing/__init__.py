@@ -5,15 +5,19 @@ Needs the extra `sinch-qn[parsing]`, which is phonenumbers.
 """
 
 from sinch_qn.parsing.codes import InvalidCode, LostZeros, ParsedCode, parse_code
+from sinch_qn.parsing.columns import Column, ColumnError
 from sinch_qn.parsing.loa import InvalidLoa, parse_loa
-from sinch_qn.parsing.number_files import BadLine, ColumnError, GoodLine, read_numbers
+from sinch_qn.parsing.number_files import BadLine, GoodLine, read_numbers
 from sinch_qn.parsing.phone_numbers import InvalidPhoneNumber, ParsedNumber, parse_phone_number
+from sinch_qn.parsing.text_files import InvalidFile
 
 __all__ = [
     "BadLine",
+    "Column",
     "ColumnError",
     "GoodLine",
     "InvalidCode",
+    "InvalidFile",
     "InvalidLoa",
     "InvalidPhoneNumber",
     "LostZeros",

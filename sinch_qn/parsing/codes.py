@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import attrs
 
 from sinch_qn.parsing.phone_numbers import parse_phone_number
+from sinch_qn.phone import REGIONS
 
 _DELIMITER: Final = re.compile(r"[\t;,|]")
 
@@ -26,7 +28,7 @@ class ParsedCode(NamedTuple):
     """Text, as it may begin with zeros."""
 
 
-def parse_code(text: str) -> ParsedCode:
+def parse_code(text: str, *, regions: Collection[str] = REGIONS) -> ParsedCode:
     """Parse `NUMBER,CODE` or `NUMBER CODE`; further cells are ignored.
 
     >>> parse_code("(202) 555-0134 0417")
@@ -34,10 +36,10 @@ def parse_code(text: str) -> ParsedCode:
 
     The delimiter is a comma, semicolon, tab or bar, or else the last space. Raises `InvalidCode` if
     the number or the code is missing, and `InvalidPhoneNumber` for an invalid number; neither shows
-    the code. `submit_code` checks the code itself.
+    the code. `submit_code` checks the code itself. *regions* is as for `parse_phone_number`.
     """
     number, code = _split(text)
-    return ParsedCode(parse_phone_number(number).e164, code)
+    return ParsedCode(parse_phone_number(number, regions=regions).e164, code)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 import attrs
 
-from sinch_qn.phone import is_toll_free
+from sinch_qn.phone import REGIONS, is_toll_free
 
 try:
     import phonenumbers
@@ -15,8 +16,8 @@ try:
 except ImportError as error:
     raise ImportError("sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'") from error
 
-_REGIONS: Final = ("US", "CA")
-"""The only regions whose numbers Sinch can qualify."""
+ALL_REGIONS: Final = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])
+"""The regions that share `+1`, such as Puerto Rico (PR)."""
 
 # Errors name these countries and territories, because few people know that they share `+1`.
 _NAMES: Final = {
@@ -47,29 +48,39 @@ _NAMES: Final = {
     "VI": "US Virgin Islands",
 }
 
-SPREADSHEET: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]{7,}[.,]0+")
-"""A number that a spreadsheet converted into a decimal."""
+SPREADSHEET: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+")
+"""A number that a spreadsheet converted into a power of ten."""
 
+_DECIMAL: Final = re.compile(r"(\+?[0-9]{7,})[.,]0+")
+"""A number that a spreadsheet converted into a decimal: no digit is lost."""
+_URI: Final = re.compile(
+    r"tel:(?P<number>[^;]*)(?:;phone-context=\+1(?=;|$))?(?P<more>.*)", re.IGNORECASE
+)
+_KIND: Final = re.compile(
+    r"\s*\((?:cell|mobile|home|work|office|business|main|direct|landline|phone|[chmow])\.?\)",
+    re.IGNORECASE,
+)
+"""What people write after a number: which of somebody's phones it is."""
 _NOT_DIGITS = re.compile(r"\D")
 _LETTERS = re.compile(r"[^\W\d_]")
 
 
 class InvalidPhoneNumber(ValueError):  # noqa: N818 - an invalid value, as a ValueError
-    """The text is not a US or CA phone number; the message gives the reason."""
+    """The text is not a phone number that can be qualified; the message gives the reason."""
 
 
 @attrs.frozen
 class ParsedNumber:
-    """A US or CA phone number."""
+    """A phone number."""
 
     e164: str
     """Such as `+12025550134`."""
     region: str
-    """`US` or `CA`."""
+    """`US` or `CA`, or another of the regions that were accepted."""
     toll_free: bool
 
 
-def parse_phone_number(text: str) -> ParsedNumber:
+def parse_phone_number(text: str, *, regions: Collection[str] = REGIONS) -> ParsedNumber:
     """Parse a US or CA phone number as people write it.
 
     >>> parse_phone_number("(202) 555-0134")
@@ -77,17 +88,20 @@ def parse_phone_number(text: str) -> ParsedNumber:
 
     Raises `InvalidPhoneNumber` with a reason to show: a wrong length, an area code or exchange that
     does not exist, another country, an extension, letters, two numbers, or a number that a
-    spreadsheet converted into a decimal. Nothing is guessed or repaired, because a wrong guess
+    spreadsheet converted into a power of ten. Nothing is guessed or repaired, because a wrong guess
     calls a stranger. Whether the number is in service is not checked.
+
+    *regions* are the regions to accept, of those that share `+1`: the API reference names US and
+    CA, but a project may have numbers of others, such as `PR`.
     """
-    text = text.strip()
+    text = _without_decoration(text.strip())
     if SPREADSHEET.fullmatch(text):
         raise InvalidPhoneNumber(
             "a spreadsheet turned this number into a decimal, and digits may be lost:"
             " format the column as text and export it again"
         )
     try:
-        parsed = phonenumbers.parse(text, _REGIONS[0])
+        parsed = phonenumbers.parse(text, "US")
     except phonenumbers.NumberParseException as error:
         raise InvalidPhoneNumber(_not_a_number(text)) from error
     if parsed.extension:
@@ -95,7 +109,7 @@ def parse_phone_number(text: str) -> ParsedNumber:
     if _LETTERS.search(text):
         raise InvalidPhoneNumber("letters in the number: write the digits")
     _check_length(parsed)
-    region = _check_region(parsed)
+    region = _check_region(parsed, regions)
     national = str(parsed.national_number)
     # phonenumbers takes `1.1.2025550134` for 2025550134: only 1 and 011 1 may lead.
     digits = _NOT_DIGITS.sub("", text)
@@ -103,6 +117,16 @@ def parse_phone_number(text: str) -> ParsedNumber:
         raise InvalidPhoneNumber("not understood as one phone number")
     e164 = f"+1{national}"
     return ParsedNumber(e164, region, toll_free=is_toll_free(e164))
+
+
+def _without_decoration(text: str) -> str:
+    """Return *text* without what is no part of its number: `tel:`, `.0`, `(cell)`."""
+    if text[-1:] == ")" and (kind := _KIND.search(text)) and kind.end() == len(text):
+        text = text[: kind.start()]
+    if uri := _URI.fullmatch(text):
+        text = uri["number"] + uri["more"]
+    decimal = _DECIMAL.fullmatch(text)
+    return decimal[1] if decimal else text
 
 
 def _not_a_number(text: str) -> str:
@@ -123,15 +147,15 @@ def _check_length(parsed: phonenumbers.PhoneNumber) -> None:
     raise InvalidPhoneNumber(f"{reason}: {digits} digits{expected}")
 
 
-def _check_region(parsed: phonenumbers.PhoneNumber) -> str:
-    """Return US or CA.
+def _check_region(parsed: phonenumbers.PhoneNumber, regions: Collection[str]) -> str:
+    """Return the region, if it is one of *regions*.
 
     phonenumbers finds the region by area code *and* exchange, so most typos have none;
     `is_valid_number` would read the same tables a second time. Both accept the numbers reserved
     for examples (555-0100 to 555-0199) in every area code in use.
     """
     region = phonenumbers.region_code_for_number(parsed)
-    if region in _REGIONS:
+    if region in regions and parsed.country_code == 1:
         return str(region)
     if region is None and parsed.country_code == 1:
         raise InvalidPhoneNumber(
@@ -139,4 +163,6 @@ def _check_region(parsed: phonenumbers.PhoneNumber) -> str:
         )
     known = region or "no country"
     where = f"{_NAMES[known]} ({known})" if known in _NAMES else f"+{parsed.country_code} ({known})"
-    raise InvalidPhoneNumber(f"{where}: only US and CA numbers can be qualified")
+    accepted = " and ".join(regions)
+    switch = "; allow more with regions= or --region" if parsed.country_code == 1 else ""
+    raise InvalidPhoneNumber(f"{where}: only {accepted} numbers can be qualified{switch}")

@@ -84,6 +84,7 @@ async def _run_operation(
         if path["projectId"] != state.project_id:
             return _error("NOT_FOUND", "The project could not be found.")
         try:
+            state.record_violations(_content_type_violations(operation_id, request, body))
             valid = validator.validate(path, list(request.query.items()), body)
             response = _json(handler(state.world, valid))
         except ViolationError as error:
@@ -96,6 +97,21 @@ async def _run_operation(
         return response
 
     return await _handle(state, operation_id, request, work)
+
+
+def _content_type_violations(
+    operation_id: str, request: web.Request, body: bytes
+) -> list[Violation]:
+    """Return what a gateway that validates requests may refuse: the API's bodies are JSON."""
+    given = request.headers.get("Content-Type")
+    media_type = (given or "").partition(";")[0].strip().lower()
+    if body and media_type != "application/json":
+        problem = f"is {media_type or 'missing'}, not application/json"
+    elif not body and given is not None:
+        problem = "is set, but there is no body"
+    else:
+        return []
+    return [Violation(operation_id, "Content-Type", problem)]
 
 
 def authentication_error(state: SandboxState, request: web.Request) -> web.Response | None:
@@ -147,7 +163,20 @@ async def run_control(state: SandboxState, control: Control, request: web.Reques
 async def _no_operation(state: SandboxState, request: web.Request) -> web.Response:
     target = f"{request.method} {request.path}"
     state.record_violations([Violation(target, "", "is no operation of the API")])
+    if methods := await _methods(request):
+        allowed = {"Allow": ", ".join(sorted(methods))}
+        return _error(
+            "METHOD_NOT_ALLOWED", f"{target}: the path has other methods.", headers=allowed
+        )
     return _error("NOT_FOUND", f"{target} is no operation of the API.")
+
+
+async def _methods(request: web.Request) -> set[str]:
+    """Return the methods that the path of *request* has."""
+    methods: set[str] = set()
+    for resource in request.app.router.resources():
+        methods |= (await resource.resolve(request))[1]
+    return methods - {"*"}
 
 
 def _validation_error(state: SandboxState, violations: list[Violation]) -> web.Response:

@@ -25,8 +25,6 @@ from tests.support.fake_sinch import Sinch
 from tests.support.runs import NUMBER
 from tests.support.virtual_clock import run_virtually
 
-S = ChallengeState
-
 
 @attrs.define
 class Letter:
@@ -148,7 +146,7 @@ async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[
     parts: dict[str, Any] = {"client": sinch, "journal": journal, "clock": lambda: 100.0}
     call = VoiceCall(**parts, code_timeout=600.0, entry=entry, on_intent=lambda: None)
     addition = NumberAddition(**parts, entries=[entry], due=130.0)
-    order = TextEnableOrder(**parts, request=ORDER, toll_free=False, region=None, limit=500)
+    order = TextEnableOrder(**parts, request=ORDER, region=None, limit=500)
     verification = CodeVerification(
         **parts, number=NUMBER, outcome=steps(sinch, journal)._after_verify
     )
@@ -164,7 +162,9 @@ async def test_each_write_closes_its_intent(*, kind: str, may_have_been_sent: bo
     if kind == "order":
         entry = await journal.get(NUMBER)
         assert entry is not None
-        journal._save(entry, attrs.evolve(entry, state=S.VERIFIED, remote=SinchState.VERIFIED))
+        journal._save(
+            entry, attrs.evolve(entry, state=ChallengeState.VERIFIED, remote=SinchState.VERIFIED)
+        )
     if kind == "verify":
         (intent,) = await journal.apply([Change(number=NUMBER, event=Event.CALL, at=1.0)])
         assert intent is not None
@@ -198,18 +198,18 @@ async def test_one_runner_cannot_withdraw_anothers_call() -> None:
     await one.withdraw(first)  # its connection was lost before it heard of the first
     assert await journal.apply(list(result.changes)) != [None]
     (known,) = journal.rows()
-    assert (known.state, known.attempt, sinch.rings[NUMBER]) == (S.AWAITING_CODE, 1, 1)
+    assert (known.state, known.attempt, sinch.rings[NUMBER]) == (ChallengeState.AWAITING_CODE, 1, 1)
     assert await one.commit_intent() is None
 
 
 async def test_a_late_outcome_corrects_unknown() -> None:
     """Rule 29: an outcome with the right token corrects UNKNOWN; with another it does not."""
     for outcome, becomes in (
-        (Event.CALLED, S.AWAITING_CODE),
-        (Event.CALL_NOT_SENT, S.PENDING),
-        (Event.NOT_CALLABLE, S.FAILED),
-        (Event.BLOCKED, S.BLOCKED),
-        (Event.VERIFIED, S.VERIFIED),
+        (Event.CALLED, ChallengeState.AWAITING_CODE),
+        (Event.CALL_NOT_SENT, ChallengeState.PENDING),
+        (Event.NOT_CALLABLE, ChallengeState.FAILED),
+        (Event.BLOCKED, ChallengeState.BLOCKED),
+        (Event.VERIFIED, ChallengeState.VERIFIED),
     ):
         journal = MemoryJournal()
         call = (await writes(Sinch([NUMBER]), journal))["call"]

@@ -19,7 +19,6 @@ from sinch_qn.bulk import ChallengeState, SqliteJournal, submit_code
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.sandbox import Sandbox
 
-S = ChallengeState
 SOAK = bool(os.environ.get("SINCH_QN_SOAK"))  # make soak
 COUNT = 10_000 if SOAK else 500
 KILLS = 20 if SOAK else 4
@@ -148,10 +147,14 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
     rows = {entry.number: entry for entry in entries}
     assert set(rows) == set(numbers)
     states = Counter(entry.state for entry in rows.values())
-    assert set(states) <= {S.VERIFIED, S.UNKNOWN}
-    assert states[S.UNKNOWN] <= at_kills <= KILLS * CONCURRENCY
+    assert set(states) <= {ChallengeState.VERIFIED, ChallengeState.UNKNOWN}
+    assert states[ChallengeState.UNKNOWN] <= at_kills <= KILLS * CONCURRENCY
     assert {entry.attempt for entry in rows.values()} == {1}
-    assert people.accepted == rang == {n for n, e in rows.items() if e.state is S.VERIFIED}
+    assert (
+        people.accepted
+        == rang
+        == {n for n, e in rows.items() if e.state is ChallengeState.VERIFIED}
+    )
     assert at_kills > 0
     assert sandbox.violations == []
     if SOAK:

@@ -16,14 +16,24 @@ from sinch_qn.bulk import states
 from sinch_qn.bulk.journal import MemoryJournal, Submission
 from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.models import GlobalProcessState
+from tests.support.journals import token
 
 T = TypeVar("T")
-S = ChallengeState
-E = Event
 
 NUMBER = "+12025550134"
-RECALLABLE = {S.AWAITING_CODE, S.EXPIRED, S.FAILED, S.UNKNOWN}
-TAKES_CODES = {S.CALLING, S.AWAITING_CODE, S.VERIFYING, S.UNKNOWN, S.EXPIRED}
+RECALLABLE = {
+    ChallengeState.AWAITING_CODE,
+    ChallengeState.EXPIRED,
+    ChallengeState.FAILED,
+    ChallengeState.UNKNOWN,
+}
+TAKES_CODES = {
+    ChallengeState.CALLING,
+    ChallengeState.AWAITING_CODE,
+    ChallengeState.VERIFYING,
+    ChallengeState.UNKNOWN,
+    ChallengeState.EXPIRED,
+}
 ENTRY = Entry(number=NUMBER)
 
 
@@ -40,7 +50,7 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 def after(entry: Entry, *events: Event, **more: Any) -> Entry:
     """Return *entry* after *events*, all of which must be possible."""
     for event in events:
-        intent = (entry.intent or 0) + 1 if event in INTENTS else entry.intent
+        intent = (entry.intent or 0) + 1 if event in INTENTS else token(entry, event)
         change = Change(number=NUMBER, event=event, at=1.0, **{"intent": intent} | more)
         happened = step(entry, change)
         assert happened is not None, (entry.state, event)
@@ -50,179 +60,202 @@ def after(entry: Entry, *events: Event, **more: Any) -> Entry:
 
 def refused(entry: Entry, event: Event, **more: Any) -> bool:
     """Say whether *event* cannot happen to *entry*."""
-    change = Change(number=NUMBER, event=event, at=1.0, **{"intent": entry.intent} | more)
+    change = Change(number=NUMBER, event=event, at=1.0, **{"intent": token(entry, event)} | more)
     return step(entry, change) is None
 
 
 def reached() -> dict[ChallengeState, Entry]:
     """Return an entry that came to each state as numbers do."""
-    rung = after(ENTRY, E.LOOKED_UP, E.CALL, E.CALLED, remote=GlobalProcessState.ELIGIBLE, window=9)
-    verifying = after(rung, E.CODE, E.VERIFY)
+    rung = after(
+        ENTRY,
+        Event.LOOKED_UP,
+        Event.CALL,
+        Event.CALLED,
+        remote=GlobalProcessState.ELIGIBLE,
+        window=9,
+    )
+    verifying = after(rung, Event.CODE, Event.VERIFY)
     return {
-        S.PENDING: ENTRY,
-        S.CALLING: after(ENTRY, E.CALL),
-        S.AWAITING_CODE: rung,
-        S.VERIFYING: verifying,
-        S.VERIFIED: after(verifying, E.VERIFIED),
-        S.SKIPPED: after(ENTRY, E.ALREADY_VERIFIED),
-        S.FAILED: after(ENTRY, E.CALL, E.NOT_CALLABLE),
-        S.BLOCKED: after(verifying, E.BLOCKED),
-        S.EXPIRED: after(rung, E.CODE_TIMEOUT),
-        S.UNKNOWN: after(ENTRY, E.CALL, E.CALL_UNKNOWN, window=9),
-        S.INVALID: Entry(number=NUMBER, state=S.INVALID, settled_at=1.0),
+        ChallengeState.PENDING: ENTRY,
+        ChallengeState.CALLING: after(ENTRY, Event.CALL),
+        ChallengeState.AWAITING_CODE: rung,
+        ChallengeState.VERIFYING: verifying,
+        ChallengeState.VERIFIED: after(verifying, Event.VERIFIED),
+        ChallengeState.SKIPPED: after(ENTRY, Event.ALREADY_VERIFIED),
+        ChallengeState.FAILED: after(ENTRY, Event.CALL, Event.NOT_CALLABLE),
+        ChallengeState.BLOCKED: after(verifying, Event.BLOCKED),
+        ChallengeState.EXPIRED: after(rung, Event.CODE_TIMEOUT),
+        ChallengeState.UNKNOWN: after(ENTRY, Event.CALL, Event.CALL_UNKNOWN, window=9),
+        ChallengeState.INVALID: Entry(number=NUMBER, state=ChallengeState.INVALID, settled_at=1.0),
     }
 
 
 def test_every_state_can_be_reached_and_each_is_where_it_says() -> None:
     """The table leads to every state; INVALID alone is never led to, as it was never sent."""
     entries = reached()
-    assert set(entries) == set(S)
+    assert set(entries) == set(ChallengeState)
     assert all(entry.state is state for state, entry in entries.items())
     leads_to = {to for row in TABLE.values() for to in row.values()}
-    assert leads_to == set(S) - {S.INVALID}
+    assert leads_to == set(ChallengeState) - {ChallengeState.INVALID}
     assert set(TABLE) == set(Event)
 
 
 def test_what_is_settled_and_what_takes_codes() -> None:
     """Rule 19: eight states are settled, five take codes, and both are properties of the state."""
-    assert {state for state in S if not state.settled} == {
-        S.PENDING,
-        S.CALLING,
-        S.AWAITING_CODE,
-        S.VERIFYING,
+    assert {state for state in ChallengeState if not state.settled} == {
+        ChallengeState.PENDING,
+        ChallengeState.CALLING,
+        ChallengeState.AWAITING_CODE,
+        ChallengeState.VERIFYING,
     }
-    assert {state for state in S if state.accepts_code} == TAKES_CODES
+    assert {state for state in ChallengeState if state.accepts_code} == TAKES_CODES
 
 
-@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize("state", ChallengeState)
 def test_a_recall_is_allowed_from_four_states(state: ChallengeState) -> None:
     """Rule 10: only `recall` rings again, from AWAITING_CODE, EXPIRED, FAILED and UNKNOWN."""
     entry = reached()[state]
-    assert refused(entry, E.RECALL) is (state not in RECALLABLE)
+    assert refused(entry, Event.RECALL) is (state not in RECALLABLE)
     if state in RECALLABLE:
-        again = after(entry, E.RECALL)
-        assert (again.state, again.attempt, again.to_ring) == (S.PENDING, entry.attempt, True)
+        again = after(entry, Event.RECALL)
+        assert (again.state, again.attempt, again.to_ring) == (
+            ChallengeState.PENDING,
+            entry.attempt,
+            True,
+        )
         assert again.todo is Todo.LOOK_UP
-        called = after(again, E.LOOKED_UP, E.CALL, remote=GlobalProcessState.ELIGIBLE)
+        called = after(again, Event.LOOKED_UP, Event.CALL, remote=GlobalProcessState.ELIGIBLE)
         assert called.attempt == entry.attempt + 1
 
 
-@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize("state", ChallengeState)
 def test_a_code_is_taken_where_a_phone_may_have_rung(state: ChallengeState) -> None:
     """Rules 12 and 13: a code is taken in CALLING, UNKNOWN and EXPIRED too; never before a call."""
     entry = reached()[state]
-    assert refused(entry, E.CODE) is (state not in TAKES_CODES)
-    if state in TAKES_CODES - {S.CALLING, S.VERIFYING}:
-        with_code = after(entry, E.CODE)
+    assert refused(entry, Event.CODE) is (state not in TAKES_CODES)
+    if state in TAKES_CODES - {ChallengeState.CALLING, ChallengeState.VERIFYING}:
+        with_code = after(entry, Event.CODE)
         assert with_code.todo is Todo.VERIFY
         assert with_code.settled_at is None
-        assert after(with_code, E.VERIFY, E.VERIFIED).state is S.VERIFIED
+        assert after(with_code, Event.VERIFY, Event.VERIFIED).state is ChallengeState.VERIFIED
 
 
-@pytest.mark.parametrize("outcome", [E.CALLED, E.CALL_NOT_SENT, E.CALL_UNKNOWN, E.NOT_CALLABLE])
+@pytest.mark.parametrize(
+    "outcome", [Event.CALLED, Event.CALL_NOT_SENT, Event.CALL_UNKNOWN, Event.NOT_CALLABLE]
+)
 def test_an_early_code_is_used_whatever_the_calls_outcome(outcome: Event) -> None:
     """Rule 12: a code that came in CALLING is used when the send has an outcome, whatever it is."""
-    entry = after(ENTRY, E.CALL, E.CODE)
+    entry = after(ENTRY, Event.CALL, Event.CODE)
     assert entry.todo is Todo.NOTHING
     entry = after(entry, outcome, window=9)
     assert entry.todo is Todo.VERIFY
     assert entry.settled_at is None
-    assert after(entry, E.VERIFY, E.VERIFIED).state is S.VERIFIED
+    assert after(entry, Event.VERIFY, Event.VERIFIED).state is ChallengeState.VERIFIED
 
 
 def test_an_attempt_that_was_not_made_keeps_its_number() -> None:
     """Rule 2: what surely did not ring goes back to PENDING, and its attempt number is free."""
-    entry = after(ENTRY, E.CALL, E.CALL_NOT_SENT, due=5.0)
-    assert (entry.state, entry.attempt, entry.due, entry.called_at) == (S.PENDING, 0, 5.0, None)
-    assert after(entry, E.CALL).attempt == 1
+    entry = after(ENTRY, Event.CALL, Event.CALL_NOT_SENT, due=5.0)
+    assert (entry.state, entry.attempt, entry.due, entry.called_at) == (
+        ChallengeState.PENDING,
+        0,
+        5.0,
+        None,
+    )
+    assert after(entry, Event.CALL).attempt == 1
 
 
 def test_an_outcome_of_another_attempt_is_refused() -> None:
     """An outcome belongs to one attempt: that of another changes nothing."""
-    entry = after(ENTRY, E.CALL)
-    assert refused(entry, E.CALLED, intent=2)
-    assert not refused(entry, E.CALLED, intent=1)
-    assert refused(entry, E.CALLED, from_state=S.PENDING)
+    entry = after(ENTRY, Event.CALL)
+    assert refused(entry, Event.CALLED, intent=2)
+    assert not refused(entry, Event.CALLED, intent=1)
+    assert refused(entry, Event.CALLED, from_state=ChallengeState.PENDING)
 
 
 def test_wrong_codes_are_counted_until_they_are_used_up() -> None:
     """Rule 14: a wrong code leads back to AWAITING_CODE until `max_codes` are used: then FAILED."""
-    entry = reached()[S.AWAITING_CODE]
+    entry = reached()[ChallengeState.AWAITING_CODE]
     for used in (1, 2):
-        entry = after(entry, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
-        assert (entry.state, entry.codes_used) == (S.AWAITING_CODE, used)
+        entry = after(entry, Event.CODE, Event.VERIFY, Event.CODE_REJECTED, max_codes=3)
+        assert (entry.state, entry.codes_used) == (ChallengeState.AWAITING_CODE, used)
         assert (entry.todo, entry.due) == (Todo.EXPIRE, entry.window_end)
-    entry = after(entry, E.CODE, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
-    assert entry.state is S.FAILED
+    entry = after(entry, Event.CODE, Event.CODE, Event.VERIFY, Event.CODE_REJECTED, max_codes=3)
+    assert entry.state is ChallengeState.FAILED
     assert entry.settled_at is not None
     assert entry.codes_waiting == 0  # the second code was erased with the rest
-    entry = after(entry, E.RECALL)
+    entry = after(entry, Event.RECALL)
     assert entry.todo is Todo.LOOK_UP
-    assert after(entry, E.CALL, E.CALLED).codes_used == 0
+    assert after(entry, Event.CALL, Event.CALLED).codes_used == 0
 
 
 def test_a_recall_outlives_a_wrong_code() -> None:
     """Rule 10: a recall that was accepted is carried out, though an old code is tried meanwhile."""
-    entry = reached()[S.AWAITING_CODE]
+    entry = reached()[ChallengeState.AWAITING_CODE]
     for _ in range(3):
-        entry = after(entry, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
-    assert entry.state is S.FAILED
-    entry = after(entry, E.RECALL, E.CODE)
-    assert refused(entry, E.CALL)  # the code goes first
-    entry = after(entry, E.VERIFY, E.CODE_REJECTED, max_codes=3)
-    assert (entry.state, entry.to_ring) == (S.PENDING, True)
+        entry = after(entry, Event.CODE, Event.VERIFY, Event.CODE_REJECTED, max_codes=3)
+    assert entry.state is ChallengeState.FAILED
+    entry = after(entry, Event.RECALL, Event.CODE)
+    assert refused(entry, Event.CALL)  # the code goes first
+    entry = after(entry, Event.VERIFY, Event.CODE_REJECTED, max_codes=3)
+    assert (entry.state, entry.to_ring) == (ChallengeState.PENDING, True)
 
 
 def test_a_refused_call_is_not_repeated_after_a_wrong_code() -> None:
     """Rule 10: what Sinch refused to ring is not rung again by itself, not even with a code."""
     entry = after(
-        ENTRY, E.LOOKED_UP, E.CALL, E.CODE, E.NOT_CALLABLE, remote=GlobalProcessState.ELIGIBLE
+        ENTRY,
+        Event.LOOKED_UP,
+        Event.CALL,
+        Event.CODE,
+        Event.NOT_CALLABLE,
+        remote=GlobalProcessState.ELIGIBLE,
     )
-    entry = after(entry, E.VERIFY, E.CODE_REJECTED, max_codes=3)
-    assert entry.state is S.EXPIRED
+    entry = after(entry, Event.VERIFY, Event.CODE_REJECTED, max_codes=3)
+    assert entry.state is ChallengeState.EXPIRED
     assert entry.settled_at is not None
     assert entry.todo is Todo.NOTHING
 
 
 def test_a_code_whose_answer_was_lost_is_tried_twice() -> None:
     """Rule 15: lost, looked up, still pending: once more, counted; then a person is asked."""
-    entry = after(reached()[S.VERIFYING], E.VERIFY_UNKNOWN)
+    entry = after(reached()[ChallengeState.VERIFYING], Event.VERIFY_UNKNOWN)
     assert entry.todo is Todo.RESOLVE
-    entry = after(entry, E.RETRY_CODE)
+    entry = after(entry, Event.RETRY_CODE)
     assert (entry.todo, entry.tries) == (Todo.VERIFY, 1)
-    entry = after(entry, E.VERIFY, E.VERIFY_UNKNOWN)
+    entry = after(entry, Event.VERIFY, Event.VERIFY_UNKNOWN)
     assert (entry.tries, entry.codes_used) == (2, 2)
-    entry = after(entry, E.REQUEST_CODE)
-    assert (entry.state, entry.codes_waiting, entry.tries) == (S.AWAITING_CODE, 0, 0)
+    entry = after(entry, Event.REQUEST_CODE)
+    assert (entry.state, entry.codes_waiting, entry.tries) == (ChallengeState.AWAITING_CODE, 0, 0)
 
 
 def test_unknown_is_settled_after_its_window_and_still_takes_a_code() -> None:
     """Rule 13: UNKNOWN settles once its code window is over; a code that comes later is tried."""
-    entry = reached()[S.UNKNOWN]
+    entry = reached()[ChallengeState.UNKNOWN]
     assert (entry.todo, entry.settled_at) == (Todo.EXPIRE, None)
-    entry = after(entry, E.CODE_TIMEOUT)
-    assert (entry.state, entry.todo) == (S.UNKNOWN, Todo.NOTHING)
+    entry = after(entry, Event.CODE_TIMEOUT)
+    assert (entry.state, entry.todo) == (ChallengeState.UNKNOWN, Todo.NOTHING)
     assert entry.settled_at is not None
-    wrong = after(entry, E.CODE, E.VERIFY, E.CODE_REJECTED, max_codes=3)
-    assert wrong.state is S.EXPIRED
+    wrong = after(entry, Event.CODE, Event.VERIFY, Event.CODE_REJECTED, max_codes=3)
+    assert wrong.state is ChallengeState.EXPIRED
     assert wrong.settled_at is not None
 
 
 def test_a_listing_does_not_undo_a_delay() -> None:
     """Rule 2: a number that Sinch asked patience for is not due earlier because it is listed."""
     eligible = GlobalProcessState.ELIGIBLE
-    entry = after(ENTRY, E.LOOKED_UP, remote=eligible)
-    entry = after(after(entry, E.CALL), E.CALL_NOT_SENT, due=500.0)
-    assert refused(entry, E.LOOKED_UP, remote=eligible)
-    delayed = after(reached()[S.AWAITING_CODE], E.CODE, E.VERIFY)
-    delayed = after(after(delayed, E.CODE_NOT_SENT, due=500.0), E.CODE)
+    entry = after(ENTRY, Event.LOOKED_UP, remote=eligible)
+    entry = after(after(entry, Event.CALL), Event.CALL_NOT_SENT, due=500.0)
+    assert refused(entry, Event.LOOKED_UP, remote=eligible)
+    delayed = after(reached()[ChallengeState.AWAITING_CODE], Event.CODE, Event.VERIFY)
+    delayed = after(after(delayed, Event.CODE_NOT_SENT, due=500.0), Event.CODE)
     assert delayed.due == 500.0
 
 
 def test_when_it_settled_is_kept() -> None:
     """What is learnt about a settled number later does not move the moment it settled at."""
-    entry = reached()[S.VERIFIED]
-    seen = step(entry, Change(number=NUMBER, event=E.SINCH_STATE_CHANGED, at=99.0))
+    entry = reached()[ChallengeState.VERIFIED]
+    seen = step(entry, Change(number=NUMBER, event=Event.SINCH_STATE_CHANGED, at=99.0))
     assert seen is not None
     assert seen.settled_at == entry.settled_at == 1.0
 
@@ -231,7 +264,7 @@ def test_the_drawing_shows_the_table() -> None:
     """The drawing that people read names states, and ways between them, that the table has."""
     drawing = (states.__doc__ or "").split("\n\n")[1]
     drawn = set(re.findall(r"\b[A-Z_]{4,}\b", drawing))
-    assert drawn == {state.name for state in S} - {"SKIPPED", "INVALID"}
+    assert drawn == {state.name for state in ChallengeState} - {"SKIPPED", "INVALID"}
     for arrow in re.findall(r"([A-Z_]+) ──(?:(\w+)──)?▶ ([A-Z_]+)", drawing):
         source, label, target = arrow
         events = [Event(label)] if label else list(Event)
@@ -262,7 +295,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         """Let *event* happen through a journal, which checks its acts and inbox, too."""
         self.time += 1.0
         before = self.entry
-        more = {"intent": before.intent} | more
+        more = {"intent": token(before, event)} | more
         change = Change(number=NUMBER, event=event, at=self.time, max_codes=3, window=9.0, **more)
         (done,) = at_once(self.journal.apply([change]))
         if done is not None and event in INTENTS:
@@ -274,17 +307,17 @@ class LifeOfANumber(RuleBasedStateMachine):
             assert self.stored() == before
             return None
         self.entry = done
-        if before.state is S.VERIFYING and done.state is not S.VERIFYING:
+        if before.state is ChallengeState.VERIFYING and done.state is not ChallengeState.VERIFYING:
             self.in_hand = None
         if (
-            before.state is S.CALLING
-            and event is not E.CALL_NOT_SENT
-            and done.state is not S.CALLING
+            before.state is ChallengeState.CALLING
+            and event is not Event.CALL_NOT_SENT
+            and done.state is not ChallengeState.CALLING
         ):
             assert before.attempt not in self.may_have_rung
             self.may_have_rung.add(before.attempt)
             self.recalled = False
-        if before.state is S.UNKNOWN and event is E.CALL_NOT_SENT:
+        if event is Event.CALL_NOT_SENT:
             self.may_have_rung.discard(before.attempt)  # the late truth
         return done
 
@@ -296,7 +329,11 @@ class LifeOfANumber(RuleBasedStateMachine):
 
     @rule(
         event=st.sampled_from(
-            [e for e in Event if e not in {E.CODE, E.VERIFY, E.CALL, E.RECALL, E.NOT_CALLABLE}]
+            [
+                e
+                for e in Event
+                if e not in {Event.CODE, Event.VERIFY, Event.CALL, Event.RECALL, Event.NOT_CALLABLE}
+            ]
         ),
         due=st.none() | st.floats(0, 100),
         remote=st.none() | st.sampled_from(list(GlobalProcessState)),
@@ -309,11 +346,18 @@ class LifeOfANumber(RuleBasedStateMachine):
     def cannot(self) -> None:
         """Rarer than the rest: it often ends a life early."""
         if self.time % 3 == 0:
-            self.happens(E.NOT_CALLABLE)
+            self.happens(Event.NOT_CALLABLE)
 
     @rule(
         event=st.sampled_from(
-            [E.CALLED, E.CALL_NOT_SENT, E.CALL_UNKNOWN, E.CODE_NOT_SENT, E.VERIFIED, E.ADD_NOT_SENT]
+            [
+                Event.CALLED,
+                Event.CALL_NOT_SENT,
+                Event.CALL_UNKNOWN,
+                Event.CODE_NOT_SENT,
+                Event.VERIFIED,
+                Event.ADD_NOT_SENT,
+            ]
         ),
         token=st.none() | st.integers(1, 20),
     )
@@ -328,7 +372,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     def call(self) -> None:
         """Law: rings(number, attempt) ≤ 1: a number is used again only after NOT_CALLED."""
         before = self.entry
-        called = self.happens(E.CALL)
+        called = self.happens(Event.CALL)
         if called is not None:
             assert called.attempt == before.attempt + 1
             assert called.attempt not in self.may_have_rung
@@ -339,7 +383,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     def recall(self) -> None:
         """Law: a recall is allowed from four states, and an accepted one does not disappear."""
         before = self.entry
-        accepted = self.happens(E.RECALL)
+        accepted = self.happens(Event.RECALL)
         assert (accepted is not None) is (before.state in RECALLABLE)
         if accepted is not None:
             self.recalled = True
@@ -355,7 +399,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         self.entry = self.stored()
         assert entry == self.entry
         if came is Submission.ACCEPTED:
-            assert before.state in TAKES_CODES | {S.PENDING}
+            assert before.state in TAKES_CODES | {ChallengeState.PENDING}
             assert self.entry.codes_waiting == before.codes_waiting + 1
         else:
             assert self.entry == before
@@ -367,17 +411,17 @@ class LifeOfANumber(RuleBasedStateMachine):
         """Law: a code that waits can be handed in, and is one that was handed in."""
         before = self.entry
         taken = at_once(self.journal.claim_code(NUMBER, self.time))
-        can = bool(before.codes_waiting) and before.state in TABLE[E.VERIFY]
+        can = bool(before.codes_waiting) and before.state in TABLE[Event.VERIFY]
         assert (taken is not None) is can
         if taken is not None:
             self.entry, self.in_hand = taken
             assert self.stored() == self.entry
 
-    @precondition(lambda self: self.entry.state is S.VERIFYING)
+    @precondition(lambda self: self.entry.state is ChallengeState.VERIFYING)
     @rule()
     def look(self) -> None:
         """As `outcomes.after_resolve` does it: once more, then a person is asked."""
-        self.happens(E.RETRY_CODE if self.entry.tries < 2 else E.REQUEST_CODE)
+        self.happens(Event.RETRY_CODE if self.entry.tries < 2 else Event.REQUEST_CODE)
 
     @invariant()
     def counts_are_never_negative(self) -> None:
@@ -390,7 +434,9 @@ class LifeOfANumber(RuleBasedStateMachine):
         """Law: no accepted code disappears; those that wait are as many as the entry says."""
         status = list(self.journal._inbox.get(NUMBER, {}).values())
         assert status.count("waiting") == self.entry.codes_waiting
-        assert status.count("in flight") == (1 if self.entry.state is S.VERIFYING else 0)
+        assert status.count("in flight") == (
+            1 if self.entry.state is ChallengeState.VERIFYING else 0
+        )
 
     @invariant()
     def settled_means_erased(self) -> None:
@@ -405,7 +451,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         """Law: what is not settled has something to be done, or an answer that is waited for."""
         entry = self.entry
         if entry.settled_at is None:
-            assert entry.todo is not Todo.NOTHING or entry.state is S.CALLING
+            assert entry.todo is not Todo.NOTHING or entry.state is ChallengeState.CALLING
         else:
             assert entry.todo is Todo.NOTHING
 
@@ -413,16 +459,16 @@ class LifeOfANumber(RuleBasedStateMachine):
     def a_recall_is_pending_until_it_is_made(self) -> None:
         """Law: an accepted recall ends with a call, or with the number's own end."""
         if self.recalled and self.entry.state not in {
-            S.PENDING,
-            S.CALLING,
-            S.VERIFYING,
+            ChallengeState.PENDING,
+            ChallengeState.CALLING,
+            ChallengeState.VERIFYING,
         }:
             assert self.entry.state in {
-                S.VERIFIED,
-                S.SKIPPED,
-                S.BLOCKED,
-                S.FAILED,
-                S.EXPIRED,
+                ChallengeState.VERIFIED,
+                ChallengeState.SKIPPED,
+                ChallengeState.BLOCKED,
+                ChallengeState.FAILED,
+                ChallengeState.EXPIRED,
             }
 
     @invariant()
@@ -442,3 +488,12 @@ def test_an_entry_is_frozen() -> None:
     """States change by `step` only: an entry cannot be changed in place."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         ENTRY.attempt = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("event", [Event.NOT_CALLABLE, Event.BLOCKED])
+def test_a_late_refusal_does_not_undo_a_recall(event: Event) -> None:
+    """Rule 29: the outcome of a call is refused once its number is PENDING again."""
+    called = after(ENTRY, Event.CALL)
+    recalled = after(called, Event.CALL_UNKNOWN, Event.RECALL)
+    assert refused(recalled, event, intent=called.intent)
+    assert not refused(recalled, event, intent=None)

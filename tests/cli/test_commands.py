@@ -18,7 +18,7 @@ from sinch_qn import __version__, errors
 from sinch_qn.cli import exit_codes, output
 from sinch_qn.cli.app import COMMANDS, cli
 from sinch_qn.errors import Outcome
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import (
     HostedNumberDetails,
     HostingStatus,
@@ -108,7 +108,7 @@ def test_pipes_get_one_tab_separated_line_for_each_number(
     sandbox: Sandbox, run: Callable[..., Result]
 ) -> None:
     """In a pipe a listing is tab-separated lines without headings."""
-    sandbox.add([NUMBER, CANADIAN], State.VERIFIED)
+    sandbox.add([NUMBER, CANADIAN], SinchState.VERIFIED)
     lines = run("list", "verified").stdout.splitlines()
     assert [line.split("\t")[:3] for line in lines] == [
         [NUMBER, "US", "VERIFIED"],
@@ -119,7 +119,7 @@ def test_pipes_get_one_tab_separated_line_for_each_number(
 
 def test_json_has_the_objects_of_the_api(sandbox: Sandbox, run: Callable[..., Result]) -> None:
     """With `--json` each line is one JSON object, with the names and values of the API."""
-    sandbox.add([NUMBER, OTHER], State.VERIFIED)
+    sandbox.add([NUMBER, OTHER], SinchState.VERIFIED)
     numbers = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
     assert [number["phoneNumber"] for number in numbers] == [NUMBER, OTHER]
     assert numbers[0]["globalProcessState"] == "GLOBAL_PROCESS_STATE_VERIFIED"
@@ -129,7 +129,7 @@ def test_json_has_the_objects_of_the_api(sandbox: Sandbox, run: Callable[..., Re
 
 def test_terminals_get_a_table(sandbox: Sandbox) -> None:
     """On a terminal a listing is a table with headings, without empty columns."""
-    sandbox.add([NUMBER], State.VERIFIED)
+    sandbox.add([NUMBER], SinchState.VERIFIED)
     code, shown = at_terminal(sandbox, "list")
     assert code == 0
     assert re.search(r"NUMBER +REGION +STATE +.*UPDATED", shown)
@@ -147,7 +147,7 @@ def test_a_table_shows_every_detail(
     monkeypatch.setenv("COLUMNS", "200")
     number = QualifiedNumber(
         phone_number=NUMBER,
-        global_process_state=State("GLOBAL_PROCESS_STATE_BRAND_NEW"),
+        global_process_state=SinchState("GLOBAL_PROCESS_STATE_BRAND_NEW"),
         osr_eligibility=OsrEligibilityDetails(status=7, error="no \x1b[31mway"),
         hosted_number=HostedNumberDetails(status=HostingStatus.FAILED, error="[red]not[/red]"),
     )
@@ -172,8 +172,8 @@ def test_a_number_is_printed_as_e164(sandbox: Sandbox, run: Callable[..., Result
 
 def test_a_listing_obeys_its_options(sandbox: Sandbox, run: Callable[..., Result]) -> None:
     """States have any case, with or without prefix; region, page size and limit are obeyed."""
-    sandbox.add([NUMBER, OTHER, CANADIAN], State.HOSTING_DONE)
-    sandbox.add([TOLL_FREE], State.VERIFIED)
+    sandbox.add([NUMBER, OTHER, CANADIAN], SinchState.HOSTING_DONE)
+    sandbox.add([TOLL_FREE], SinchState.VERIFIED)
     for name in ("hosting_done", "Hosting-Done", "GLOBAL_PROCESS_STATE_HOSTING_DONE"):
         assert run("list", name, "--region", "ca").stdout.startswith(CANADIAN)
     limited = run("list", "--limit", "2", "--page-size", "1", "--order-by", "createdTime")
@@ -209,7 +209,7 @@ def test_a_blocked_number_is_a_failure(sandbox: Sandbox, run: Callable[..., Resu
 
 def test_a_code_is_prompted_for(sandbox: Sandbox, run: Callable[..., Result]) -> None:
     """Without a code `verify` prompts, which keeps it out of the history; pipes work, too."""
-    sandbox.add([NUMBER], State.VERIFICATION_PENDING)
+    sandbox.add([NUMBER], SinchState.VERIFICATION_PENDING)
     result = run("verify", NUMBER, stdin=f" {sandbox.code_for(NUMBER)} \n")
     assert result.exit_code == 0
     assert "Code read out" not in result.stdout
@@ -221,7 +221,7 @@ def test_a_code_is_prompted_for(sandbox: Sandbox, run: Callable[..., Result]) ->
 def test_a_wrong_code_is_a_failure(wrong_code: Any) -> None:
     """After a wrong code `verify` exits with 1, whatever the response, and shows no code."""
     with running(Sandbox(wrong_code=wrong_code)) as sandbox:
-        sandbox.add([NUMBER], State.VERIFICATION_PENDING)
+        sandbox.add([NUMBER], SinchState.VERIFICATION_PENDING)
         code = f"{(int(sandbox.code_for(NUMBER) or 0) + 1) % 10_000:04}"
         result = CliRunner().invoke(cli, ["verify", NUMBER, code], env=sandbox.environment())
     assert result.exit_code == exit_codes.Exit.FAILED
@@ -263,7 +263,7 @@ def test_a_bad_line_stops_the_file(
     path.write_text("a,b\n2025550134,2025550135\n")
     assert "Choose one with --column" in run("add", "--file", str(path)).stderr
     path.write_text("\n")
-    assert "no numbers" in run("add", "--file", str(path)).stderr
+    assert "no phone number in it" in run("add", "--file", str(path)).stderr
 
 
 def test_many_numbers_are_added_in_parts(
@@ -283,7 +283,7 @@ def test_many_numbers_are_added_in_parts(
 
 def test_numbers_are_text_enabled(sandbox: Sandbox, run: Callable[..., Result], loa: str) -> None:
     """`text-enable` places one order, with every field as given."""
-    sandbox.add([NUMBER], State.VERIFIED)
+    sandbox.add([NUMBER], SinchState.VERIFIED)
     result = run(
         *("text-enable", NUMBER, "--yes", "--service-plan-id", "plan", "--loa", loa, "--json"),
         *("--campaign-id", "campaign", "--display-name", "ours", "--nnid", "1"),
@@ -310,7 +310,7 @@ def test_numbers_are_text_enabled(sandbox: Sandbox, run: Callable[..., Result], 
 
 def test_a_blanket_loa_is_enough(sandbox: Sandbox, run: Callable[..., Result]) -> None:
     """`--blanket-loa` sends the empty object; without a campaign there is a warning."""
-    sandbox.add([CANADIAN], State.VERIFIED)
+    sandbox.add([CANADIAN], SinchState.VERIFIED)
     result = run("text-enable", CANADIAN, "--yes", "--service-plan-id", "plan", "--blanket-loa")
     [order] = sandbox.world.orders.values()
     assert dict(order.request) == {
@@ -327,7 +327,7 @@ def test_toll_free_numbers_are_text_enabled(
     sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
 ) -> None:
     """`text-enable-toll-free` places an order of its kind, for resellers too, and shows no LOA."""
-    sandbox.add([TOLL_FREE], State.VERIFIED)
+    sandbox.add([TOLL_FREE], SinchState.VERIFIED)
     path = tmp_path / "loa.json"
     path.write_text(json.dumps({"resellerLoaInfo": {"businessName": "Canary", **LOA}}))
     result = run(
@@ -632,3 +632,22 @@ def test_help_loads_little() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("set()\n")
+
+
+def test_numbers_of_other_regions_are_accepted_by_a_switch(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """`--region PR` sends Puerto Rico beside US and CA; this sandbox has none of them."""
+    refused = run("get", "787-555-0134")
+    assert "Puerto Rico (PR)" in refused.stderr
+    assert "--region" in refused.stderr
+    added = ("add", "787-555-0134", "--region", "pr", "202-555-0134")
+    assert run(*added).exit_code == exit_codes.Exit.FAILED
+    path = tmp_path / "numbers.csv"
+    path.write_text("787-555-0135\n416-555-0134\n")
+    assert run("add", "--file", str(path)).exit_code == exit_codes.Exit.USAGE
+    assert sandbox.calls.total("addQualifiedNumbers") == 1
+    run("add", "--file", str(path), "--region", "PR")
+    assert sandbox.calls.total("addQualifiedNumbers") == 2
+    assert run("get", "787-555-0135", "--region", "PR").exit_code == exit_codes.Exit.NOT_FOUND
+    assert run("get", "--region", "XX", "787-555-0135").exit_code == exit_codes.Exit.USAGE

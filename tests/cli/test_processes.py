@@ -205,7 +205,7 @@ def test_a_full_folder_for_temporary_files_is_one_line(
         raise sqlite3.OperationalError("database or disk is full")
 
     write([ONE])
-    monkeypatch.setattr(RunPreview, "add_lines", fail)
+    monkeypatch.setattr(RunPreview, "_add_lines", fail)
     result = CliRunner().invoke(cli, RUN)
     assert result.exit_code == Exit.USAGE
     assert result.stderr.startswith("error: the folder for temporary files: database or disk is")

@@ -21,7 +21,7 @@ from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
 from sinch_qn.cli.run_status import rounded
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
     PATIENCE,
@@ -47,7 +47,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
     monkeypatch.chdir(tmp_path)
     with running(Sandbox(random=Random(5))) as sandbox:
         sandbox.add([*NUMBERS, BLOCKED, LOST_ANSWER])
-        sandbox.add([NOT_ELIGIBLE], State.NOT_ELIGIBLE)
+        sandbox.add([NOT_ELIGIBLE], SinchState.NOT_ELIGIBLE)
         for name, value in sandbox.environment().items():
             monkeypatch.setenv(name, value)
         yield sandbox
@@ -124,7 +124,7 @@ def test_a_preview_says_until_when(sandbox: Sandbox, qn: Callable[..., Result]) 
 
 def test_a_number_without_a_zone_is_a_bad_line(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
     """With calling hours a toll-free number needs --default-zone: said first, and never exit 0."""
-    sandbox.add([ONE], State.VERIFIED)
+    sandbox.add([ONE], SinchState.VERIFIED)
     write(ONE, "+18335550134")
     result = qn(*RUN, "--yes", "--calling-hours", "00:00-23:59")
     assert result.exit_code == Exit.FAILED
@@ -163,6 +163,33 @@ def test_a_typed_number_is_shown_in_full(sandbox: Sandbox) -> None:
     with Terminal({}, "send", "--yes", "+12025550199") as terminal:
         terminal.finish()
         assert "•" not in terminal.screen
+
+
+def test_the_column_is_said_before_the_question(qn: Callable[..., Result]) -> None:
+    """The column that was found is named before anybody is asked, or called."""
+    Path("numbers.csv").write_text(f"Name,Work Phone\nAda,{ONE}\n")
+    result = qn(*RUN)
+    assert "numbers.csv, column 2, 'Work Phone': 1 new numbers" in result.stderr
+    assert result.stderr.index("Work Phone") < result.stderr.index("Call 1 phone now?")
+    assert "column 2, 'Work Phone'" in qn("add", "--file", "numbers.csv").stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"phone,ref\n", b"\n\n,,\n", b"phone\nunknown\n"])
+def test_a_file_without_a_number_is_an_error(qn: Callable[..., Result], content: bytes) -> None:
+    """A file without a valid number exits with 2: a run that found nobody is no success."""
+    Path("numbers.csv").write_bytes(content)
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == qn("add", "--file", "numbers.csv").exit_code == Exit.USAGE
+    assert "numbers.csv: there is no phone number in it" in result.stderr
+    assert not Path("run.db").exists()
+
+
+def test_a_workbook_is_refused(qn: Callable[..., Result]) -> None:
+    """A file that is not text exits with 2 and says what to do."""
+    Path("numbers.csv").write_bytes(b"PK\x03\x04" + bytes(99))
+    result = qn(*RUN, "--yes")
+    assert result.exit_code == Exit.USAGE
+    assert "numbers.csv: this is an Excel workbook or a zip file: open it, and" in result.stderr
 
 
 def test_mistakes_are_reported_before_anything_is_read(qn: Callable[..., Result]) -> None:
@@ -213,16 +240,46 @@ def test_a_journal_of_another_project_is_rejected(
     assert "Call" not in result.stderr
 
 
+def test_a_run_has_other_regions_by_a_switch(qn: Callable[..., Result]) -> None:
+    """`--region PR` puts Puerto Rico into the run; without it the reason names the switch."""
+    write(ONE, "787-555-0134")
+    assert "Puerto Rico (PR)" in qn(*RUN).stderr
+    command = (*RUN, "--yes", "--region", "PR", "--code-timeout", "1")
+    assert "Bad lines: 0" in qn(*command).stderr
+    rows = [json.loads(line) for line in qn("report", "run.db", "--json").stdout.splitlines()]
+    assert [row["regionCode"] for row in rows] == ["US", "PR"]
+    assert rows[1]["state"] == "failed", "this sandbox does not know it"
+    assert "accepts no code" in qn("code", "run.db", "787-555-0134", "1234").stderr
+
+
+def test_bad_lines_vanish_once_they_are_corrected(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """Each bad line is in the journal until it is corrected; a trial corrects its own lines."""
+    sandbox.add(NUMBERS[:5], SinchState.VERIFIED)
+    write(ONE, "unknown", "unknown", "555-0102", "x")
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 1, "invalid": 4}
+    write(ONE, TWO, "unknown", "202-555-0102")
+    qn(*RUN, "--yes", "--limit", "1")
+    assert counts(qn) == {"skipped": 2, "invalid": 3}
+    assert qn(*RUN, "--yes").exit_code == Exit.FAILED
+    assert counts(qn) == {"skipped": 3, "invalid": 1}
+    write(ONE, TWO)
+    assert qn(*RUN, "--yes").exit_code == 0
+    assert counts(qn) == {"skipped": 3}
+
+
 def test_a_trial_adds_the_first_that_are_not_settled(
     sandbox: Sandbox, qn: Callable[..., Result]
 ) -> None:
     """`--limit 2` adds two numbers that are not settled; the next trial adds the next two."""
-    sandbox.add([ONE, TWO], State.VERIFIED)
+    sandbox.add([ONE, TWO], SinchState.VERIFIED)
     write("x", *NUMBERS[:5])
     trial = qn(*RUN, "--yes", "--limit", "2")
     assert "Trial: 2 new numbers are added." in trial.stderr
     assert (trial.exit_code, counts(qn)) == (0, {"skipped": 2})
-    sandbox.add(NUMBERS[2:5], State.VERIFIED)
+    sandbox.add(NUMBERS[2:5], SinchState.VERIFIED)
     assert qn(*RUN, "--yes", "--limit", "2").exit_code == 0
     assert counts(qn) == {"skipped": 4}
     assert qn(*RUN, "--yes").exit_code == Exit.FAILED
@@ -462,7 +519,7 @@ def test_a_reader_that_goes_away_ends_the_run(sandbox: Sandbox, qn: Callable[...
 def test_status_lists_what_needs_attention(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
     """`status` shows the counts, and what to do about the first numbers that need attention."""
     write("202-555-010", BLOCKED, LOST_ANSWER, ONE)
-    sandbox.add([ONE], State.VERIFIED)
+    sandbox.add([ONE], SinchState.VERIFIED)
     qn(*RUN, "--yes", "--code-timeout", "0.1")
     lines = qn("status", "run.db").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == [
@@ -501,7 +558,7 @@ def test_a_reference_stays_with_its_line(qn: Callable[..., Result]) -> None:
 
 def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
     """`--text-enable` orders SMS for verified numbers; run again, for new ones only."""
-    sandbox.add([ONE, "+18335550134", TWO], State.VERIFIED)
+    sandbox.add([ONE, "+18335550134", TWO], SinchState.VERIFIED)
     write(ONE, "+18335550134")
     Path("loa.json").write_text(json.dumps({"directLoaInfo": _LOA}))
     order = ("--text-enable", "--service-plan-id", "p", "--loa", "loa.json")
@@ -511,7 +568,7 @@ def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., R
         blanket.stderr
     )
     Path("run.db").unlink()
-    sandbox.add([ONE], State.VERIFIED)
+    sandbox.add([ONE], SinchState.VERIFIED)
     sandbox.world.orders.clear()
     assert "now, then order SMS for the verified numbers? No" in qn(*RUN, *order).stderr
     result = qn(*RUN, "--yes", *order)

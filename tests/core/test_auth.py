@@ -14,8 +14,10 @@ import pytest
 
 from sinch_qn._http import Request, Response
 from sinch_qn.auth import BasicAuth, OAuth2, Token, TokenCache
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import (
     AuthenticationError,
+    ClosedError,
     ConnectError,
     InvalidRequestError,
     InvalidResponseError,
@@ -24,8 +26,9 @@ from sinch_qn.errors import (
     TokenError,
     TransportError,
 )
+from sinch_qn.models import QualifiedNumber
 from sinch_qn.retry import RetryPolicy
-from sinch_qn.sandbox import Sandbox
+from sinch_qn.sandbox import Fault, Sandbox
 from tests.support.virtual_clock import virtual_clock
 
 TOKEN_URL = "https://auth.example/token"
@@ -175,10 +178,6 @@ async def test_refused_credentials(status: int) -> None:
         reply({"access_token": CANARY + "\r\nX-Evil: 1"}),
         reply({"access_token": CANARY + " "}),
         reply({"access_token": "x" * 16385}),
-        reply({"access_token": CANARY, "expires_in": "soon"}),
-        reply({"access_token": CANARY, "expires_in": -1}),
-        reply({"access_token": CANARY, "expires_in": 1e10}),
-        reply({"access_token": CANARY, "expires_in": [1]}),
     ],
 )
 @virtual_clock
@@ -302,6 +301,66 @@ async def test_a_token_that_lasts_no_time() -> None:
     endpoint, auth = Endpoint(expires_in=2.0, delay=10.0), oauth2()
     got = await asyncio.gather(*(auth.authorize(endpoint.send) for _ in range(5)))
     assert set(got) == {"Bearer t1"}
+    assert await auth.authorize(endpoint.send) == "Bearer t2"
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "lasts"),
+    [
+        (None, 300.0),
+        ("3600", 3600.0),
+        ("3600.5", 3600.5),
+        ("soon", 300.0),
+        ("0", 300.0),
+        (0, 300.0),
+        (-1, 300.0),
+        ("-1", 300.0),
+        ("nan", 300.0),
+        (True, 300.0),
+        ([1], 300.0),
+        (2**31 - 1, 86_400.0),
+        (2147483647000, 86_400.0),
+        (9223372036854775, 86_400.0),
+        (2**63 - 1, 86_400.0),
+        ("9" * 400, 86_400.0),
+        ("inf", 86_400.0),
+    ],
+)
+@virtual_clock
+async def test_expires_in_is_read_in_every_form(expires_in: object, lasts: float) -> None:
+    """A lifetime that is none is unknown, one that never ends is capped; neither is fatal."""
+    endpoint, auth = Endpoint(), oauth2()
+    endpoint.fault = reply({"access_token": "t", "expires_in": expires_in})
+    assert await auth.authorize(endpoint.send) == "Bearer t"
+    token = auth._cache._token
+    assert token is not None
+    assert token.expires_at == lasts - min(60.0, lasts / 10)
+
+
+async def test_a_token_after_a_byte_order_mark() -> None:
+    """A token is read from what careless servers send, as other responses are."""
+    endpoint = Endpoint()
+    endpoint.fault = Response(200, {}, b'\xef\xbb\xbf{"access_token": "t"}\0')
+    assert await oauth2().authorize(endpoint.send) == "Bearer t"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@virtual_clock
+async def test_the_retry_after_of_the_token_endpoint_is_obeyed(status: int) -> None:
+    """Until then the endpoint is left alone, by all callers; the error says how long that is."""
+    endpoint, auth = Endpoint(), oauth2()
+    endpoint.fault = Response(status, {"Retry-After": "60"}, b"")
+    for passed in (0.0, 20.0, 39.0):
+        await later(passed)
+        with pytest.raises(TokenError) as caught:
+            await auth.authorize(endpoint.send)
+        left = 60.0 - asyncio.get_running_loop().time()
+        assert caught.value.retry_after == pytest.approx(left, abs=0.1)
+        assert caught.value.retry_at is not None
+    assert len(endpoint.requests) == 1
+    assert pickle.loads(pickle.dumps(caught.value)).retry_after == caught.value.retry_after  # noqa: S301
+    endpoint.fault = None
+    await later(1.0)
     assert await auth.authorize(endpoint.send) == "Bearer t2"
 
 
@@ -454,6 +513,21 @@ def test_a_fetch_of_another_loop_is_not_waited_for() -> None:
     gc.collect()
 
 
+@virtual_clock
+async def test_an_error_of_anothers_fetch_is_not_for_all() -> None:
+    """What the fetch of a closed client raises is raised for it only; others fetch anew."""
+    endpoint, auth = Endpoint(delay=5.0), oauth2()
+
+    async def closed(_: Request) -> Response:
+        await asyncio.sleep(1.0)
+        raise ClosedError("this client is closed")
+
+    waiting = [auth.authorize(send) for send in (closed, endpoint.send, endpoint.send)]
+    first, *others = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(first, ClosedError)
+    assert others == ["Bearer t1", "Bearer t1"]
+
+
 # ---- on a real socket --------------------------------------------------------------------------
 
 
@@ -481,6 +555,24 @@ async def test_a_thousand_calls_one_token(sandbox: Sandbox) -> None:
         await all_of([client.get_number(NUMBER, retry=once) for _ in range(1000)])
         assert sandbox.calls.total("token") == 2
         assert sandbox.calls.total("getQualifiedNumber") <= 3000
+
+
+async def test_closing_one_of_two_clients_that_share_credentials(sandbox: Sandbox) -> None:
+    """The other one, which waits for the same token, gets its answer."""
+    shared = OAuth2(sandbox.key_id, sandbox.key_secret, token_url=sandbox.token_url)
+    sandbox.faults.add(Fault.slow(0.2), operation="token")
+    clients = [
+        QualifiedNumbersClient(sandbox.project_id, shared, base_url=sandbox.base_url)
+        for _ in range(2)
+    ]
+    calls = [asyncio.create_task(client.get_number(NUMBER)) for client in clients]
+    await asyncio.sleep(0.1)
+    await clients[0].close()
+    closed, answered = await asyncio.gather(*calls, return_exceptions=True)
+    await clients[1].close()
+    assert isinstance(answered, QualifiedNumber)
+    # the first may have waited for the token of the second, and then found itself closed
+    assert isinstance(closed, ClosedError)
 
 
 async def test_a_revoked_token_calls_no_phone_twice(sandbox: Sandbox) -> None:

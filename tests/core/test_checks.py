@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
+import orjson
 import pytest
 
 from sinch_qn import BasicAuth, OAuth2, Outcome, QualifiedNumbersClient, SinchError
@@ -222,7 +223,9 @@ async def test_at_least_one_number_is_needed() -> None:
 
 @hostile
 async def test_hostile_code_goes_nowhere(value: Any) -> None:
-    """A code is a string of 1 to 32 ASCII letters or digits, and no message repeats it."""
+    """A code is a string of 1 to 64 letters or digits, and no message repeats it."""
+    if value in (INJECTIONS["Arabic digits"], INJECTIONS["full-width digits"]):
+        return  # the reference does not say in which alphabet a code is
     async with open_door() as door:
         await door.refuses(lambda client: client.verify_voice_challenge(PHONE, value), "code:")
 
@@ -242,7 +245,7 @@ async def test_no_message_repeats_a_code(value: Any) -> None:
 
 @injections
 async def test_hostile_listing_option_goes_nowhere(value: str) -> None:
-    """State, region and order are documented values; a page token is printable ASCII."""
+    """State, region and order are documented values."""
     options: dict[str, Any] = {"region_code": value, "order_by": value, "page_size": value}
     listed = GlobalProcessState.VERIFIED
     async with open_door() as door:
@@ -275,11 +278,9 @@ async def test_listing_option_of_a_wrong_type_goes_nowhere(value: Any) -> None:
             )
 
 
-@pytest.mark.parametrize(
-    "value", ["x y", "x\r\nX-Evil: 1", "x\x00", "\u0661", "", "x\ud800", HUGE], ids=short
-)
-async def test_hostile_page_token_goes_nowhere(value: str) -> None:
-    """A page token is printable ASCII without spaces, up to 4096 characters."""
+@pytest.mark.parametrize("value", ["", "x\ud800"], ids=short)
+async def test_a_page_token_is_text(value: str) -> None:
+    """A page token is not empty and can be written as UTF-8; what it holds is not looked at."""
     async with open_door() as door:
         await door.refuses(
             lambda client: drain(
@@ -289,9 +290,9 @@ async def test_hostile_page_token_goes_nowhere(value: str) -> None:
         )
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.0, "20", 2**31, 10**5000, -(10**5000)], ids=short)
-async def test_page_size_is_a_whole_number_from_1(value: Any) -> None:
-    """A page size is a 32-bit integer from 1."""
+@pytest.mark.parametrize("value", [-1, True, 1.0, "20", 2**31, 10**5000, -(10**5000)], ids=short)
+async def test_page_size_is_a_whole_number_from_0(value: Any) -> None:
+    """A page size is a 32-bit integer; 0 is not forbidden."""
     async with open_door() as door:
         await door.refuses(lambda client: drain(client.list_numbers(page_size=value)), "page_size:")
 
@@ -436,17 +437,11 @@ PATHS = [
     "callback_url",
 ]
 TEXT_HOSTILE = {
-    "CR LF": f"{CANARY}\r\nX-Evil: 1",
-    "NUL": f"{CANARY}\x00",
-    "DEL": f"{CANARY}\x7f",
     "surrogate": f"{CANARY}\ud800",
-    "10 MB": CANARY * 1_000_000,
     "int": 7,
     "bytes": CANARY.encode(),
     "list": [CANARY],
     "dict": {CANARY: CANARY},
-    "blank": " \u3000 ",
-    "empty": "",
 }
 
 
@@ -539,7 +534,10 @@ async def test_naive_time_in_a_toll_free_order_is_refused() -> None:
         "https://exa mple.com",
         "https://example.com:99999/",
         "https://[::1/",
-        "https://b\u00fccher.example/",
+        "https://example.com/\\@evil.example",
+        "https://example.com/\x00",
+        "https://example.com/\r\nX-Evil: 1",
+        " ",
         f"ftp://user:{CANARY}@example.com/hook",
     ],
 )
@@ -747,10 +745,12 @@ async def test_valid_input_is_sent_unchanged() -> None:
         project_id=PROJECT,
         direct_loa_info=None,
         blanket_loa_info=BlanketLoaInfo(),
-        callback_url="http://user:password@example.com:8080/hook?x=y#z",
+        callback_url="http://user:password@b\u00fccher.example:8080/hook?x=y#z",
         migrate_to_sinch_tmo=False,
         scheduled_osr_update_time=datetime(2023, 1, 13, tzinfo=UTC),
-        display_name="M\u00fcller & S\u00f6hne <\u3042> \U0001f600 " + "x" * 4000,
+        display_name="M\u00fcller & S\u00f6hne <\u3042> \U0001f600\r\n\x00 " + "x" * 10_000,
+        service_plan_id=" ",
+        campaign_id="",
     )
     async with Client(PROJECT, BasicAuth("key", "secret"), timeout=10**6) as client:
         client._pipeline._transport.send = send  # type: ignore[method-assign, assignment]
@@ -759,7 +759,7 @@ async def test_valid_input_is_sent_unchanged() -> None:
         toll_free = attrs.evolve(TOLL_FREE, numbers=numbers)
         await client.text_enable_toll_free_numbers(toll_free)
         await client.add_numbers(number for number in numbers)
-        for code in ("0123", "x", "Ab9" * 10):
+        for code in ("0123", "x", "Ab9" * 21, "\u0661\u0662\u0663", "\u00e9t\u00e9"):
             await client.verify_voice_challenge(PHONE, code, timeout=0.5)
         await drain(
             client.list_number_pages(
@@ -770,6 +770,16 @@ async def test_valid_input_is_sent_unchanged() -> None:
                 page_token="a/b?c=d&e%2F..#:+=~",
             )
         )
+        opaque = f"\u3042 \r\n\x00{'x' * 10_000}"
+        await drain(
+            client.list_number_pages("GLOBAL_PROCESS_STATE_X", page_size=0, page_token=opaque)
+        )
+    assert sent.pop().url.endswith(
+        f"?states=GLOBAL_PROCESS_STATE_X&pageSize=0&pageToken=%E3%81%82%20%0D%0A%00{'x' * 10_000}"
+    )
+    bodies = [orjson.loads(request.body or b"{}") for request in sent]
+    toll_free_body = next(body for body in bodies if body.get("numbers") == numbers)
+    assert toll_free_body["projectId"] == PROJECT
     paths = {request.url.removeprefix("https://imported.numbers.api.sinch.com") for request in sent}
     root = f"/v1/projects/{PROJECT}/qualifiedNumbers"
     query = (

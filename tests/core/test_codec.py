@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinch_qn import models
+from sinch_qn import _codec, drift, models
 from sinch_qn._codec import decode, encode, write_datetime
+from sinch_qn._operations import OPERATIONS
+from sinch_qn.drift import Drift
 from sinch_qn.errors import InvalidRequestError, InvalidResponseError, Outcome
 from sinch_qn.models import (
     AddNumbersResponse,
@@ -187,52 +189,98 @@ def test_times_are_read_in_every_form(text: str | None, expected: datetime | Non
 @pytest.mark.parametrize(
     ("model", "body", "field"),
     [
-        (QualifiedNumber, {"phoneNumber": 12025550134}, "phone_number"),
-        (QualifiedNumber, {"phoneNumber": [CANARY]}, "phone_number"),
         (QualifiedNumber, {"globalProcessState": 5}, "global_process_state"),
         (QualifiedNumber, {"osrEligibility": CANARY}, "osr_eligibility"),
         (QualifiedNumber, {"osrEligibility": [CANARY]}, "osr_eligibility"),
-        (QualifiedNumber, {"osrEligibility": {"status": True}}, "osr_eligibility.status"),
-        (QualifiedNumber, {"osrEligibility": {"status": [CANARY]}}, "osr_eligibility.status"),
-        (QualifiedNumber, {"osrEligibility": {"status": 1.5}}, "osr_eligibility.status"),
-        (QualifiedNumber, {"hostedNumber": {"status": True}}, "hosted_number.status"),
-        (QualifiedNumber, {"hostedNumber": {"status": {CANARY: CANARY}}}, "hosted_number.status"),
+        (OsrEligibilityDetails, {"status": True}, "status"),
+        (OsrEligibilityDetails, {"status": [CANARY]}, "status"),
+        (OsrEligibilityDetails, {"status": 1.5}, "status"),
+        (OsrEligibilityDetails, {"error": {CANARY: CANARY}}, "error"),
+        (HostedNumberDetails, {"status": True}, "status"),
+        (HostedNumberDetails, {"status": {CANARY: CANARY}}, "status"),
         (QualifiedNumber, {"createdTime": CANARY}, "created_time"),
         (QualifiedNumber, {"createdTime": 1566656122}, "created_time"),
+        (QualifiedNumber, {"createdTime": {"seconds": 1566656122}}, "created_time"),
         (QualifiedNumber, {"createdTime": "2019-13-24T14:15:22Z"}, "created_time"),
+        (QualifiedNumber, {"createdTime": "2016-12-31T23:59:60Z"}, "created_time"),
+        (QualifiedNumber, {"createdTime": "2024-05-01T12:00:00+00:00[UTC]"}, "created_time"),
+        (QualifiedNumber, {"createdTime": "Sat, 24 Aug 2019 14:15:22 GMT"}, "created_time"),
         (HostingOrder, {"migrateToSinchTmo": CANARY}, "migrate_to_sinch_tmo"),
         (HostingOrder, {"migrateToSinchTmo": 1}, "migrate_to_sinch_tmo"),
-        (HostingOrder, {"textEnableInfo": {"loaType": [CANARY]}}, "hosting_order_info.loa_type"),
+        (TextEnableInfo, {"loaType": [CANARY]}, "loa_type"),
         (ListQualifiedNumbersResponse, {"totalSize": 1.5}, "total_size"),
         (ListQualifiedNumbersResponse, {"totalSize": True}, "total_size"),
-        (ListQualifiedNumbersResponse, {"totalSize": CANARY}, "total_size"),
+        (ListQualifiedNumbersResponse, {"totalSize": ""}, "total_size"),
         (ListQualifiedNumbersResponse, {"totalSize": "9" * 5000}, "total_size"),
-        (AddNumbersResponse, {"qualifiedNumbers": CANARY}, "qualified_numbers"),
-        (AddNumbersResponse, {"qualifiedNumbers": {CANARY: {}}}, "qualified_numbers"),
-        (AddNumbersResponse, {"qualifiedNumbers": {}}, "qualified_numbers"),
-        (AddNumbersResponse, {"qualifiedNumbers": [{}, {}, CANARY]}, r"qualified_numbers\[2\]"),
-        (
-            AddNumbersResponse,
-            {"qualifiedNumbers": [{}, {"createdTime": CANARY}]},
-            r"qualified_numbers\[1\].created_time",
-        ),
     ],
 )
-def test_wrong_type_names_the_field_but_never_the_value(
+def test_an_unreadable_field_is_none_and_the_others_stay(
+    model: type[Any], body: dict[str, object], field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A field of the wrong type costs that field only, and one log line without the value."""
+    drift._counts.clear()
+    other = next(f for f in reversed(attrs.fields(model)) if f.name != field and f.type)
+    whole = {other.metadata["wire"]: None, **body, "nextPageToken": "t", "nnid": "7"}
+    for _ in range(2):
+        read = decode({**whole, "phoneNumber": PHONE, "hostingOrderId": "1"}, model)
+        assert getattr(read, field) is None
+        for kept, value in {"phone_number": PHONE, "hosting_order_id": "1", "nnid": "7"}.items():
+            assert getattr(read, kept, value) == value
+    wire = next(iter(body))
+    told = [text for text in caplog.messages if f"unknown type: {model.__name__} {wire}" in text]
+    assert len(told) == 1
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [
+        (QualifiedNumber, {"phoneNumber": [CANARY]}, "phoneNumber"),
+        (QualifiedNumber, {"phoneNumber": {CANARY: 1}}, "phoneNumber"),
+        (HostingOrder, {"hostingOrderId": True}, "hostingOrderId"),
+        (ListQualifiedNumbersResponse, {"nextPageToken": {CANARY: 1}}, "nextPageToken"),
+        (AddNumbersResponse, {"qualifiedNumbers": CANARY}, "qualifiedNumbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": {CANARY: {}}}, "qualifiedNumbers"),
+        (AddNumbersResponse, {"qualifiedNumbers": [CANARY, None]}, "qualifiedNumbers"),
+    ],
+)
+def test_an_unreadable_id_or_page_token_is_rejected(
     model: type[Any], body: object, field: str
 ) -> None:
-    """A value of the wrong type is an InvalidResponseError that names its path, not the value."""
+    """An object that loses its id or the rest of a listing is an error that names the field."""
     with pytest.raises(
-        InvalidResponseError, match=rf"{model.__name__}: .*\$\.{field}\b|{field}$"
+        InvalidResponseError, match=rf"not a {model.__name__}: its {field} cannot be read"
     ) as e:
         decode(body, model)
     assert CANARY not in f"{e.value!r} {e.value} {e.value.__cause__} {e.value.__context__}"
     assert e.value.outcome is Outcome.UNKNOWN
 
 
+def test_every_required_field_of_an_operation_is_essential() -> None:
+    """The field without which a 200 is an error is never dropped as unreadable."""
+    required = {operation.required_field for operation in OPERATIONS} - {None}
+    assert required <= _codec._ESSENTIAL
+
+
+def test_an_id_may_travel_as_a_number() -> None:
+    """A number where text is documented is read as its digits, which loses nothing."""
+    assert decode({"hostingOrderId": 17}, HostingOrder).hosting_order_id == "17"
+    assert decode({"nextPageToken": 2}, ListQualifiedNumbersResponse).next_page_token == "2"
+
+
+@pytest.mark.parametrize("odd", [7, None, "x", [], {"phoneNumber": {}}], ids=str)
+def test_an_unreadable_item_does_not_lose_the_others(odd: object) -> None:
+    """An unreadable item is left out and recorded; the items beside it are read."""
+    drift._counts.clear()
+    body = {"qualifiedNumbers": [{"phoneNumber": "1"}, odd, {"phoneNumber": "2"}]}
+    read = decode(body, AddNumbersResponse).qualified_numbers
+    assert [number.phone_number for number in read or []] == ["1", "2"]
+    assert drift.counts()[Drift("type", "QualifiedNumber", "item")] == 1
+
+
 def test_a_list_of_millions_of_wrong_items_is_one_error() -> None:
-    """A list is read up to its first invalid item, so that a hostile one cannot fill the memory."""
-    for hostile in ([1] * 1_000_000, "x" * 1_000_000):
+    """A list is read up to a bound of wrong items, so that a hostile one cannot block the loop."""
+    for hostile in ([1] * 1_000_000, "x" * 1_000_000, [{}, *[1] * 1_000_000]):
         with pytest.raises(InvalidResponseError) as caught:
             decode({"qualifiedNumbers": hostile}, AddNumbersResponse)
         assert len(str(caught.value)) < 200

@@ -14,6 +14,7 @@ from sinch_qn import Outcome, SinchError, errors
 from sinch_qn.errors import (
     AuthenticationError,
     BadRequestError,
+    ClosedError,
     ConflictError,
     ConnectError,
     DeadlineExceededError,
@@ -46,6 +47,7 @@ TABLE: list[tuple[type[SinchError], tuple[type[Exception], ...], Outcome, dict[s
     (TokenError, (SinchError,), Outcome.NOT_SENT, {}),
     (TransportError, (SinchError,), Outcome.UNKNOWN, {}),
     (ConnectError, (TransportError,), Outcome.NOT_SENT, {}),
+    (ClosedError, (ConnectError, RuntimeError), Outcome.NOT_SENT, {}),
     (DeadlineExceededError, (SinchError,), Outcome.UNKNOWN, {}),
     (StatusError, (SinchError,), Outcome.REJECTED, {"status_code": 418}),
     (BadRequestError, (StatusError,), Outcome.REJECTED, {"status_code": 400}),

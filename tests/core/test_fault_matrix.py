@@ -1,8 +1,8 @@
 """Every operation under every fault: the right error, the right outcome, the work at most once.
 
-What is expected of each cell is worked out here from the words of design.md, by `oracle`; nothing
-of it is taken from the code. A row is run once, when a test first needs it, its cells side by side,
-each with a sandbox and a client of its own. All are shown in docs/faults.md:
+What is expected of each cell follows from docs/reference/errors.md, by `oracle`; nothing of it is
+taken from the code. A row is run once, when a test first needs it, its cells side by side,
+each with a sandbox and a client of its own. All are shown in docs/reference/fault-matrix.md:
 
     python -m tests.core.test_fault_matrix       # writes the table anew
 """
@@ -33,13 +33,13 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.models import GlobalProcessState as State
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Fault, Sandbox
 from tests.support import fault_proxy as proxy
 from tests.support.fault_proxy import FaultProxy, Move, Refusing
 from tests.support.loa import DIRECT
 
-DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "fault-matrix.md"
 NUMBER = "+12025550134"
 TOLL_FREE = "+18335550134"
 TRIES = 4
@@ -63,15 +63,15 @@ class Column:
 
     id: str
     call: Callable[[QualifiedNumbersClient, Sandbox], Awaitable[object]]
-    """Returns the id in the answer: of the number, or of the order."""
+    """Returns the id in the response: of the number, or of the order."""
     number: str = NUMBER
-    state: State | None = State.ELIGIBLE
+    state: SinchState | None = SinchState.ELIGIBLE
     repeatable: bool = False
-    """GET and DELETE, in the words of design.md."""
+    """GET and DELETE are idempotent."""
 
 
 async def _list(client: QualifiedNumbersClient, _: Sandbox) -> object:
-    listed = [number.phone_number async for number in client.list_numbers(State.ELIGIBLE)]
+    listed = [number.phone_number async for number in client.list_numbers(SinchState.ELIGIBLE)]
     return listed[0] if listed else NUMBER  # a listing has no id that it could lack
 
 
@@ -123,10 +123,10 @@ COLUMNS = [
     Column("getQualifiedNumber", _get, repeatable=True),
     Column("deleteQualifiedNumber", _delete, repeatable=True),
     Column("addQualifiedNumbers", _add, state=None),
-    Column("textEnableNumbers", _text_enable, state=State.VERIFIED),
-    Column("textEnableTollFreeNumbers", _text_enable_toll_free, TOLL_FREE, State.VERIFIED),
+    Column("textEnableNumbers", _text_enable, state=SinchState.VERIFIED),
+    Column("textEnableTollFreeNumbers", _text_enable_toll_free, TOLL_FREE, SinchState.VERIFIED),
     Column("sendVoiceChallenge", _ring),
-    Column("verifyVoiceChallenge", _verify, state=State.VERIFICATION_PENDING),
+    Column("verifyVoiceChallenge", _verify, state=SinchState.VERIFICATION_PENDING),
 ]
 
 LIST, GET, DELETE = (column.id for column in COLUMNS[:3])
@@ -166,12 +166,12 @@ Cause = Fault | OnToken | OnWire | NoServer
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """One fault, in the words of design.md."""
+    """One fault, in the words of errors.md."""
 
     name: str
     cause: Cause
     error: str | None = None
-    """The error of the table for it; None: the answer can be read."""
+    """The error of the table for it; None: the response can be read."""
     not_sent: bool = False
     """Of those errors that may be either: it happens before anything is sent."""
     status: int = 0
@@ -196,7 +196,7 @@ def always_and_once(name: str, make: Callable[[int | None], Cause], **row: Any) 
 
 
 def statuses() -> Iterator[Row]:
-    """Yield the answers with an error status."""
+    """Yield the responses with an error status."""
     names = {400: "BadRequestError", 403: "PermissionDeniedError", 404: "NotFoundError"}
     for status in (400, 403, 404, 408, 409, 418):
         error = {**names, 409: "ConflictError"}.get(status, "StatusError")
@@ -247,19 +247,22 @@ def statuses() -> Iterator[Row]:
 
 
 def answers() -> Iterator[Row]:
-    """Yield the answers that are odd, and those that cannot be read."""
+    """Yield the responses that are odd, and those that cannot be read."""
     invalid = partial(Row, error="InvalidResponseError")
     yield invalid(name="302", cause=Fault.redirect())
-    yield invalid(name="an error in a 200", cause=Fault.error_in_200())
+    yield Row(name="a 500 in a 200", cause=Fault.error_in_200(), error="ServerError")
     for name, fault in {
         "HTML in a 200": Fault.html(),
-        "bad JSON": Fault.bad_json(),
-        "a JSON list": Fault.status(200, body=[], when="after"),
         "endless body": Fault.endless(),
         "gzip bomb": Fault.gzip_bomb(),
     }.items():
         yield invalid(name=name, cause=fault, worked=True)
-    yield invalid(name="empty body", cause=Fault.empty(), worked=True, fine=(DELETE,))
+    for name, fault in {
+        "bad JSON": Fault.bad_json(),
+        "a JSON list": Fault.status(200, body=[], when="after"),
+        "empty body": Fault.empty(),
+    }.items():
+        yield invalid(name=name, cause=fault, worked=True, fine=(DELETE,))
     yield invalid(
         name="a 200 without its id", cause=Fault.without_id(), worked=True, fine=(LIST, DELETE)
     )
@@ -272,7 +275,7 @@ def answers() -> Iterator[Row]:
     )
     yield Row(name="unknown enum values", cause=Fault.unknown_enums())
     yield Row(name="null in all but the ids", cause=Fault.nulls())
-    yield Row(name="fields that nobody knows", cause=Fault.extra_fields())
+    yield Row(name="unknown fields", cause=Fault.extra_fields())
     yield Row(name="slow, within the deadline", cause=Fault.slow(0.05))
     late = partial(Row, error="DeadlineExceededError", worked=True)
     yield late(name="slow, beyond the deadline, before the work", cause=Fault.slow(SLOW))
@@ -285,18 +288,18 @@ def connections() -> Iterator[Row]:
     """Yield what can happen to a connection."""
     for name, move, worked in (
         ("RST before the work", proxy.rst_before_work, False),
-        ("RST before the answer", proxy.rst_before_answer, True),
-        ("RST in the answer", proxy.rst_in_answer, True),
+        ("RST before the response", proxy.rst_before_answer, True),
+        ("RST in the response", proxy.rst_in_answer, True),
         ("EOF before the work", proxy.eof_before_work, False),
-        ("EOF before the answer", proxy.eof_before_answer, True),
-        ("EOF in the answer", proxy.eof_in_answer, True),
+        ("EOF before the response", proxy.eof_before_answer, True),
+        ("EOF in the response", proxy.eof_in_answer, True),
     ):
         yield from always_and_once(
             name,
             partial(OnWire, move),
             error="TransportError",
             worked=worked,
-            status_arrives=name.endswith("in the answer"),
+            status_arrives=name.endswith("in the response"),
         )
     yield Row(
         name="dropped when used again (idle too long)",
@@ -305,7 +308,7 @@ def connections() -> Iterator[Row]:
         fine=tuple(ONCE_ONLY),
         error="TransportError",
     )
-    yield Row(name="the answer in slices of one byte", cause=OnWire(proxy.one_byte_slices))
+    yield Row(name="the response in chunks of one byte", cause=OnWire(proxy.one_byte_slices))
     late = partial(Row, error="DeadlineExceededError")
     yield late(name="hangs before the work", cause=OnWire(proxy.hang_before_work))
     for name, move in {
@@ -353,7 +356,7 @@ def tokens() -> Iterator[Row]:
     }.items():
         yield none(name=f"token: {name}", cause=OnToken(fault))
     yield Row(name="token: null in all but the token", cause=OnToken(Fault.nulls()))
-    yield Row(name="token: fields that nobody knows", cause=OnToken(Fault.extra_fields()))
+    yield Row(name="token: unknown fields", cause=OnToken(Fault.extra_fields()))
     yield Row(
         name="token: slow, beyond the deadline",
         cause=OnToken(Fault.slow(SLOW)),
@@ -373,13 +376,13 @@ def _serving(authority: trustme.CA, host: str, not_after: datetime | None = None
 
 _YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 CERTIFICATES = {
-    "certificate of nobody we trust": _serving(trustme.CA(), "localhost"),
+    "certificate of an untrusted authority": _serving(trustme.CA(), "localhost"),
     "certificate for another host": _serving(AUTHORITY, "elsewhere.example"),
     "certificate that has expired": _serving(AUTHORITY, "localhost", not_after=_YESTERDAY),
 }
 ROWS = [*statuses(), *answers(), *connections(), *tokens()]
 ROWS.insert(
-    [row.name for row in ROWS].index("TLS: certificate of nobody we trust"),
+    [row.name for row in ROWS].index("TLS: certificate of an untrusted authority"),
     Row(
         name="TLS: a good certificate",
         cause=OnWire(proxy.forward, tls=_serving(AUTHORITY, "localhost"), https=True),
@@ -420,14 +423,14 @@ class Cell:
 
 
 def oracle(column: Column, row: Row) -> Cell:
-    """Return what design.md's table of errors, and its rules below it, say of one cell."""
+    """Return what the table of errors.md, and the rules below it, say of one cell."""
     if row.error is None or column.id in row.fine:
         return Cell(None, works=1)
     outcome = "NOT_SENT" if row.not_sent else TABLE[row.error]
     if row.status == 408:
         outcome = "UNKNOWN"
     if row.error == "AuthenticationError":
-        # "Any 401 … is tried once more with a fresh one." A key that is refused stays refused.
+        # "once after a 401 …, with a fresh one". A key that is refused stays refused.
         tries = 1 if row.not_sent else 2
     elif row.no_time or row.error in {"DeadlineExceededError", "InvalidResponseError"}:
         tries = 1
@@ -442,7 +445,7 @@ def oracle(column: Column, row: Row) -> Cell:
     works = struck * row.worked + recovers
     if column.id == DELETE:
         works = min(works, 1)  # what is gone cannot be deleted again: the server says 404
-        recovers |= row.status_arrives  # "a 404 to a repeated DELETE is success"
+        recovers |= row.status_arrives  # "A 404 to a retried DELETE is a success"
     return Cell(None, works=works) if recovers else Cell(row.error, outcome, tries, works)
 
 
@@ -530,7 +533,7 @@ async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, 
         client = await stack.enter_async_context(impatient_client(sandbox, base_url, deadline))
         before = 0
         if isinstance(cause, OnWire) and cause.warm:
-            assert [number async for number in client.list_numbers(State.HOSTING_DONE)] == []
+            assert [number async for number in client.list_numbers(SinchState.HOSTING_DONE)] == []
             before = sandbox.done.total(column.id)
         started = asyncio.get_running_loop().time()
         try:
@@ -702,7 +705,7 @@ def test_no_effect_means_no_effect(matrix: dict[str, Run]) -> None:
 
 @pytest.mark.slow
 def test_the_documented_matrix_is_the_one_that_was_run(matrix: dict[str, Run]) -> None:
-    """docs/faults.md shows the cells as they are: `python -m tests.core.test_fault_matrix`."""
+    """The page shows the cells as they are: `python -m tests.core.test_fault_matrix` writes it."""
     found = _TABLE.search(DOCS.read_text())
     assert found is not None
     assert found[0].splitlines() == table(matrix).splitlines()

@@ -102,6 +102,24 @@ async def test_an_empty_page_with_a_token_goes_on() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [False, True])
+@virtual_clock
+async def test_a_listing_of_empty_pages_ends(prefetch: bool) -> None:  # noqa: FBT001
+    """Empty pages with ever new tokens end with a PaginationError; a number starts anew."""
+    asked = 0
+
+    async def fetch(_: str | None) -> Json:
+        nonlocal asked
+        asked += 1
+        return page("1", token="t900") if asked == 900 else page(token=f"t{asked}")
+
+    got: list[Page] = []
+    with pytest.raises(PaginationError, match="1000 pages in a row are empty"):
+        await collect(pages(fetch, SinchState.VERIFIED, None, prefetch=prefetch), got)
+    assert len(got) == 1900
+    assert asked <= 1901
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
 @pytest.mark.parametrize("back_to", ["a", "b"])
 @virtual_clock
 async def test_a_repeated_token_ends_the_listing(
@@ -270,9 +288,8 @@ async def test_a_large_page_does_not_block_others() -> None:
         {"qualifiedNumbers": 0},
         {"qualifiedNumbers": "1"},
         {"qualifiedNumbers": [7]},
-        {"qualifiedNumbers": [{"phoneNumber": 7}]},
-        {"nextPageToken": 7},
-        {"totalSize": "many"},
+        {"qualifiedNumbers": [{"phoneNumber": {}}, None]},
+        {"nextPageToken": {}},
     ],
     ids=str,
 )
@@ -282,3 +299,13 @@ async def test_unreadable_pages(body: Json) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         assert [page async for page in Listing({None: body}).walk()]
     assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("odd", [7, None, [], {"phoneNumber": {}}], ids=str)
+@virtual_clock
+async def test_an_unreadable_item_does_not_lose_its_page(odd: object) -> None:
+    """An item that cannot be read is left out; its page and the listing go on."""
+    body: Json = {**page("1", "2", token="a"), "totalSize": ""}
+    body["qualifiedNumbers"].insert(1, odd)
+    listing = Listing({None: body, "a": page("3")})
+    assert numbers([page async for page in listing.walk()]) == ["1", "2", "3"]

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinch_qn.errors import InvalidRequestError, Outcome
-from sinch_qn.phone import TOLL_FREE_PREFIXES, check_e164, is_toll_free, mask, region_of
+from sinch_qn.phone import (
+    TOLL_FREE_PREFIXES,
+    check_e164,
+    check_regions,
+    is_toll_free,
+    mask,
+    region_of,
+)
 
 
 @pytest.mark.parametrize("number", ["+12025550134", "+1234567", "+123456789012345", "+33123456789"])
@@ -137,3 +144,27 @@ def test_toll_free_is_a_prefix() -> None:
     """A number is toll-free if its area code is."""
     assert all(is_toll_free(f"{prefix}5550134") for prefix in TOLL_FREE_PREFIXES)
     assert not any(map(is_toll_free, ["+12025550134", "+18015550134", "+28335550134", "833"]))
+
+
+@pytest.mark.parametrize(
+    ("number", "region"),
+    [
+        ("+17875550134", "PR"),
+        ("+19395550134", "PR"),
+        ("+16715550134", "GU"),
+        ("+13405550134", "VI"),
+    ],
+)
+def test_other_regions_of_plus_one_count_if_they_are_named(number: str, region: str) -> None:
+    """US and CA by default; the territories that Sinch hosts for some count on request."""
+    assert region_of(number) is None
+    assert region_of(number, ("US", region)) == region
+    assert region_of("+12025550134", (region,)) is None
+    assert check_regions(["US", region]) == ("US", region)
+
+
+@pytest.mark.parametrize("value", ["PR", [], None, ["XX"], ["us"], [1], 7], ids=str)
+def test_what_names_no_region(value: object) -> None:
+    """Regions are names of +1's regions, in a list."""
+    with pytest.raises(InvalidRequestError, match="regions: "):
+        check_regions(value)

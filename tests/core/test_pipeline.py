@@ -14,7 +14,7 @@ import attrs
 import orjson
 import pytest
 
-from sinch_qn import RateLimit, errors
+from sinch_qn import QualifiedNumbersClient, RateLimit, errors
 from sinch_qn._http import Request, Response
 from sinch_qn._operations import (
     ADD_NUMBERS,
@@ -303,6 +303,42 @@ async def test_a_rule_sees_each_failure() -> None:
     assert transport.times == [0.0, 10.0, 20.0]
 
 
+@pytest.mark.parametrize(
+    "delay",
+    ["1", float("nan"), -1.0, [], object()],
+    ids=["text", "nan", "negative", "list", "object"],
+)
+@virtual_clock
+async def test_a_rule_that_returns_no_seconds_gives_up(delay: Any) -> None:
+    """A rule that returns anything but seconds does not hide the failure."""
+    transport = ScriptedTransport(answer(429))
+    error = await failing(pipeline(transport), SEND_VOICE_CHALLENGE, retry=lambda _: delay)
+    assert isinstance(error, RateLimitError)
+    assert len(transport.sent) == 1
+
+
+async def _async_rule(_: Failure) -> float:
+    return 1.0
+
+
+class _AsyncRule:
+    async def __call__(self, _: Failure) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    "rule", [3, "x", _async_rule, _AsyncRule()], ids=["3", "x", "function", "object"]
+)
+async def test_what_is_no_rule_is_rejected_before_anything_is_sent(rule: Any) -> None:
+    """A number of retries or an async function is an InvalidRequestError, not a later TypeError."""
+    transport = ScriptedTransport(OK)
+    error = await failing(pipeline(transport), GET_NUMBER, retry=rule)
+    assert isinstance(error, InvalidRequestError)
+    assert transport.sent == []
+    with pytest.raises(InvalidRequestError, match="retry: "):
+        QualifiedNumbersClient("p", BasicAuth("key", "secret"), retry=rule)
+
+
 @virtual_clock
 async def test_the_calls_rule_overrides_the_clients() -> None:
     """A call's `retry=` overrides the client's."""
@@ -376,6 +412,22 @@ async def test_a_second_401_is_final(operation: Operation[Any]) -> None:
     assert error.outcome is Outcome.REJECTED
     assert error.status_code == 401
     assert len(transport.sent) == error.attempts == 2
+
+
+@virtual_clock
+async def test_fresh_tokens_that_keep_being_refused_are_damped() -> None:
+    """If a fresh token is refused, too, the next one is taken later and later, up to a minute."""
+    tokens = Tokens()
+    transport = ScriptedTransport(answer(401))
+    to = pipeline(transport, auth=tokens)
+    for _ in range(600):
+        assert type(await failing(to, GET_NUMBER)) is AuthenticationError
+        await asyncio.sleep(0.5)
+    assert tokens.number < 12
+    transport.steps = (OK,)
+    await call(to, GET_NUMBER)
+    transport.steps, transport.sent = (answer(401), OK), []
+    await call(to, GET_NUMBER)  # an accepted token, once refused, is replaced at once
 
 
 @virtual_clock
@@ -792,6 +844,16 @@ async def test_success_refunds_its_retries() -> None:
         transport.steps = (answer(503), answer(503), OK)
         transport.sent.clear()
         await call(to, GET_NUMBER)
+
+
+@virtual_clock
+async def test_a_404_to_a_repeated_delete_refunds_its_retries() -> None:
+    """A DELETE that succeeds by a 404 refunds its retries as any other success."""
+    transport = ScriptedTransport(OK)
+    to = pipeline(transport, quota=RetryQuota(capacity=10.0))
+    for _ in range(20):
+        transport.steps, transport.sent = (answer(503), answer(503), answer(404)), []
+        await call(to, DELETE_NUMBER)
 
 
 # ---- what is sent ------------------------------------------------------------------------------

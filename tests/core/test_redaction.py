@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 import pytest
+from aiohttp.http_parser import HttpResponseParser, HttpResponseParserPy
 from click.testing import CliRunner
 
 from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError, errors
@@ -137,7 +138,9 @@ def test_nothing_shows_what_is_in_it(thing: object) -> None:
 async def test_a_refused_letter_is_not_shown(path: str) -> None:
     """An invalid letter is reported by field names only, without any value."""
     *outer, name = path.split(".")
-    loa: Any = attrs.evolve(getattr(LOA, outer[0]) if outer else LOA, **{name: "StreetCanary\0"})
+    loa: Any = attrs.evolve(
+        getattr(LOA, outer[0]) if outer else LOA, **{name: "StreetCanary\ud800"}
+    )
     if outer:
         changes: dict[str, Any] = {outer[0]: loa}
         loa = attrs.evolve(LOA, **changes)
@@ -182,6 +185,7 @@ ECHOES: dict[str, Callable[[bytes, bytes], bytes]] = {
     "encoding": lambda _, body: _answer("200 OK", b"{}", b"Content-Encoding: " + body),
     "redirect": lambda _, body: _answer("302 Found", b"", b"Location: http://x/?" + body),
     "HTML": lambda head, body: _answer("502 Bad Gateway", b"<pre>" + head + body),
+    "text": lambda head, body: _answer("502 Bad Gateway", b"It said: " + body + b" " + head),
     "half JSON": lambda head, body: _answer("200 OK", b'{"phoneNumber": "' + head + body),
     "wrong type": _in_json("200 OK", '{"phoneNumber": ["%s"], "hostingOrderId": ["%s"]}'),
     "wrong time": _in_json("200 OK", '{"phoneNumber": "1", "createdTime": "%s"}'),
@@ -223,12 +227,21 @@ async def echoing(make: Callable[[bytes, bytes], bytes]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.parametrize("parser", [HttpResponseParser, HttpResponseParserPy])
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("token", ["/token", "/echo-token", None])
 async def test_an_echo_of_the_request_is_not_repeated(
-    echo: str, token: str | None, log: Callable[[], str]
+    echo: str,
+    token: str | None,
+    parser: type,
+    log: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If a server returns credentials, code and letter, they are in no error and no log."""
+    """If a server returns credentials, code and letter, they are in no error and no log.
+
+    aiohttp's parser in Python, used where its C extensions are missing, has errors of its own.
+    """
+    monkeypatch.setattr("aiohttp.client_proto.HttpResponseParser", parser)
     async with echoing(ECHOES[echo]) as url:
         auth = OAuth2(KEY_ID, SECRET, token_url=url + token) if token else BasicAuth(KEY_ID, SECRET)
         async with QualifiedNumbersClient(
@@ -238,9 +251,9 @@ async def test_an_echo_of_the_request_is_not_repeated(
                 lambda: client.verify_voice_challenge(NUMBER, CODE),
                 lambda: client.text_enable_numbers(order()),
             ):
-                with pytest.raises(SinchError) as caught:
-                    await call()
-                assert leaks(shown(caught.value)) == []
+                (result,) = await asyncio.gather(call(), return_exceptions=True)
+                assert isinstance(result, SinchError) or echo == "wrong time"
+                assert not isinstance(result, BaseException) or leaks(shown(result)) == []
     assert leaks(log()) == []
     assert NUMBER not in log()
 
@@ -255,6 +268,24 @@ def test_redaction_keeps_other_text() -> None:
     assert str(error) == "HTTP 400: US: ••• is bad: code: •••: no"
     assert (error.status_code, error.code, error.details[0]["n"]) == (400, "400", 400)
     assert details[0]["fieldViolations"] == [{"field": "code", "description": f"{CODE}: no"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("code 2025 is wrong", "code ••• is wrong"),
+        ("+12025550134 is not being verified", "+12025550134 is not being verified"),
+        ('{"code":"2025"}', '{"code":"•••"}'),
+        ("Main St, Mainz, MAIN_STREET", "•••, Mainz, MAIN_STREET"),
+        (r"J\u00fcrgen \"J\" Ott, Jürgen \"J\" Ott", "•••, •••"),
+        ("xcanary-token-of-32-characters-xxx", "x•••x"),
+    ],
+)
+def test_redaction_covers_secrets_not_coincidences(text: str, redacted: str) -> None:
+    """Short values are redacted as words only, in JSON's form, too; long ones anywhere."""
+    error = errors.BadRequestError(text, status_code=400, code="400")
+    redact(error, ["2025", "400", "Main St", 'Jürgen "J" Ott', TOKEN])
+    assert (error.message, error.code) == (redacted, "400")
 
 
 # All operations, with everything logged.

@@ -50,13 +50,13 @@ def failure(attempt: int = 1, retry_after: float | None = None) -> Failure:
 
 
 def test_retry_after() -> None:
-    """The delay is exactly `Retry-After`, without jitter."""
+    """The delay is exactly `Retry-After`, without jitter; 0 backs off all the same."""
     assert honour_retry_after(failure(retry_after=7.0)) == 7.0
     assert honour_retry_after(failure()) is None
     assert honour_retry_after(Failure(OPERATION, errors.TransportError(), 1, 60.0)) is None
     policy = RetryPolicy(random=lambda: 0.5, max_delay=1.0)
     assert policy(failure(retry_after=7.0)) == 7.0
-    assert policy(failure(retry_after=0.0)) == 0.0
+    assert policy(failure(retry_after=0.0)) == policy(failure()) == 0.25
 
 
 def test_attempts_are_counted() -> None:

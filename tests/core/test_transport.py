@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import socket
 import ssl
 import struct
@@ -11,15 +12,18 @@ import tracemalloc
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from sinch_qn import BasicAuth, QualifiedNumbersClient, RetryPolicy
+from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy
 from sinch_qn._http import Request, Response
 from sinch_qn._transport import Progress, Transport
+from sinch_qn.auth import Token
 from sinch_qn.errors import (
+    ClosedError,
     ConnectError,
     DeadlineExceededError,
     InvalidResponseError,
@@ -27,6 +31,8 @@ from sinch_qn.errors import (
     PermissionDeniedError,
     RateLimitError,
     SinchError,
+    StatusError,
+    TokenError,
     TransportError,
 )
 
@@ -410,10 +416,11 @@ async def test_an_encoded_body_is_refused(encoding: str) -> None:
         assert len(server.heads) == 1
 
 
-async def test_identity_is_no_encoding() -> None:
-    """A body with the identity encoding is read."""
+@pytest.mark.parametrize("encoding", ["Identity", "utf-8", "UTF8", "none", ""])
+async def test_what_is_no_encoding(encoding: str) -> None:
+    """A body with the identity encoding is read, and one with a charset in that header's place."""
     async with (
-        serving(http(head="Content-Encoding: Identity\r\n")) as server,
+        serving(http(head=f"Content-Encoding: {encoding}\r\n")) as server,
         make_client(server.url) as client,
     ):
         assert (await client.get_number(NUMBER)).phone_number == NUMBER
@@ -550,7 +557,7 @@ async def test_an_external_session_has_its_own_limit() -> None:
 
 
 async def test_a_broken_external_session_is_unknown() -> None:
-    """With an external session the time of connection is not known: UNKNOWN, to be safe."""
+    """A request that was sent over an external session is UNKNOWN once its connection breaks."""
     async with serving(eof) as server, aiohttp.ClientSession() as session:
         error = await failing(make_client(server.url, session=session).send_voice_challenge(NUMBER))
         assert type(error) is TransportError
@@ -558,12 +565,214 @@ async def test_a_broken_external_session_is_unknown() -> None:
         assert len(server.heads) == 1
 
 
+@pytest.mark.parametrize("status", [404, 401, 429, 500])
+async def test_an_external_session_that_raises_for_status(status: int) -> None:
+    """`raise_for_status=True` changes neither the errors nor the retries."""
+    replies = (http(b"{}", "Retry-After: 0\r\n", status), http())
+    async with (
+        serving(*replies) as server,
+        aiohttp.ClientSession(raise_for_status=True) as session,
+    ):
+        auth = OAuth2("key", SECRET, token_url=server.url + "/token")
+        auth._cache._token = Token("t", 2e9, 2e9)
+        client = QualifiedNumbersClient("p", auth, base_url=server.url, session=session, retry=ONCE)
+        error = await failing(client.send_voice_challenge(NUMBER))
+    assert isinstance(error, StatusError | TokenError)
+    if isinstance(error, StatusError):
+        assert error.status_code == status
+
+
+@pytest.mark.filterwarnings("ignore:.*(BasicAuth|'auth' param):DeprecationWarning")
+@pytest.mark.parametrize("kind", ["auth=", ".netrc", "middleware"])
+async def test_our_credentials_win_over_those_of_an_external_session(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever credentials a session has or finds, the client's are sent; its middlewares run."""
+    netrc = tmp_path / "netrc"
+    await asyncio.to_thread(netrc.write_text, "default login u password p")
+    monkeypatch.setenv("NETRC", str(netrc))
+    called: list[str] = []
+
+    async def middleware(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        called.append(request.method)
+        request.headers["Authorization"] = "theirs"
+        return await handler(request)
+
+    options: dict[str, dict[str, Any]] = {
+        "auth=": {"auth": aiohttp.BasicAuth("u", "p")},
+        ".netrc": {"trust_env": True},
+        "middleware": {"middlewares": [middleware], "trust_env": True},
+    }
+    async with (
+        serving(http()) as server,
+        aiohttp.ClientSession(**options[kind]) as session,
+        make_client(server.url, session=session) as client,
+    ):
+        await client.get_number(NUMBER)
+        await client.send_voice_challenge(NUMBER)
+    ours = BasicAuth("key", SECRET)
+    expected = await ours.authorize(lambda _: asyncio.sleep(0))  # type: ignore[arg-type,return-value]
+    assert [f"Authorization: {expected}" in head for head in server.heads] == [True, True]
+    assert called == (["GET", "POST"] if kind == "middleware" else [])
+
+
+@pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"503 Unavailable"])
+async def test_a_proxy_that_refuses_to_connect(status: bytes) -> None:
+    """A CONNECT that is refused never reached the API: ConnectError, NOT_SENT."""
+    refusal = b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        serving(refusal) as proxy,
+        aiohttp.ClientSession(proxy=proxy.url) as session,
+        make_client("https://api.example.invalid", session=session, retry=ONCE) as client,
+    ):
+        error = await failing(client.send_voice_challenge(NUMBER))
+    assert type(error) is ConnectError
+    assert error.outcome is Outcome.NOT_SENT
+    assert f"HTTP {status[:3].decode()}" in str(error)
+
+
+class OddError(Exception):
+    """An exception of a connector that is not aiohttp's, as those for SOCKS have."""
+
+
+class OddConnector(aiohttp.TCPConnector):
+    """A connector with exceptions of its own."""
+
+    async def _create_connection(self, *_: object) -> Any:
+        raise OddError("SOCKS server: no")
+
+
+async def test_a_connector_with_errors_of_its_own() -> None:
+    """What any connector raises before there is a connection is a ConnectError, NOT_SENT."""
+    async with aiohttp.ClientSession(connector=OddConnector()) as session:
+        client = make_client("https://api.example.invalid", session=session, retry=ONCE)
+        error = await failing(client.send_voice_challenge(NUMBER))
+    assert type(error) is ConnectError
+    assert error.outcome is Outcome.NOT_SENT
+    assert "SOCKS server: no" in str(error)
+
+
+async def test_a_trace_that_fails_after_sending() -> None:
+    """What a session's own code raises after sending is a TransportError, UNKNOWN."""
+
+    async def fail(*_: object) -> None:
+        raise OddError("a defect")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_response_chunk_received.append(fail)
+    trace.on_request_end.append(fail)
+    async with (
+        serving(http()) as server,
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+    ):
+        client = make_client(server.url, session=session)
+        error = await failing(client.send_voice_challenge(NUMBER))
+    assert type(error) is TransportError
+    assert error.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("host", ["imported..numbers.example", "a" * 64 + ".example"])
+@pytest.mark.parametrize("external", [False, True])
+async def test_a_host_that_is_no_name(host: str, external: bool) -> None:  # noqa: FBT001
+    """A name with an empty or over-long label is a ConnectError, for the API and for tokens."""
+    async with aiohttp.ClientSession() as session:
+        options: dict[str, Any] = {"session": session if external else None, "retry": ONCE}
+        async with make_client(f"https://{host}", **options) as client:
+            error = await failing(client.send_voice_challenge(NUMBER))
+        assert type(error) is ConnectError
+        auth = OAuth2("key", SECRET, token_url=f"https://{host}/token")
+        async with QualifiedNumbersClient("p", auth, **options) as client:
+            assert type(await failing(client.get_number(NUMBER))) is TokenError
+
+
+@pytest.mark.parametrize("external", [False, True])
+async def test_closing_while_a_request_is_in_flight(external: bool) -> None:  # noqa: FBT001
+    """A request that was sent when its client or session is closed is UNKNOWN."""
+    async with serving(hang) as server, aiohttp.ClientSession() as session:
+        client = make_client(server.url, session=session if external else None, retry=ONCE)
+        call = asyncio.create_task(failing(client.send_voice_challenge(NUMBER)))
+        await server.asked.wait()
+        await (session if external else client).close()
+        error = await call
+        await client.close()
+    assert isinstance(error, TransportError)
+    assert error.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("external", [False, True])
+async def test_closing_while_a_name_is_looked_up(
+    external: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request without a connection when its client or session is closed is NOT_SENT."""
+    asked = asyncio.Event()
+
+    async def resolve(*_: object, **__: object) -> Any:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
+    connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        monkeypatch.setattr("aiohttp.connector.DefaultResolver", aiohttp.ThreadedResolver)
+        options = {"session": session if external else None, "timeout": 5.0, "retry": ONCE}
+        client = make_client("https://api.example.invalid", **options)
+        call = asyncio.create_task(failing(client.send_voice_challenge(NUMBER)))
+        await asked.wait()
+        await (session if external else client).close()
+        error = await call
+        await client.close()
+    assert isinstance(error, ConnectError)
+    assert error.outcome is Outcome.NOT_SENT
+
+
+# ---- headers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("external", [False, True])
+async def test_a_request_without_a_body_has_no_content_type(external: bool) -> None:  # noqa: FBT001
+    """Only a request with a body has a Content-Type, and its own; on the wire, not in a mock."""
+    headers = {"Content-Type": "application/x-of-the-session"}
+    async with serving(http()) as server, aiohttp.ClientSession(headers=headers) as session:
+        client = make_client(server.url, session=session if external else None)
+        async with client:
+            await client.send_voice_challenge(NUMBER)
+            await client.get_number(NUMBER)
+            await client.delete_number(NUMBER)
+            await client.verify_voice_challenge(NUMBER, "0123")
+    found = [re.findall("(?im)^content-type: (.*)\r$", head) for head in server.heads]
+    assert found == [[], [], [], ["application/json"]]
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("size", [9_000, 65_000])
+async def test_large_response_headers_are_read(size: int, external: bool) -> None:  # noqa: FBT001
+    """A response header of up to 64 KiB, as of policies and proxies, costs no outcome."""
+    head = f"Content-Security-Policy: {'a' * size}\r\n"
+    async with (
+        serving(http(head=head)) as server,
+        aiohttp.ClientSession() as session,
+        make_client(server.url, session=session if external else None) as client,
+    ):
+        await client.send_voice_challenge(NUMBER)
+
+
+@pytest.mark.parametrize("extra", [b"\r\n", b"\0", b"more", b'{"a": 1}', b"HTTP/1.1 500 X\r\n\r\n"])
+async def test_bytes_after_the_end_of_the_body(extra: bytes) -> None:
+    """What a server sends after the body costs no outcome of a call that has had its effect."""
+    async with serving(http() + extra) as server, make_client(server.url) as client:
+        for _ in range(3):
+            await client.send_voice_challenge(NUMBER)
+
+
 async def test_a_closed_external_session() -> None:
     """The error for a closed external session names it."""
     session = aiohttp.ClientSession()
     await session.close()
     client = make_client("http://127.0.0.1:9", session=session)
-    with pytest.raises(RuntimeError, match="external aiohttp session is closed"):
+    with pytest.raises(ClosedError, match="external aiohttp session is closed"):
         await client.get_number(NUMBER)
 
 
@@ -595,7 +804,8 @@ async def test_closing_stops_waiting_calls() -> None:
         await client.close()
         results = await asyncio.gather(first, second, return_exceptions=True)
         assert isinstance(results[0], TransportError)
-        assert isinstance(results[1], RuntimeError)
+        assert isinstance(results[1], ClosedError)
+        assert results[1].outcome is Outcome.NOT_SENT
         assert len(server.heads) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import islice
 
 import pytest
@@ -76,15 +76,59 @@ async def test_the_state_is_reached() -> None:
 )
 @virtual_clock
 async def test_an_unreachable_state(seen: SinchState, wanted: Iterable[SinchState]) -> None:
-    """Once no awaited state is reachable the wait ends at once, with the number."""
-    server = Server(seen)
+    """Once the number moves to where no awaited state is reachable, the wait ends with it."""
+    server = Server(SinchState.ELIGIBLE_CHECK_PENDING, seen, SinchState.VERIFICATION_PENDING)
     with pytest.raises(UnexpectedStateError) as caught:
         await server.wait(*wanted)
     assert caught.value.number.global_process_state is seen
     assert seen.name in str(caught.value)
     for state in wanted:
         assert state.name in str(caught.value)
-    assert len(server.polls) == 1
+    assert len(server.polls) == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (SinchState.NOT_ELIGIBLE, SinchState.ELIGIBLE),
+        (SinchState.VERIFICATION_BLOCKED, SinchState.VERIFIED),
+        (SinchState.HOSTING_FAILED, SinchState.HOSTING_DONE),
+    ],
+)
+@virtual_clock
+async def test_a_state_that_is_being_mended_is_waited_out(
+    found: SinchState, wanted: SinchState
+) -> None:
+    """A state that the number was in before the wait does not end it: support may mend it."""
+    server = Server(found, found, wanted)
+    await server.wait(wanted)
+    assert len(server.polls) == 3
+
+
+@virtual_clock
+async def test_unless_names_the_states_that_end_the_wait() -> None:
+    """With `unless` only those states end the wait, also if the number was in one before."""
+    server = Server(SinchState.VERIFICATION_BLOCKED, SinchState.NOT_ELIGIBLE, SinchState.VERIFIED)
+    for unless, polls in ((SinchState.VERIFICATION_BLOCKED, 1), (SinchState.HOSTING_FAILED, 3)):
+        server.polls.clear()
+        wait = wait_for_state(
+            server.get_number, NUMBER, frozenset({SinchState.VERIFIED}), timeout=60, unless={unless}
+        )
+        with suppress(UnexpectedStateError):
+            await wait
+        assert len(server.polls) == polls
+
+
+@virtual_clock
+async def test_a_404_ends_the_wait_only_if_it_lasts() -> None:
+    """A number that was just added may not be found for some seconds."""
+    gone = errors.NotFoundError(status_code=404)
+    server = Server(gone, gone, SinchState.ELIGIBLE)
+    await server.wait(SinchState.ELIGIBLE)
+    before = asyncio.get_running_loop().time()
+    with pytest.raises(errors.NotFoundError):
+        await Server(gone).wait(SinchState.ELIGIBLE)
+    assert 5.0 <= asyncio.get_running_loop().time() - before < 10.0
 
 
 @virtual_clock
@@ -140,6 +184,8 @@ TRANSIENT: list[SinchError] = [
     errors.RateLimitError(status_code=429),
     errors.TokenError("down"),
     errors.DeadlineExceededError("slow"),
+    errors.StatusError(status_code=408, outcome=Outcome.UNKNOWN),
+    errors.StatusError(status_code=499, outcome=Outcome.UNKNOWN),
 ]
 
 
@@ -172,6 +218,7 @@ async def test_a_transient_error_is_the_cause(error: SinchError) -> None:
         errors.AuthenticationError(status_code=401),
         errors.PermissionDeniedError(status_code=403),
         errors.InvalidRequestError("bad"),
+        errors.ClosedError("closed"),
         errors.InvalidResponseError("garbage"),
     ],
     ids=lambda error: type(error).__name__,
@@ -463,7 +510,7 @@ async def test_an_outage_ends_with_the_first_response(stop: bool) -> None:  # no
         on_failure=seen.append,
     )
     assert seen == failures
-    assert outage.probes == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0]
+    assert outage.probes == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0, 243.0]
 
 
 @pytest.mark.parametrize(

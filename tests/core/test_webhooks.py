@@ -90,6 +90,28 @@ def test_a_wrong_signature_is_rejected(headers: dict[str, str]) -> None:
     assert sign(BODY, SECRET) not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None,
+        [],
+        "x-sinch-signature",
+        {"x-sinch-signature": None},
+        {"x-sinch-signature": [sign(BODY, SECRET)]},
+        {"x-sinch-signature": sign(BODY, SECRET).encode()},
+        {b"x-sinch-signature": sign(BODY, SECRET).encode()},
+        [(b"x-sinch-signature", sign(BODY, SECRET).encode())],
+        {None: None},
+    ],
+    ids=str,
+)
+def test_headers_of_another_shape_are_rejected(headers: Any) -> None:
+    """Headers that are missing, lists or bytes, as some servers have them, are a WebhookError."""
+    with pytest.raises(WebhookError, match="ignature") as caught:
+        parse(BODY, headers, SECRET)
+    assert sign(BODY, SECRET) not in str(caught.value)
+
+
 @given(at=st.integers(0, len(BODY) - 1), bit=st.integers(0, 7))
 @settings(deadline=None, derandomize=True)
 def test_no_bit_can_be_changed(at: int, bit: int) -> None:
@@ -165,10 +187,7 @@ def test_an_oversized_body_is_refused_first() -> None:
         (b"{}", "no eventId"),
         (event(eventId=None), "no eventId"),
         (event(eventId=""), "no eventId"),
-        (event(eventId=7), r"\$\.event_id"),
-        (event(timestamp=CANARY), r"\$\.timestamp"),
-        (event(status={CANARY: CANARY}), r"\$\.status"),
-        (event(resourceId=[CANARY]), r"\$\.resource_id"),
+        (event(eventId=[CANARY]), "no eventId"),
     ],
 )
 def test_an_unreadable_body_is_rejected_and_not_shown(body: bytes, problem: str) -> None:
@@ -185,6 +204,23 @@ def test_unknown_fields_and_values() -> None:
     read = parse(event(status="PENDING", eventType="MOON", more={"a": [1]}), {}, None)
     assert (str(read.status), str(read.event_type)) == ("PENDING", "MOON")
     assert parse(b'{"eventId": "1"}', {}, None) == CallbackEvent(event_id="1")
+
+
+@pytest.mark.parametrize("field", ["timestamp", "status", "resourceId"])
+def test_an_unreadable_field_does_not_lose_the_event(field: str) -> None:
+    """A field that cannot be read is None: an event with an id is an event."""
+    read = parse(event(**{field: {CANARY: CANARY}}), {}, None)
+    name = {"resourceId": "resource_id"}.get(field, field)
+    assert (read.event_id, getattr(read, name)) == ("01gy8", None)
+
+
+@pytest.mark.parametrize(
+    ("came", "read"),
+    [("+12345612345", "+12345612345"), (12345612345, "12345612345"), ("01HZK", "01HZK")],
+)
+def test_a_resource_is_a_number_an_order_or_a_brand(came: object, read: str) -> None:
+    """The resource's id may be a phone number, as text or digits, or the id of something else."""
+    assert parse(event(resourceId=came), {}, None).resource_id == read
 
 
 @given(

@@ -1,1 +1,1 @@
-"""README, docs and examples do what they say."""
+"""Tests of README, docs and examples."""

@@ -1,4 +1,4 @@
-"""What the tests of the examples share."""
+"""Fixtures of the tests of the examples."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Return where a journal may be."""
+    """Return a path for a journal."""
     return tmp_path / "run.db"

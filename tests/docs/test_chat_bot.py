@@ -1,4 +1,4 @@
-"""The chat bot does what it says: it polls a Telegram that is a session of its library."""
+"""The chat bot, polling a fake Telegram: a session of its library."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ OTHER, JAMAICA = "+12025550135", "+18765550134"
 BLOCKED, LOST_ANSWER = "+12025559995", "+12025559996"
 ANN, BOB = 7, 8
 DEADLINE = 20.0
-"""Seconds; nothing here takes two."""
+"""Seconds; no step here takes two."""
 
 
 @asynccontextmanager
 async def bot_of(sandbox: Sandbox, journal: Path) -> AsyncIterator[Telegram]:
-    """Run the bot as a new process would: nothing is shared but the journal's file."""
+    """Run the bot as a new process would: it shares the journal's file only."""
     from tests.support import telegram  # noqa: PLC0415 - takes seconds to load
 
     async with (
@@ -46,7 +46,7 @@ async def bot_of(sandbox: Sandbox, journal: Path) -> AsyncIterator[Telegram]:
 async def test_bot_verifies_a_number(
     sandbox: Sandbox, journal: Path, caplog: pytest.LogCaptureFixture, written: str
 ) -> None:
-    """A chat asks, a phone rings once, the code is typed, the chat is told; no code is repeated."""
+    """A chat sends a number, a phone rings once, the typed code verifies; no code is repeated."""
     caplog.set_level(logging.DEBUG)
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
@@ -65,7 +65,7 @@ async def test_bot_verifies_a_number(
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Say whether the bot, its library or this package logged it; ports have four digits, too."""
+    """Whether the bot, its library or this package logged it; ports have four digits, too."""
     return record.name.partition(".")[0] in {"chat_bot", "aiogram", "sinch_qn"}
 
 
@@ -73,7 +73,7 @@ def is_ours(record: logging.LogRecord) -> bool:
 async def test_bot_takes_another_code_after_a_wrong_one(
     sandbox: Sandbox, journal: Path, answer: Any
 ) -> None:
-    """A wrong code is told, however Sinch says it; the right one still verifies."""
+    """A wrong code is reported, whichever way Sinch rejects it; the right one still verifies."""
     sandbox.wrong_code = answer
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
@@ -82,7 +82,7 @@ async def test_bot_takes_another_code_after_a_wrong_one(
         telegram.write(ANN, misheard(sandbox))
         await telegram.hear(ANN, "That code is wrong. I called")
         telegram.write(ANN, misheard(sandbox))
-        await telegram.hear(ANN, "I had that code before")
+        await telegram.hear(ANN, "I already have that code")
         telegram.write(ANN, " ".join(heard(sandbox)))
         await telegram.hear(ANN, "is verified")
     assert sandbox.calls.count("verifyVoiceChallenge", NUMBER) == 2
@@ -90,7 +90,7 @@ async def test_bot_takes_another_code_after_a_wrong_one(
 
 
 async def test_bot_calls_again_when_asked(sandbox: Sandbox, journal: Path) -> None:
-    """Only /again, "I missed it", rings again, and the new call's code counts."""
+    """Only /again calls again, and the new call's code is the valid one."""
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, "/again")
@@ -112,7 +112,7 @@ async def test_bot_calls_again_when_asked(sandbox: Sandbox, journal: Path) -> No
 
 
 async def test_bot_says_that_a_phone_may_have_rung(sandbox: Sandbox, journal: Path) -> None:
-    """A call whose answer was lost is not repeated: the chat is asked, and its code verifies."""
+    """A call whose response was lost is not retried: the chat is asked for its code."""
     sandbox.add([LOST_ANSWER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, f"/verify {LOST_ANSWER}")
@@ -125,10 +125,10 @@ async def test_bot_says_that_a_phone_may_have_rung(sandbox: Sandbox, journal: Pa
 @pytest.mark.parametrize(
     ("number", "state", "said"),
     [
-        (NUMBER, "VERIFIED", "was verified before"),
-        (NUMBER, "HOSTING_DONE", "was verified before"),
-        (NUMBER, "VERIFICATION_BLOCKED", "takes no more codes"),
-        (BLOCKED, "ELIGIBLE", "takes no more codes"),
+        (NUMBER, "VERIFIED", "is already verified"),
+        (NUMBER, "HOSTING_DONE", "is already verified"),
+        (NUMBER, "VERIFICATION_BLOCKED", "accepts no more codes"),
+        (BLOCKED, "ELIGIBLE", "accepts no more codes"),
         (NUMBER, "NOT_ELIGIBLE", "is not verified: not eligible"),
         (OTHER, None, "is not verified: Sinch does not know this number"),
     ],
@@ -136,31 +136,31 @@ async def test_bot_says_that_a_phone_may_have_rung(sandbox: Sandbox, journal: Pa
 async def test_bot_says_why_it_does_not_ring(
     sandbox: Sandbox, journal: Path, number: str, state: str | None, said: str
 ) -> None:
-    """A number that is not to be rung is not rung, and its chat is told why."""
+    """A number that is not callable is not called, and its chat gets the reason."""
     if state:
         sandbox.add([number], state)
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, f"/verify {number}")
         await telegram.hear(ANN, said)
-    assert sandbox.calls.total("sendVoiceChallenge") == (number == BLOCKED), "which tells it then"
+    assert sandbox.calls.total("sendVoiceChallenge") == (number == BLOCKED), "which blocks it then"
 
 
 async def test_bot_says_when_a_number_is_blocked(sandbox: Sandbox, journal: Path) -> None:
-    """Too many wrong codes end it, and nothing brings it back."""
+    """Too many wrong codes block a number for good."""
     sandbox.max_attempts = 1
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, f"/verify {NUMBER}")
         await telegram.hear(ANN, "I called")
         telegram.write(ANN, misheard(sandbox))
-        await telegram.hear(ANN, "takes no more codes")
+        await telegram.hear(ANN, "accepts no more codes")
         telegram.write(ANN, "/again")
         await telegram.hear(ANN, "Send /verify")
     assert sandbox.world.rings(NUMBER) == 1
 
 
 async def test_bot_refuses_what_is_no_number(sandbox: Sandbox, journal: Path) -> None:
-    """What cannot be called is said at once, and small talk is never handed in as a code."""
+    """An invalid number is rejected at once, and other text is never submitted as a code."""
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
         for text in ("hello", "/verify", "/verify hello", "/verify 202555013", "/start"):
@@ -179,7 +179,7 @@ async def test_bot_refuses_what_is_no_number(sandbox: Sandbox, journal: Path) ->
 
 
 async def test_bot_keeps_chats_apart(sandbox: Sandbox, journal: Path) -> None:
-    """Two chats at once: each code goes to its chat's number, each answer to its number's chat."""
+    """Two chats at once: each code goes to its chat's number, each result to its number's chat."""
     sandbox.add([NUMBER, OTHER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, f"/verify {NUMBER}")
@@ -201,7 +201,7 @@ async def test_bot_keeps_chats_apart(sandbox: Sandbox, journal: Path) -> None:
 
 
 async def test_bot_goes_on_after_its_restart(sandbox: Sandbox, journal: Path) -> None:
-    """A code that is typed after a restart verifies, in the right chat; nobody is rung twice."""
+    """A code typed after a restart verifies in the right chat; no phone is called twice."""
     sandbox.add([NUMBER, OTHER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, f"/verify {NUMBER}")
@@ -223,7 +223,7 @@ async def test_bot_goes_on_after_its_restart(sandbox: Sandbox, journal: Path) ->
 
 
 async def test_bot_finishes_what_is_in_flight(sandbox: Sandbox, journal: Path) -> None:
-    """A code that is being handed in when the bot is stopped is finished, and its chat told."""
+    """A stopped bot finishes a code in flight and sends its result to the chat."""
     sandbox.add([NUMBER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.write(ANN, f"/verify {NUMBER}")
@@ -231,13 +231,13 @@ async def test_bot_finishes_what_is_in_flight(sandbox: Sandbox, journal: Path) -
         sandbox.latency = 0.5
         telegram.write(ANN, heard(sandbox))
         async with asyncio.timeout(DEADLINE):
-            while not sandbox.calls.total("verifyVoiceChallenge"):  # noqa: ASYNC110 - it tells nobody
+            while not sandbox.calls.total("verifyVoiceChallenge"):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
     assert telegram.told[-1] == (ANN, f"{NUMBER} is verified.")
 
 
 async def test_bot_tells_what_a_crash_kept_from_its_chats(sandbox: Sandbox, journal: Path) -> None:
-    """A call cut off by a crash may have rung: its chat is asked after the restart."""
+    """A call interrupted by a crash may have rung: its chat is asked after the restart."""
     sandbox.add([NUMBER])
     await lay(sandbox, journal, Event.CALL)
     sandbox.world.ring(NUMBER)
@@ -249,7 +249,7 @@ async def test_bot_tells_what_a_crash_kept_from_its_chats(sandbox: Sandbox, jour
 
 
 async def test_bot_tries_a_late_code(sandbox: Sandbox, journal: Path) -> None:
-    """A code that comes after its time is tried all the same, also after a restart."""
+    """A late code is still accepted, also after a restart."""
     sandbox.add([NUMBER])
     await lay(sandbox, journal, Event.CALL, Event.CALLED, at=time.time() - 700)
     sandbox.world.ring(NUMBER)
@@ -260,7 +260,7 @@ async def test_bot_tries_a_late_code(sandbox: Sandbox, journal: Path) -> None:
 
 
 async def lay(sandbox: Sandbox, path: Path, *happened: Event, at: float | None = None) -> None:
-    """Leave a journal as a process does that was killed after *happened*."""
+    """Leave a journal like that of a process killed after the events *happened*."""
     client, journal = sandbox.client(), SqliteJournal(path)
     await journal.open(Identity(client.project_id, client.base_url), running=True)
     await journal.add([Entry(number=NUMBER, ref=str(ANN))])
@@ -275,7 +275,7 @@ async def lay(sandbox: Sandbox, path: Path, *happened: Event, at: float | None =
 
 
 async def test_bot_tells_the_others_when_a_chat_is_gone(sandbox: Sandbox, journal: Path) -> None:
-    """A chat that has blocked the bot holds up no other."""
+    """A chat that has blocked the bot delays no other."""
     sandbox.add([NUMBER, OTHER])
     async with bot_of(sandbox, journal) as telegram:
         telegram.gone.add(ANN)
@@ -287,7 +287,7 @@ async def test_bot_tells_the_others_when_a_chat_is_gone(sandbox: Sandbox, journa
 
 
 async def test_bot_ends_when_its_run_cannot_go_on(sandbox: Sandbox, journal: Path) -> None:
-    """Refused credentials end the bot, rather than leave one that answers and never rings."""
+    """Rejected credentials end the bot; it does not go on without calling."""
     from aiogram import Bot  # noqa: PLC0415 - takes seconds to load
 
     from examples import chat_bot  # noqa: PLC0415 - imports it
@@ -312,7 +312,7 @@ async def test_bot_ends_when_its_run_cannot_go_on(sandbox: Sandbox, journal: Pat
 async def test_bot_starts_from_its_environment(
     sandbox: Sandbox, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`python chat_bot.py` needs a token and the SINCH_* variables, and nothing else."""
+    """`python chat_bot.py` needs a token and the SINCH_* variables only."""
     from aiogram import Bot  # noqa: PLC0415 - takes seconds to load
 
     from examples import chat_bot  # noqa: PLC0415 - imports it

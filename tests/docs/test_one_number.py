@@ -1,4 +1,4 @@
-"""The script does what it says: it is a process at whose keyboard the test sits."""
+"""The script in a process of its own, with the test at its keyboard."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SCRIPT = Path(__file__).parents[2] / "examples" / "one_number.py"
 OTHER = "+12025550135"
 NOT_ELIGIBLE, BLOCKED, LOST_ANSWER = "+12025559990", "+12025559995", "+12025559996"
 DEADLINE = 20.0
-"""Seconds; nothing here takes two."""
-PROMPT = b"give up: "
+"""Seconds; no step here takes two."""
+PROMPT = b"cancel: "
 
 
 class Terminal:
-    """A script, and who sits at its keyboard."""
+    """A running script: its keyboard and its screen."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -32,7 +32,7 @@ class Terminal:
         self.process, self._keyboard, self._screen = process, process.stdin, process.stdout
 
     async def prompt(self) -> str:
-        """Return what is on the screen once a code is asked for."""
+        """Return the screen's text up to the prompt for a code."""
         return (await self._screen.readuntil(PROMPT)).decode()
 
     def type(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Terminal:
         self._keyboard.write(f"{text}\n".encode())
 
     async def end(self) -> tuple[int, str]:
-        """Return the exit code, and what was on the screen since."""
+        """Return the exit code and the rest of the screen's text."""
         self._keyboard.close()
         screen = await self._screen.read()
         return await self.process.wait(), screen.decode()
@@ -48,7 +48,7 @@ class Terminal:
 
 @asynccontextmanager
 async def script(sandbox: Sandbox, *arguments: str) -> AsyncIterator[Terminal]:
-    """Start the script, for at most as long as the deadline."""
+    """Start the script; kill it at the deadline."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", str(SCRIPT), *arguments),
         stdin=asyncio.subprocess.PIPE,
@@ -66,11 +66,11 @@ async def script(sandbox: Sandbox, *arguments: str) -> AsyncIterator[Terminal]:
 
 
 async def test_script_adds_rings_and_verifies(sandbox: Sandbox) -> None:
-    """A number that Sinch does not know is added, rung once, and verified by the code typed."""
+    """A number that Sinch does not know is added, called once and verified by the typed code."""
     async with script(sandbox, NUMBER) as terminal:
-        assert f"{NUMBER} is being called." in await terminal.prompt()
+        assert f"Calling {NUMBER}." in await terminal.prompt()
         terminal.type(misheard(sandbox))
-        assert "did not verify" in await terminal.prompt()
+        assert "rejected this code" in await terminal.prompt()
         terminal.type(heard(sandbox))
         assert await terminal.end() == (0, f"{NUMBER} is verified.\n")
     assert sandbox.calls.total("addQualifiedNumbers") == 1
@@ -78,10 +78,10 @@ async def test_script_adds_rings_and_verifies(sandbox: Sandbox) -> None:
 
 
 async def test_script_never_repeats_a_call_whose_answer_was_lost(sandbox: Sandbox) -> None:
-    """UNKNOWN is for a person to settle: the code verifies, and the phone rang once."""
+    """After a call of unknown outcome the code verifies, and the phone rang once."""
     sandbox.add([LOST_ANSWER])
     async with script(sandbox, LOST_ANSWER) as terminal:
-        assert "may be ringing, and is not called again" in await terminal.prompt()
+        assert "may be ringing and is not called again" in await terminal.prompt()
         terminal.type(heard(sandbox, LOST_ANSWER))
         assert (await terminal.end())[0] == 0
     assert sandbox.calls.count("sendVoiceChallenge", LOST_ANSWER) == 1
@@ -101,7 +101,7 @@ async def test_script_never_repeats_a_call_whose_answer_was_lost(sandbox: Sandbo
 async def test_script_says_why_it_does_not_ring(
     sandbox: Sandbox, number: str, state: str | None, status: int, said: str
 ) -> None:
-    """Nothing to do is success; what cannot be done is a reason and status 1."""
+    """A verified number is success; a failure prints its reason and exits with 1."""
     if state:
         sandbox.add([number], state)
     async with script(sandbox, number) as terminal:
@@ -111,7 +111,7 @@ async def test_script_says_why_it_does_not_ring(
 
 @pytest.mark.parametrize("wrong_code", ["failed", "rejected"])
 async def test_script_stops_at_a_blocked_number(sandbox: Sandbox, wrong_code: Any) -> None:
-    """The last wrong code ends it, however Sinch says that it was wrong; and so does no code."""
+    """The last wrong code ends the script, whichever way Sinch rejects it; so does no code."""
     sandbox.wrong_code, sandbox.max_attempts = wrong_code, 1
     sandbox.add([NUMBER, OTHER])
     async with script(sandbox, NUMBER) as terminal:
@@ -125,7 +125,7 @@ async def test_script_stops_at_a_blocked_number(sandbox: Sandbox, wrong_code: An
 
 
 async def test_script_tells_how_it_is_used(sandbox: Sandbox) -> None:
-    """Without a number it says what it needs."""
+    """Without a number the script prints its usage."""
     async with script(sandbox) as terminal:
         code, screen = await terminal.end()
     assert (code, "one_number.py +12025550134" in screen) == (1, True)

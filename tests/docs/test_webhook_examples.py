@@ -1,4 +1,4 @@
-"""The receivers in `examples/` take the sandbox's own callbacks, on a real socket."""
+"""The receivers in `examples/` with the sandbox's callbacks, on a real socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTED, FAILED = "GLOBAL_PROCESS_STATE_HOSTING_DONE", "GLOBAL_PROCESS_STATE_HOST
 
 
 def example(name: str) -> Any:
-    """Load a file of `examples/`, as a user who copied it would have it."""
+    """Load a file of `examples/` as a module of its own, like a copy of it."""
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -38,12 +38,12 @@ def example(name: str) -> Any:
 async def eventually(is_so: Callable[[], bool]) -> None:
     """Wait until *is_so*, for at most ten seconds."""
     async with asyncio.timeout(10):
-        while not await asyncio.to_thread(is_so):  # noqa: ASYNC110 - what is asked for sets no event
+        while not await asyncio.to_thread(is_so):  # noqa: ASYNC110 - no event is set
             await asyncio.sleep(0.01)
 
 
 class Known:
-    """What a receiver has found out: the latest state of each number."""
+    """A running receiver: its address and the latest state of each number."""
 
     def __init__(self) -> None:
         self.looks: list[tuple[str | None, str]] = []
@@ -59,7 +59,7 @@ Look: TypeAlias = Callable[[], list[tuple[str | None, str]]]
 async def on_aiohttp(
     client: QualifiedNumbersClient, secret: str | None, directory: Path
 ) -> AsyncIterator[tuple[str, Look]]:
-    """Run the aiohttp example; give its address, and what it has found out."""
+    """Run the aiohttp example; yield its address and the states it recorded."""
     module = example("webhook_aiohttp")
     inbox = await asyncio.to_thread(module.Inbox, directory / "callbacks.db")
     runner = web.AppRunner(module.application(client, secret, inbox), shutdown_timeout=0.1)
@@ -75,7 +75,7 @@ async def on_aiohttp(
 async def on_fastapi(
     client: QualifiedNumbersClient, secret: str | None, directory: Path
 ) -> AsyncIterator[tuple[str, Look]]:
-    """Run the FastAPI example; give its address, and what it has found out."""
+    """Run the FastAPI example; yield its address and the states it recorded."""
     known = Known()
     app = example("webhook_fastapi").application(client, secret, known.use)
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
@@ -95,7 +95,7 @@ both = pytest.mark.parametrize("serve", [on_aiohttp, on_fastapi])
 
 
 async def order(client: QualifiedNumbersClient, url: str, *numbers: str) -> None:
-    """Text-enable *numbers*, their callbacks going to *url*."""
+    """Text-enable *numbers* with callbacks to *url*."""
     await client.text_enable_numbers(
         TextEnableNumbersRequest(
             region_code="US",
@@ -109,7 +109,7 @@ async def order(client: QualifiedNumbersClient, url: str, *numbers: str) -> None
 
 @both
 async def test_callbacks_are_taken_and_looked_into(serve: Serve, tmp_path: Path) -> None:
-    """Each of the sandbox's signed callbacks is taken at once, and its number got afterwards."""
+    """Each signed callback of the sandbox is accepted at once, then its number is fetched."""
     async with (
         Sandbox() as sandbox,
         serve(sandbox.client(), sandbox.webhook_secret, tmp_path) as (url, looks),
@@ -130,7 +130,7 @@ async def test_callbacks_are_taken_and_looked_into(serve: Serve, tmp_path: Path)
 async def test_a_repeated_event_is_answered_and_not_looked_into(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """The same event ten times, at once and later, is ten times 200 and one look."""
+    """An event delivered ten times gets 200 each time, and its number is fetched once."""
     async with (
         Sandbox() as sandbox,
         serve(sandbox.client(), sandbox.webhook_secret, tmp_path) as (url, looks),
@@ -156,7 +156,7 @@ async def test_a_repeated_event_is_answered_and_not_looked_into(
 
 @both
 async def test_what_is_not_signed_is_not_looked_into(serve: Serve, tmp_path: Path) -> None:
-    """Forged, unsigned, unreadable and oversized deliveries are refused, and nothing is asked."""
+    """Forged, unsigned, unreadable and oversized deliveries are rejected without a request."""
     async with (
         Sandbox() as sandbox,
         serve(sandbox.client(), sandbox.webhook_secret, tmp_path) as (url, looks),
@@ -178,7 +178,7 @@ async def test_what_is_not_signed_is_not_looked_into(serve: Serve, tmp_path: Pat
 
 
 async def test_what_was_kept_is_looked_into_after_a_restart(tmp_path: Path) -> None:
-    """The aiohttp example says 200 to what is on disk: a crash before the look loses nothing."""
+    """The aiohttp example stores an event before its 200: a crash afterwards loses nothing."""
     module = example("webhook_aiohttp")
     inbox = await asyncio.to_thread(module.Inbox, tmp_path / "callbacks.db")
     one = CallbackEvent(event_id="1", resource_id=NUMBERS[0])
@@ -195,7 +195,7 @@ async def test_what_was_kept_is_looked_into_after_a_restart(tmp_path: Path) -> N
 
 
 async def test_an_outage_delays_the_look(tmp_path: Path) -> None:
-    """While Sinch cannot be asked the aiohttp example keeps its events, and asks again."""
+    """During an outage of Sinch the aiohttp example keeps its events and retries."""
     module = example("webhook_aiohttp")
     inbox = await asyncio.to_thread(module.Inbox, tmp_path / "callbacks.db")
     await asyncio.to_thread(inbox.keep, CallbackEvent(event_id="1", resource_id=NUMBERS[0]))

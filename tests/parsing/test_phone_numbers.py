@@ -34,6 +34,13 @@ N134 = "+12025550134"
         "\uff12\uff10\uff12 \uff15\uff15\uff15 \uff10\uff11\uff13\uff14",
         "'+12025550134",
         '="+12025550134"',
+        "12025550134.0",
+        "2025550134,00",
+        "+12025550134.0",
+        "tel:+1-202-555-0134",
+        "TEL:2025550134;phone-context=+1",
+        "(202) 555-0134 (cell)",
+        "202-555-0134(Mobile)",
     ],
 )
 def test_numbers_are_written_in_many_ways(text: str) -> None:
@@ -79,7 +86,13 @@ def test_region_and_kind() -> None:
         ("787-555-0134", "Puerto Rico (PR): only US and CA numbers"),
         ("1.20256E+10", "a spreadsheet turned this number into a decimal"),
         ("1,20256e10", "a spreadsheet turned this number into a decimal"),
-        ("12025550134.0", "a spreadsheet turned this number into a decimal"),
+        ("202555013.0", "too short: 9 digits"),
+        ("12025550134.5", "too long"),
+        ("(202) 555-0134 (fax)", "letters in the number"),
+        ("202-555-0134 (do not call)", "letters in the number"),
+        ("tel:+12025550134;ext=5", "extension 5"),
+        ("tel:+33612345678", "France (FR): only US and CA numbers can be qualified"),
+        ("tel:5550134;phone-context=+1202", "letters in the number"),
         ("(202) 555-0134 x12", "extension 12"),
         ("202-555-0134 ext. 7", "extension 7"),
         ("+12025550134;ext=5", "extension 5"),
@@ -96,6 +109,20 @@ def test_invalid_numbers_have_a_reason(text: str, reason: str) -> None:
     with pytest.raises(InvalidPhoneNumber) as caught:
         parse_phone_number(text)
     assert reason in str(caught.value)
+
+
+def test_other_regions_can_be_allowed() -> None:
+    """Other regions of `+1` are refused with the switch in the reason, or accepted by it."""
+    with pytest.raises(
+        InvalidPhoneNumber, match=r"Puerto Rico \(PR\): .* allow more with regions="
+    ):
+        parse_phone_number("787-555-0134")
+    number = parse_phone_number("787-555-0134", regions=("US", "PR"))
+    assert number == ParsedNumber("+17875550134", "PR", toll_free=False)
+    with pytest.raises(InvalidPhoneNumber, match="only US and PR numbers"):
+        parse_phone_number("416-555-0134", regions=("US", "PR"))
+    with pytest.raises(InvalidPhoneNumber, match=r"France \(FR\): only US and FR"):
+        parse_phone_number("+33 6 12 34 56 78", regions=("US", "FR"))
 
 
 @given(st.text(max_size=40))
@@ -141,3 +168,13 @@ def test_without_the_extra_the_error_names_it() -> None:
     assert done.stderr.endswith(
         "ImportError: sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'\n"
     )
+
+
+def test_other_regions_are_parsed_if_they_are_named() -> None:
+    """A number of Puerto Rico is one on request; the reason for a refusal says how."""
+    with pytest.raises(InvalidPhoneNumber, match=r"Puerto Rico \(PR\).* allow more with regions="):
+        parse_phone_number("787-555-0134")
+    parsed = parse_phone_number("787-555-0134", regions=("US", "CA", "PR"))
+    assert (parsed.e164, parsed.region) == ("+17875550134", "PR")
+    with pytest.raises(InvalidPhoneNumber, match="France"):
+        parse_phone_number("+33 6 12 34 56 78", regions=("US", "FR"))

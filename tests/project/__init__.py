@@ -1,1 +1,1 @@
-"""The project keeps its own rules."""
+"""Tests of the project's own rules."""

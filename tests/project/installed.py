@@ -1,4 +1,4 @@
-"""Run by `make dist-check` where only the wheel is installed: no module missing, commands run."""
+"""Check of the installed wheel by `make dist-check`: all modules import, commands run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import sinch_qn
 from sinch_qn.sandbox import Sandbox
 
 _NOT_IMPORTED = {"sinch_qn.cli.__main__", "sinch_qn.pytest_plugin"}
-"""One runs the command; the other is for pytest to load, where there is one."""
+"""Modules not to import: one runs the command, the other needs pytest."""
 
 
 def main() -> None:
-    """Import every module, ask the command for help, and make one call to the sandbox."""
+    """Import every module, run the command's help, and make one call to the sandbox."""
     assert "site-packages" in str(sinch_qn.__file__), sinch_qn.__file__
     for module in pkgutil.walk_packages(sinch_qn.__path__, "sinch_qn."):
         if module.name not in _NOT_IMPORTED:

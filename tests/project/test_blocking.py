@@ -1,8 +1,9 @@
-"""Laws of the detector that watches every other test: nothing of ours blocks an event loop."""
+"""The detector of blocking calls, which watches every other test."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +19,20 @@ from sinch_qn.errors import ServerError
 from sinch_qn.retry import Failure
 from sinch_qn.sandbox import Fault, Sandbox
 from sinch_qn.sandbox.faults import Answer
+from tests.support.cli_process import COMMAND
 
 NUMBER = "+12025550134"
 
 
 @pytest.fixture
 def found(blocking_calls: list[str]) -> Iterator[list[str]]:
-    """Return what the detector of every test has found; here it does not fail the test."""
+    """Yield the findings of the detector; here they do not fail the test."""
     yield blocking_calls
     blocking_calls.clear()
 
 
 async def test_a_blocking_call_raises_where_it_is_made(found: list[str]) -> None:
-    """What blocks the event loop below our code is caught, with what led to it."""
+    """A call that blocks the event loop below this project's code is caught with its stack."""
 
     def block(failure: Failure) -> float:
         time.sleep(0)
@@ -45,7 +47,7 @@ async def test_a_blocking_call_raises_where_it_is_made(found: list[str]) -> None
 
 
 async def test_a_blocking_call_that_is_swallowed_is_known(found: list[str]) -> None:
-    """An error that a server or a worker made something else of is found all the same."""
+    """An error that a server or a task swallowed or translated is still found."""
 
     def block(answer: Answer) -> Answer:
         time.sleep(0)
@@ -65,7 +67,7 @@ async def test_files_and_databases_are_watched(tmp_path: Path, found: list[str])
     await journal.open(Identity("project", "url"), running=True)
     await journal.close()
     inbox = await asyncio.to_thread(Inbox, str(tmp_path / "callbacks.db"))
-    with pytest.raises(BlockingError, match="sqlite3"):
+    with pytest.raises(BlockingError, match=r"os\.stat"):
         next(journal.rows())
     with pytest.raises(BlockingError, match="sqlite3"):
         inbox.waiting()
@@ -74,7 +76,7 @@ async def test_files_and_databases_are_watched(tmp_path: Path, found: list[str])
 
 
 def test_a_test_in_which_something_blocked_fails(pytester: pytest.Pytester) -> None:
-    """What was found fails the test that it happened in, and no other."""
+    """A finding fails its own test and no other."""
     pytester.makeconftest("from tests.conftest import blocking_calls, detector")
     pytester.makepyfile(
         """
@@ -86,3 +88,9 @@ def test_a_test_in_which_something_blocked_fails(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_inprocess(*plugins)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*AssertionError: in swallowed*", "ERROR *::test_swallowed*"])
+
+
+def test_a_watched_process_ends_as_it_would_otherwise() -> None:
+    """The detector changes neither the exit code nor the output, which goes to a buffer."""
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    assert done.stdout.startswith("sinch-qn")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from codegen.__main__ import MODELS, SANDBOX_SPEC, SPEC, generate, main
+from codegen.reference import PAGES
 from sinch_qn import models
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
-GENERATED = (MODELS, SANDBOX_SPEC)
+GENERATED = (MODELS, SANDBOX_SPEC, *PAGES)
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: schema
     for name, schema in yaml.safe_load((ROOT / SPEC).read_text())["components"]["schemas"].items()
@@ -33,7 +34,8 @@ LOA_KINDS = {"direct_loa_info", "reseller_loa_info", "blanket_loa_info"}
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Copy the input and output of the generation."""
-    for path in (SPEC, *GENERATED, Path("pyproject.toml")):
+    sources = (path.relative_to(ROOT) for path in (ROOT / "sinch_qn").rglob("*.py"))
+    for path in (SPEC, *GENERATED, *sources, Path("pyproject.toml")):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     shutil.copytree(ROOT / "codegen/templates", tmp_path / "codegen/templates")
@@ -48,7 +50,7 @@ def generated() -> dict[Path, bytes]:
 
 @pytest.fixture
 def checked(generated: dict[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `main` compare files with what was generated."""
+    """Make `main` compare files with the generated ones."""
     monkeypatch.setattr("codegen.__main__.generate", lambda _: generated)
 
 

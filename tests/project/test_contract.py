@@ -1,4 +1,4 @@
-"""Spec ≡ operation table ≡ client ≡ sandbox: a ninth endpoint is in all of them or in none."""
+"""Spec, operation table, client and sandbox have the same endpoints."""
 
 from __future__ import annotations
 

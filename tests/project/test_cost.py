@@ -29,7 +29,7 @@ CEILINGS = {
 }
 """Calls and resumptions of one `get_number`, with the pins of requirements.txt on Python 3.11.
 
-To raise one, say in the commit what it buys. Lower them when calls get cheaper.
+A commit that raises one gives its reason. Lower them when calls get cheaper.
 """
 
 OURS = str(Path(sinch_qn.__file__).parent)
@@ -47,7 +47,7 @@ _BODIES = {
 
 @pytest.fixture
 def base_url() -> Iterator[str]:
-    """Serve one connection from a thread, which the counters of this one do not see."""
+    """Serve one connection in a thread that the counters of this one do not include."""
 
     def serve() -> None:
         request = bytearray(4096)
@@ -88,7 +88,7 @@ async def test_a_warm_call_stays_below_the_ceilings(base_url: str) -> None:
     """One `get_number` needs no more calls and event-loop steps than the ceilings."""
     auth = OAuth2("key", "secret", token_url=base_url + "/oauth2/token")
     async with QualifiedNumbersClient("p", auth, base_url=base_url) as client:
-        await client.get_number(NUMBER)  # from now on there are a token and a connection
+        await client.get_number(NUMBER)  # acquires a token and opens a connection
         gc.disable()  # garbage collection is not part of a call
         try:
             # The minimum, to exclude occasional work of the interpreter.
@@ -113,7 +113,7 @@ async def test_a_warm_call_stays_below_the_ceilings(base_url: str) -> None:
     listed = sorted(
         f"{times:4} times {Path(file).stem}.{name}" for (file, name), times in ours.items()
     )
-    advice = "If it is worth it, raise CEILINGS here, and say in the commit why."
+    advice = "If the cost is justified, raise CEILINGS and give the reason in the commit."
     assert not over, "\n".join(
         ["one get_number calls", *over, advice, "Of sinch_qn it calls", *listed]
     )

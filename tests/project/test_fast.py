@@ -1,4 +1,4 @@
-"""`make test-fast` leaves out what it says that it leaves out."""
+"""`make test-fast` leaves out slow tests and tests that start a process."""
 
 from __future__ import annotations
 

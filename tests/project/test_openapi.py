@@ -1,4 +1,4 @@
-"""The hand-written description of the API, held against the API's own published samples."""
+"""The handwritten API description, compared with the API's published samples."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Contradiction(NamedTuple):
     pointer: str
     reason: str
     admitted: bool = True
-    """Whether our schema makes room for it, because the server may well send or take it so."""
+    """Whether the description allows it, because the server may send or accept it."""
 
 
 CONTRADICTIONS = [
@@ -55,7 +55,7 @@ CONTRADICTIONS = [
     Contradiction(
         "textEnableTollFreeNumbers.TextEnableTollFreeNumbersRequest",
         "/directLoaInfo/migrateToSinchTmo",
-        "in no schema of this request, nor of an LOA; only the answer has it",
+        "in no schema of this request, nor of an LOA; only the response has it",
         admitted=False,
     ),
     Contradiction(
@@ -88,7 +88,7 @@ CONTRADICTIONS = [
 
 @cache
 def validator(name: str, *, closed: bool = False) -> jsonschema_rs.Draft202012Validator:
-    """Return what checks a value against the component *name*; *closed* refuses unknown fields."""
+    """Return a validator of the component *name*; *closed* rejects unknown fields."""
     components = copy.deepcopy(SPEC["components"])
     for _, node in walk(components["schemas"]) if closed else ():
         if "properties" in node:
@@ -118,7 +118,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def refused_fields(name: str, sample: Any) -> set[str]:
-    """Return pointers to the fields of *sample* that the component *name* does not know."""
+    """Return pointers to the fields of *sample* that the component *name* does not have."""
     refused = set()
     for error in validator(name, closed=True).iter_errors(sample):
         assert isinstance(error.kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties), error
@@ -137,7 +137,7 @@ def test_description_is_valid_openapi() -> None:
 
 
 def test_description_is_plain_json() -> None:
-    """YAML's own types stay out: the description means the same when it is written as JSON."""
+    """The description has no YAML-only types: converted to JSON, it is equal."""
     assert json.loads(json.dumps(SPEC)) == SPEC
 
 
@@ -151,7 +151,7 @@ def test_operations_are_the_eight_of_the_reference() -> None:
 
 
 def test_posts_are_not_idempotent() -> None:
-    """A POST may ring a phone or place an order, so only GET and DELETE are safe to repeat."""
+    """A POST may call a phone or place an order, so only GET and DELETE are idempotent."""
     for method, path, operation in operations():
         expected = method != "post"
         assert operation["x-idempotent"] is expected, path
@@ -190,7 +190,7 @@ def test_enums_and_unions_are_named_components() -> None:
 
 
 def test_listing_knows_all_documented_states() -> None:
-    """The ten documented states may be asked for, and the eleventh of later texts."""
+    """A listing accepts the ten documented states and the eleventh of later texts."""
     states = SCHEMAS["GlobalProcessState"]
     assert states["enum"] == [f"GLOBAL_PROCESS_STATE_{name}" for name in states["x-enum-varnames"]]
     assert states["x-enum-varnames"] == [
@@ -209,7 +209,7 @@ def test_listing_knows_all_documented_states() -> None:
 
 
 def test_personal_fields_are_marked_sensitive() -> None:
-    """Every field of a person or an address is sensitive, and every field that holds one."""
+    """Every field of a person or an address is sensitive, and every field that contains one."""
     holders = {"#/components/schemas/AuthorizedPerson", "#/components/schemas/Address"}
     for name, schema in SCHEMAS.items():
         for field, node in schema.get("properties", {}).items():
@@ -219,7 +219,7 @@ def test_personal_fields_are_marked_sensitive() -> None:
 
 
 def test_descriptions_own_examples_follow_their_schemas() -> None:
-    """Every example beside a schema is valid under it, and has no field that it does not know."""
+    """Every example next to a schema is valid under it and has no unknown field."""
     examples = [
         (node["schema"]["$ref"].rpartition("/")[2], node["example"], pointer)
         for pointer, node in walk(SPEC)
@@ -233,7 +233,7 @@ def test_descriptions_own_examples_follow_their_schemas() -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_sample_follows_its_schema(path: Path) -> None:
-    """A published sample is valid, and has unknown fields only where the table says so."""
+    """A published sample is valid and has only the unknown fields that the table lists."""
     name, sample = path.stem.partition(".")[2], json.loads(path.read_text())
     validator(name).validate(sample)
     assert refused_fields(name, sample) == {
@@ -243,7 +243,7 @@ def test_sample_follows_its_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("row", CONTRADICTIONS, ids=lambda row: row.pointer)
 def test_contradiction_is_still_there(row: Contradiction) -> None:
-    """The table of contradictions names nothing that its sample does not have."""
+    """The table of contradictions lists only fields that its samples have."""
     value = json.loads((ROOT / f"tests/fixtures/reference/{row.sample}.json").read_text())
     for step in row.pointer.split("/")[1:]:
         value = value[int(step)] if isinstance(value, list) else value[step]
@@ -251,13 +251,13 @@ def test_contradiction_is_still_there(row: Contradiction) -> None:
 
 
 def model_samples() -> list[Path]:
-    """Return the samples that are objects of a model, which an error is not."""
+    """Return the samples that are objects of a model; an error is not."""
     return [path for path in SAMPLES if hasattr(models, path.stem.partition(".")[2])]
 
 
 @pytest.mark.parametrize("path", model_samples(), ids=lambda path: path.stem)
 def test_sample_is_read_and_written_back_the_same(path: Path) -> None:
-    """Reading a published sample and writing it again loses nothing but what is no field."""
+    """Reading a published sample and writing it again loses only unknown fields."""
     model = getattr(models, path.stem.partition(".")[2])
     sample = json.loads(path.read_text())
     written = _codec.encode(_codec.decode(sample, model))
@@ -277,7 +277,7 @@ def test_only_errors_have_no_model() -> None:
 
 
 def test_loa_of_an_order_is_read_under_either_name_and_written_under_one() -> None:
-    """The LOA of an order is one field, whatever the server calls it."""
+    """The LOA of an order is one field under either of its names."""
     for name in ("hostingOrderInfo", "textEnableInfo"):
         order = _codec.decode({name: {"loaType": "Direct"}}, models.HostingOrder)
         assert order.hosting_order_info == models.TextEnableInfo(loa_type=models.LoaType.DIRECT)
@@ -286,7 +286,7 @@ def test_loa_of_an_order_is_read_under_either_name_and_written_under_one() -> No
 
 @pytest.mark.parametrize("status", ["DONE", "SOMETHING_NEW", 0, 7])
 def test_status_is_kept_as_it_came(status: str | int) -> None:
-    """A status that is a string or an integer is read and written as what it was."""
+    """A string or integer status is read and written unchanged."""
     details = _codec.decode({"status": status}, models.OsrEligibilityDetails)
     expected = models.OperationStatus if isinstance(status, str) else int
     assert type(details.status) is expected
@@ -295,7 +295,7 @@ def test_status_is_kept_as_it_came(status: str | int) -> None:
 
 
 def test_every_operation_has_its_samples() -> None:
-    """The reference has a sample for each operation, and each is kept."""
+    """The repository has the reference's sample for each operation."""
     assert {path.stem.partition(".")[0] for path in SAMPLES} == set(OPERATIONS)
 
 
@@ -347,7 +347,7 @@ def test_blanket_loa_is_empty() -> None:
     ],
 )
 def test_only_documented_limits_hold(name: str, field: str, count: int, *, valid: bool) -> None:
-    """At most 500 numbers is documented for textEnableNumbers alone; at least one is sense."""
+    """Only textEnableNumbers has a documented maximum of 500; all need at least one number."""
     numbers = [f"+1202555{index:04}" for index in range(count)]
     body = {} if name == "AddNumbersRequest" else request(name)
     assert validator(name).is_valid(body | {field: numbers}) is valid
@@ -388,7 +388,7 @@ def test_sent_region_is_us_or_canada(name: str) -> None:
 def test_both_forms_of_a_disputed_field_are_admitted(
     name: str, field: str, values: list[str | int]
 ) -> None:
-    """Where the texts disagree about a field, what either says is valid; other types are not."""
+    """If the texts disagree about a field's type, either is valid and no other."""
     for value in values:
         assert validator(name).is_valid({field: value}), value
     refused: list[object] = ["SOMETHING", 1.5, True, None, [], {}]
@@ -406,7 +406,7 @@ def test_hosting_order_has_its_loa_under_either_name() -> None:
 def test_both_forms_of_an_error_are_admitted() -> None:
     """An error is flat with a string code, or wrapped with an integer code."""
     flat = {"code": "404", "message": "gone", "status": "NOT_FOUND"}
-    assert validator("ErrorAnswer").is_valid(flat)
+    assert validator("ErrorResponse").is_valid(flat)
     assert validator("WrappedError").is_valid({"error": flat | {"code": 404}})
     assert not validator("Error").is_valid(flat | {"code": 404})
     assert not validator("WrappedError").is_valid({"error": flat})

@@ -45,7 +45,7 @@ METHODS = {
     "text_enable_toll_free_numbers": "request, *, timeout=None, retry=None, prepared=None",
     "send_voice_challenge": "phone_number, *, timeout=None, retry=None, prepared=None",
     "verify_voice_challenge": "phone_number, code, *, timeout=None, retry=None, prepared=None",
-    "wait_for_state": "phone_number, *states, timeout, retry=None",
+    "wait_for_state": "phone_number, *states, timeout, unless=None, retry=None",
     "prepare": "*, timeout=None",
     "close": "",
 }
@@ -65,7 +65,7 @@ def parameters(of: Any) -> str:
 
 def run_fresh(code: str) -> str:
     """Return the output of *code* in a new interpreter that turns warnings into errors."""
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         check=True,

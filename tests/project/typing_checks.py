@@ -1,4 +1,4 @@
-"""The public API as a type checker sees it: read by mypy, never run."""
+"""The public API's types: checked by mypy, never run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from sinch_qn import (
 
 
 def misspelt_names() -> None:
-    """Use a name that the package does not have: an error."""
+    """Use a name that the package does not have; mypy reports it."""
     _ = sinch_qn.QualifiedNumberClient  # type: ignore[attr-defined]
 
 
@@ -61,7 +61,7 @@ def clients(session: aiohttp.ClientSession) -> None:
 
 
 def patiently(failure: Failure) -> float | None:
-    """Stand in for a retry policy."""
+    """Return a delay, like a retry policy."""
     assert_type(failure.attempt, int)
     assert_type(failure.remaining, float)
     assert_type(failure.error, SinchError)

@@ -77,8 +77,12 @@ class Curl:
         async with self._session.request(
             method,
             URL(self._sandbox.base_url + path, encoded=True),
-            data=data if body is None else json.dumps(body).encode(),
-            headers={"Authorization": authorization or self.key()},
+            data=(data := data if body is None else json.dumps(body).encode()),
+            headers={
+                "Authorization": authorization or self.key(),
+                **({} if data is None else {"Content-Type": "application/json"}),
+            },
+            skip_auto_headers=["Content-Type"],
             allow_redirects=False,
         ) as response:
             read = b""

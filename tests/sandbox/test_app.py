@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -328,13 +329,20 @@ async def test_an_empty_object_is_no_body() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/nothing"), ("PUT", "/qualifiedNumbers"), ("POST", "/a:b")]
+    ("method", "path", "expected"),
+    [
+        ("GET", "/nothing", (404, "NOT_FOUND")),
+        ("PUT", "/qualifiedNumbers", (405, "METHOD_NOT_ALLOWED")),
+        ("POST", "/a:b", (404, "NOT_FOUND")),
+    ],
 )
-async def test_what_is_no_operation_is_a_violation(method: str, path: str) -> None:
-    """An unknown path or method is a 404 in the API's format, and is recorded."""
+async def test_what_is_no_operation_is_a_violation(
+    method: str, path: str, expected: tuple[int, str]
+) -> None:
+    """An unknown path is a 404 and a wrong method a 405 in the API's format; both are recorded."""
     async with running() as (sandbox, curl):
         status, error, _ = await curl.send(method, path)
-        assert (status, error["status"]) == (404, "NOT_FOUND")
+        assert (status, error["status"]) == expected
         (violation,) = sandbox.violations
         assert violation.operation.startswith(f"{method} /v1/projects/")
 
@@ -387,3 +395,39 @@ async def test_refusals_have_the_documented_form() -> None:
         status, error, _ = await curl.send("POST", f"/qualifiedNumbers/{lost}:sendVoiceChallenge")
         assert (status, error["code"], error["status"]) == (500, "500", "INTERNAL")
         assert sandbox.world.rings(lost) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "content_type"),
+    [
+        ("/{number}:sendVoiceChallenge", None, "application/octet-stream"),
+        ("/{number}:sendVoiceChallenge", None, "application/json"),
+        ("/{number}:verifyVoiceChallenge", b'{"code": "0123"}', "text/plain"),
+        (":addNumbers", b'{"phoneNumbers": ["+12025550134"]}', "application/octet-stream"),
+    ],
+)
+async def test_a_content_type_that_does_not_fit_is_a_violation(
+    path: str, body: bytes | None, content_type: str
+) -> None:
+    """A Content-Type that is not that of the body, or without a body, is recorded."""
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+        sandbox.add(["+12025550134"])
+        number = path.replace("{number}", "+12025550134")
+        url = f"{sandbox.base_url}/v1/projects/{sandbox.project_id}/qualifiedNumbers{number}"
+        key = base64.b64encode(f"{sandbox.key_id}:{sandbox.key_secret}".encode()).decode()
+        headers = {"Authorization": f"Basic {key}", "Content-Type": content_type}
+        async with session.post(url, data=body, headers=headers) as response:
+            assert response.status in {200, 400}, "a wrong code"
+        assert [each.field for each in sandbox.violations] == ["Content-Type"]
+
+
+async def test_a_wrong_method_is_a_405() -> None:
+    """A known path with another method is 405 with the methods that it has; others are 404."""
+    async with Sandbox() as sandbox, aiohttp.ClientSession() as session:
+        root = f"{sandbox.base_url}/v1/projects/{sandbox.project_id}"
+        async with session.put(f"{root}/qualifiedNumbers/+12025550134") as response:
+            assert response.status == 405
+            assert {"GET", "DELETE"} <= set(response.headers["Allow"].split(", "))
+        async with session.put(f"{root}/other") as response:
+            assert response.status == 404
+        assert len(sandbox.violations) == 2

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OTHER = "+12025550135"
 ONCE = RetryPolicy(max_attempts=1)
 SOON = RetryPolicy(base_delay=0.0)
-DOCS = Path(__file__).parents[2] / "docs" / "sandbox.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "sandbox.md"
 
 
 @asynccontextmanager
@@ -363,7 +363,7 @@ async def test_mistakes_over_http_are_explained(body: object) -> None:
 
 
 def test_every_kind_is_documented_and_had_over_http() -> None:
-    """Python, the control API and docs/sandbox.md have the same kinds of faults."""
+    """Python, the control API and docs/reference/sandbox.md have the same kinds of faults."""
     kinds = {name for name, value in vars(Fault).items() if isinstance(value, classmethod)}
     assert kinds == set(FACTORIES)
     documented = re.findall(r"^\| `Fault\.(\w+)\(", DOCS.read_text(), re.MULTILINE)

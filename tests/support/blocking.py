@@ -1,11 +1,12 @@
-"""The detector of blocking calls: whatever our code does in an event loop must not wait.
+"""The detector of blocking calls: code of this project must not block an event loop.
 
-All of `sinch_qn` is watched, and the examples: files, SQLite, `time.sleep`, blocking sockets and
-locks, in whichever thread a loop runs. What may block says why, function by function.
+It watches `sinch_qn` and the examples for file access, SQLite, `time.sleep`, blocking sockets and
+locks, in any thread that runs a loop. Each function that may block has its reason below.
 """
 
 from __future__ import annotations
 
+import ctypes
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,28 +19,29 @@ from blockbuster import BlockingError, blockbuster_ctx
 import examples
 
 _MAY_BLOCK: Final = (
-    # A module is loaded once in a process: when it is first needed, or before.
+    # A module is loaded once in a process, possibly at its first use.
     ("<frozen importlib._bootstrap>", "_find_and_load"),
-    # So is a time zone, from two thousand bytes.
+    # A time zone is loaded once, too: 2 KB.
     ("sinch_qn/bulk/calling_hours.py", "_zone"),
-    # A terminal is read only when it has something.
+    # A terminal is read only when it has input.
     ("sinch_qn/cli/code_prompt.py", "_read"),
     # The sandbox compiles the description of the API once in a process, before it serves.
     ("sinch_qn/sandbox/request_validation.py", "read_validators"),
     # Coverage measures in its own locks.
     ("coverage/collector.py", "lock_data"),
-    # Where log lines go is the program's own choice.
+    # The program chooses its log handlers, and its user where results go.
     ("logging/__init__.py", "emit"),
-    # A constructor cannot wait: it asks for the name of a file, and opens nothing.
+    ("click/utils.py", "echo"),
+    # A constructor cannot await: it resolves the file's path and opens nothing.
     ("sinch_qn/bulk/journal/sqlite.py", "__init__"),
 )
 
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Raise `BlockingError` where our code blocks an event loop; yield where that was.
+    """Raise `BlockingError` where this project blocks an event loop; yield the stacks.
 
-    The list is for errors that somebody swallows: a server answers them with a 500.
+    The list also has errors that were swallowed, for example by a server that responds with 500.
     """
     found: list[str] = []
 
@@ -53,6 +55,15 @@ def watched() -> Iterator[list[str]]:
         blockbuster_ctx(["sinch_qn", examples]) as detector,
     ):
         for function in detector.functions.values():
+            _keep(getattr(function.module, function.func_name))
             for file, name in _MAY_BLOCK:
                 function.can_block_in(file, name)
         yield found
+
+
+def _keep(replacement: object) -> None:
+    """Never free what replaced a method: Python's end would be a segmentation fault.
+
+    It is, on 3.11, where the methods of a file were replaced that stdout is made of.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(replacement))

@@ -1,4 +1,4 @@
-"""The command line as people use it: in a process of its own, at a terminal, beside a sandbox."""
+"""The command line in its own process, at a pseudo-terminal, with a sandbox."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from sinch_qn.sandbox import Sandbox
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("watched_command.py"))]
 PATIENCE = 20.0
-"""Seconds after which something that was waited for has failed to come."""
+"""The time limit of each wait, in seconds."""
 
 
 class _OneShotClient(QualifiedNumbersClient):
-    """A client that never waits for a retry."""
+    """A client that never retries."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, retry=RetryPolicy(max_attempts=1), **options)
@@ -42,7 +42,7 @@ WITHOUT_WAITS = Dependencies(
 
 @contextmanager
 def running(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """Run *sandbox* on a thread of its own: commands run an event loop of theirs."""
+    """Run *sandbox* in its own thread, because commands run their own event loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -59,7 +59,7 @@ def running(sandbox: Sandbox) -> Iterator[Sandbox]:
 
 
 def eventually(is_so: Callable[[], object]) -> None:
-    """Wait until *is_so*, for a while."""
+    """Wait until *is_so*, for at most `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not is_so():
         assert time.monotonic() < deadline
@@ -68,7 +68,7 @@ def eventually(is_so: Callable[[], object]) -> None:
 
 @contextmanager
 def answering(sandbox: Sandbox, codes: Path, numbers: list[str]) -> Iterator[None]:
-    """Have people write the code of each call into the file *codes*, as they hear it."""
+    """Append the code of each call to the file *codes*, as people would."""
     over = threading.Event()
 
     def answer() -> None:
@@ -93,8 +93,8 @@ def answering(sandbox: Sandbox, codes: Path, numbers: list[str]) -> Iterator[Non
 
 @contextmanager
 def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a process of its own, which does not outlive this."""
-    with subprocess.Popen(  # noqa: S603 - our own command
+    """Run a command in its own process, which ends with the block."""
+    with subprocess.Popen(  # noqa: S603 - this project's command
         [*COMMAND, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -109,28 +109,28 @@ def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subp
 
 
 def finish(command: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Return exit code, standard output and standard error of a command that ends."""
+    """Run a command; return its exit code, standard output and standard error."""
     out, err = command.communicate(timeout=PATIENCE)
     assert "Traceback" not in err
     return command.returncode, out, err
 
 
 class Terminal:
-    """A command at a pseudo-terminal: what is on its screen, and a keyboard."""
+    """A command at a pseudo-terminal: its screen and its keyboard."""
 
     def __init__(self, env: dict[str, str], *arguments: str, command: list[str] = COMMAND) -> None:
         self._master, terminal = pty.openpty()
         environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
         environment.pop("NO_COLOR", None)
         environment |= env
-        self._process = subprocess.Popen(  # noqa: S603 - our own command
+        self._process = subprocess.Popen(  # noqa: S603 - this project's command
             [*command, *arguments],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
             env=environment,
             start_new_session=True,
-            preexec_fn=_control_terminal,  # noqa: PLW1509 - one thread here matters: the child's
+            preexec_fn=_control_terminal,  # noqa: PLW1509 - the child has one thread
         )
         os.close(terminal)
         self.raw = ""
@@ -145,7 +145,7 @@ class Terminal:
 
     @property
     def screen(self) -> str:
-        """What was shown, without colours and movements."""
+        """The output so far, without escape sequences."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw)
 
     def settings(self) -> list[Any]:
@@ -163,7 +163,7 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def expect(self, text: str) -> None:
-        """Wait until *text* is shown, after what was expected before."""
+        """Wait until *text* is on the screen."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.screen:
             assert time.monotonic() < deadline, f"no {text!r} in {self.screen}"
@@ -172,7 +172,7 @@ class Terminal:
     def finish(self, *, again: str = "") -> int:
         """Read until the command ends; return its exit code.
 
-        Python misses a Ctrl-C just before it reads: a person presses it *again*.
+        *again* is typed each second: Python misses a Ctrl-C just before it reads.
         """
         deadline = time.monotonic() + PATIENCE
         while self._read():
@@ -183,12 +183,12 @@ class Terminal:
         return self._process.wait(PATIENCE)
 
     def _read(self) -> bool:
-        """Take what is shown next; say whether there may be more."""
+        """Read the next output; return whether there may be more."""
         if not select.select([self._master], [], [], 0.5)[0]:
             return True
         try:
             piece = os.read(self._master, 65536)
-        except OSError:  # the terminal's last user has gone
+        except OSError:  # no process has the terminal open
             return False
         self.raw += piece.decode(errors="replace")
         return bool(piece)
@@ -197,7 +197,7 @@ class Terminal:
 def at_terminal(
     sandbox: Sandbox, *arguments: str, answer: str = "", raw: bool = False
 ) -> tuple[int, str]:
-    """Run a command at a terminal, answer its question; return exit code and screen."""
+    """Run a command at a terminal, type *answer* at its prompt; return exit code and screen."""
     with Terminal(sandbox.environment(), *arguments) as terminal:
         if answer:
             terminal.expect("[y/N]")

@@ -1,4 +1,4 @@
-"""The codes that the sandbox's phones are read."""
+"""The codes that the sandbox's calls read out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ NUMBER = "+12025550134"
 
 
 def heard(sandbox: Sandbox, number: str = NUMBER) -> str:
-    """Return the code that was read out last: the phone has rung."""
+    """Return the code of the last call."""
     code = sandbox.code_for(number)
     assert code is not None
     return code
 
 
 def misheard(sandbox: Sandbox, number: str = NUMBER) -> str:
-    """Return a code that is not the right one."""
+    """Return a wrong code."""
     return f"{(int(heard(sandbox, number)) + 1) % 10_000:04}"

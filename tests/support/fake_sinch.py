@@ -1,4 +1,4 @@
-"""A client without sockets: a small Sinch that can be told how to fail."""
+"""A fake client: a small Sinch in memory, with faults that a test injects."""
 
 from __future__ import annotations
 
@@ -19,17 +19,29 @@ from sinch_qn._operations import (
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import PreparedCall
 from sinch_qn.errors import BadRequestError, NotFoundError, Outcome, SinchError
-from sinch_qn.models import GlobalProcessState as G
+from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import QualifiedNumber
 from sinch_qn.retry import ONE_SHOT, RetryRule
 
 Fault = Callable[[Operation[Any], str | None], SinchError | None]
 
 
-class Sinch:
-    """A client without sockets: a small Sinch that can be told how to fail.
+def always(failing: Operation[Any], error: SinchError) -> Fault:
+    """Return a fault for every request of an operation."""
+    return lambda operation, _: error if operation is failing else None
 
-    `before` is asked before a request has its effect, `after` when it has had it.
+
+def first(failing: Operation[Any], *errors: SinchError) -> Fault:
+    """Return a fault for the first requests of an operation, one error each."""
+    left = list(errors)
+    return lambda operation, _: left.pop(0) if operation is failing and left else None
+
+
+class Sinch:
+    """A fake client: a small Sinch in memory, with faults that a test injects.
+
+    `before` returns the error to raise before a request takes effect, `after` the error to raise
+    after that, or None.
     """
 
     project_id = "project"
@@ -37,7 +49,11 @@ class Sinch:
     max_connections: int | None = None
 
     def __init__(
-        self, known: Iterable[str] = (), state: G = G.ELIGIBLE, *, latency: float = 0.1
+        self,
+        known: Iterable[str] = (),
+        state: SinchState = SinchState.ELIGIBLE,
+        *,
+        latency: float = 0.1,
     ) -> None:
         self.states = dict.fromkeys(known, state)
         self.latency = latency
@@ -47,34 +63,37 @@ class Sinch:
         self.rang_at: list[float] = []
         self.before: Fault = lambda _operation, _number: None
         self.after: Fault = lambda _operation, _number: None
+        self.prepare_latency = 0.0
         self.prepare_fails: list[SinchError] = []
         self.list_fails: list[SinchError] = []
         self.wrong_code: Literal["failed", "rejected"] = "failed"
+        self.refuses_to_add: set[str] = set()
+        """A request to add one of these is rejected as a whole."""
         self.total_size: int | None = None
         self.page_cap = 1000
 
     def count(self, operation: Operation[Any] | str) -> int:
-        """Return how often *operation* was asked."""
+        """Return the number of requests of *operation*."""
         wanted = operation if isinstance(operation, str) else operation.id
         return sum(name == wanted for name, _ in self.log)
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:  # noqa: ARG002
         """Acquire a token."""
         self.log.append(("prepare", None))
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.prepare_latency)
         if self.prepare_fails:
             raise self.prepare_fails.pop(0)
         return PreparedCall(owner=self)
 
     async def get_number(self, phone_number: str) -> QualifiedNumber:
-        """Return the number as it is."""
+        """Return the number's current state."""
         number: QualifiedNumber = await self._call(GET_NUMBER, phone_number)
         return number
 
     async def send_voice_challenge(
         self, phone_number: str, *, retry: RetryRule, prepared: PreparedCall
     ) -> QualifiedNumber:
-        """Let the phone ring."""
+        """Call the phone."""
         number: QualifiedNumber = await self._send(
             SEND_VOICE_CHALLENGE, retry, prepared, phone_number
         )
@@ -92,7 +111,7 @@ class Sinch:
     async def add_numbers(
         self, phone_numbers: Sequence[str], *, retry: RetryRule, prepared: PreparedCall
     ) -> list[QualifiedNumber]:
-        """Take the numbers into the project."""
+        """Add the numbers to the project."""
         added: list[QualifiedNumber] = await self._send(
             ADD_NUMBERS, retry, prepared, None, phone_numbers
         )
@@ -118,7 +137,7 @@ class Sinch:
         body: Any = None,
         prepared: PreparedCall | None = None,
     ) -> Any:
-        """Do as Sinch does, half of the time before the effect and half of it after."""
+        """Take effect after half of the latency; respond after the other half."""
         call = prepared or PreparedCall(owner=self)
         self.log.append((operation.id, phone_number))
         await asyncio.sleep(self.latency / 2)
@@ -126,7 +145,7 @@ class Sinch:
         try:
             if error := self.before(operation, phone_number):
                 raise copy.copy(error)
-            answer = self._effect(operation, phone_number, body)
+            response = self._effect(operation, phone_number, body)
             await asyncio.sleep(self.latency / 2)
             if error := self.after(operation, phone_number):
                 raise copy.copy(error)
@@ -134,12 +153,14 @@ class Sinch:
             call.connection_acquired = False
             call.may_have_succeeded |= error.outcome is Outcome.UNKNOWN
             raise
-        return answer
+        return response
 
     def _effect(self, operation: Operation[Any], phone_number: str | None, body: Any) -> Any:
         if operation is ADD_NUMBERS:
+            if not self.refuses_to_add.isdisjoint(body):
+                raise BadRequestError("not valid", status_code=400)
             for number in body:
-                self.states.setdefault(number, G.ELIGIBLE)
+                self.states.setdefault(number, SinchState.ELIGIBLE)
             return [self._shown(number) for number in body]
         assert phone_number is not None
         if phone_number not in self.states:
@@ -148,12 +169,12 @@ class Sinch:
             self.rings[phone_number] += 1
             self.rang_at.append(asyncio.get_running_loop().time())
             self.codes[phone_number] = f"{len(self.rang_at) % 10_000:04}"
-            self.states[phone_number] = G.VERIFICATION_PENDING
+            self.states[phone_number] = SinchState.VERIFICATION_PENDING
         elif operation is VERIFY_VOICE_CHALLENGE:
             if body == self.codes.get(phone_number):
-                self.states[phone_number] = G.VERIFIED
+                self.states[phone_number] = SinchState.VERIFIED
             elif self.wrong_code == "failed":
-                self.states[phone_number] = G.VERIFICATION_FAILED
+                self.states[phone_number] = SinchState.VERIFICATION_FAILED
             else:
                 raise BadRequestError(f"the code {body} is not valid", status_code=400)
         return self._shown(phone_number)
@@ -165,14 +186,14 @@ class Sinch:
 
     async def list_number_pages(
         self,
-        state: G,
+        state: SinchState,
         *,
         page_size: int,
         page_token: str | None = None,
         prefetch: bool = False,  # noqa: ARG002
         retry: RetryRule | None = None,
     ) -> AsyncGenerator[Page, None]:
-        """Yield pages of the numbers in *state*; one number alone is a probe."""
+        """Yield pages of the numbers in *state*; a page size of 1 is a probe."""
         start = int(page_token or 0)
         if page_size == 1:
             assert retry is ONE_SHOT

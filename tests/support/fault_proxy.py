@@ -1,7 +1,7 @@
 """A small TCP proxy that breaks connections, between the real client and the sandbox.
 
-It knows just enough HTTP to tell requests apart. Each request goes through one `Move`, a function
-that may ask the server, write to the client, and hang up, in any order.
+It parses just enough HTTP to separate requests. Each request is handled by a `Move`, a function
+that may forward it, write to the client, and close the connection, in any order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 
 
 class Exchange:
-    """One request on its way, for a `Move` to do with as it likes."""
+    """One request, which a `Move` handles."""
 
     def __init__(
         self, request: bytes, number: int, server: int, writer: asyncio.StreamWriter
@@ -33,7 +33,7 @@ class Exchange:
         self._writer = writer
 
     async def ask(self) -> bytes:
-        """Return the server's whole answer: it has done the work."""
+        """Forward the request and return the server's complete response."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server)
         writer.write(self._request)
         try:
@@ -61,57 +61,57 @@ Move = Callable[[Exchange], Awaitable[None]]
 
 
 async def forward(exchange: Exchange) -> None:
-    """Be a good proxy."""
+    """Forward the request and its response unchanged."""
     await exchange.send(await exchange.ask())
 
 
 async def rst_before_work(exchange: Exchange) -> None:
-    """Reset before the server hears of it."""
+    """Reset before the server receives the request."""
     exchange.reset()
 
 
 async def rst_before_answer(exchange: Exchange) -> None:
-    """Reset once the work is done."""
+    """Reset after the request took effect."""
     await exchange.ask()
     exchange.reset()
 
 
 async def rst_in_answer(exchange: Exchange) -> None:
-    """Reset in the middle of the answer."""
+    """Reset in the middle of the response."""
     await exchange.send(most_of(await exchange.ask()))
     exchange.reset()
 
 
 async def eof_before_work(exchange: Exchange) -> None:
-    """Hang up before the server hears of it."""
+    """Close before the server receives the request."""
     exchange.hang_up()
 
 
 async def eof_before_answer(exchange: Exchange) -> None:
-    """Hang up once the work is done."""
+    """Close after the request took effect."""
     await exchange.ask()
     exchange.hang_up()
 
 
 async def eof_in_answer(exchange: Exchange) -> None:
-    """Hang up in the middle of the answer."""
+    """Close in the middle of the response."""
     await exchange.send(most_of(await exchange.ask()))
     exchange.hang_up()
 
 
 async def hang_before_work(exchange: Exchange) -> None:
-    """Take the request and do nothing with it, for ever."""
+    """Receive the request and never forward it."""
     await asyncio.Event().wait()
 
 
 async def hang_before_answer(exchange: Exchange) -> None:
-    """Have the work done, and never answer."""
+    """Forward the request and never respond."""
     await exchange.ask()
     await asyncio.Event().wait()
 
 
 async def slow_loris(exchange: Exchange) -> None:
-    """Have the work done; answer a byte at a time, so slowly that it never ends."""
+    """Forward the request; respond byte by byte, so slowly that the response never ends."""
     await exchange.ask()
     await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
     while True:
@@ -120,14 +120,14 @@ async def slow_loris(exchange: Exchange) -> None:
 
 
 async def one_byte_slices(exchange: Exchange) -> None:
-    """Answer in packets of one byte."""
+    """Respond in packets of one byte."""
     for byte in await exchange.ask():
         await exchange.send(bytes([byte]))
         await asyncio.sleep(0)
 
 
 async def stale_when_reused(exchange: Exchange) -> None:
-    """Serve a connection's first request; drop the connection at its second, unread."""
+    """Forward a connection's first request; reset at its second."""
     if exchange.number == 1:
         await forward(exchange)
     else:
@@ -135,16 +135,16 @@ async def stale_when_reused(exchange: Exchange) -> None:
 
 
 def most_of(answer: bytes) -> bytes:
-    """Return an answer but for its last bytes; of one without a body, not even the whole head."""
+    """Return a response without its last three bytes; without a body, its head is incomplete."""
     return answer[:-3]
 
 
 class FaultProxy:
-    """Listens before a server on this machine; each request goes through *move*.
+    """A proxy for a server on this machine; *move* handles each request.
 
         async with FaultProxy(sandbox.port, rst_in_answer) as proxy: ...
 
-    With *times*, only so many requests do; the rest are forwarded.
+    *times* limits the number of these requests; the rest are forwarded.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class FaultProxy:
         await self._listening.wait_closed()
 
     async def hang_up(self) -> None:
-        """Close all connections, as a server does with those that are idle."""
+        """Close all connections, as a server closes idle ones."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -196,31 +196,31 @@ class FaultProxy:
                     self.left -= 1
                 await move(Exchange(request, number, self._server, writer))
         except (asyncio.CancelledError, asyncio.IncompleteReadError, OSError):
-            pass  # the client, or the test, has had enough
+            pass  # the client or the test has closed it
         finally:
             await close(writer)
 
 
 async def read_message(reader: asyncio.StreamReader) -> bytes:
-    """Return one HTTP message whose length is in its head."""
+    """Return one HTTP message with a Content-Length."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = _LENGTH.search(head)
     return head + (await reader.readexactly(int(length[1])) if length else b"")
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """Close a stream, and wait until its socket is gone."""
+    """Close a stream and wait until its socket is closed."""
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
 
 
 class Refusing:
-    """A port of this machine that refuses connections for as long as this is open."""
+    """A local port that refuses connections while this is open."""
 
     def __enter__(self) -> int:
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))  # taken, and not listening
+        self._socket.bind(("127.0.0.1", 0))  # bound, not listening
         port: int = self._socket.getsockname()[1]
         return port
 

@@ -1,4 +1,4 @@
-"""A Letter of Authorization of each kind, as models and as they are on the wire."""
+"""A Letter of Authorization of each kind, as models and as JSON."""
 
 from __future__ import annotations
 

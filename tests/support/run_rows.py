@@ -13,7 +13,7 @@ EVIL = "<script>alert('x')</script>\"&\u202e\x00"
 
 
 def entry(state: ChallengeState = ChallengeState.VERIFIED, **fields: Any) -> Entry:
-    """Return an entry, settled a minute after its call if its state is a settled one."""
+    """Return an entry; with a settled state, it was settled a minute after its call."""
     settled_at = T + 60 if state.settled else None
     usual: dict[str, Any] = {"number": NUMBER, "called_at": T, "settled_at": settled_at}
     return Entry(state=state, **(usual | fields))

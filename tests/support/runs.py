@@ -1,14 +1,21 @@
-"""A run of voice challenges for tests: quick, without chance, on a clock that a test may move."""
+"""A run of voice challenges for tests: fast, deterministic, on a clock that a test may move."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, cast
 
 from sinch_qn import QualifiedNumbersClient
-from sinch_qn.bulk import ChallengeState, Entry, Journal, MemoryJournal, VoiceChallengeRun
+from sinch_qn.bulk import (
+    ChallengeState,
+    Entry,
+    Journal,
+    MemoryJournal,
+    RunReport,
+    VoiceChallengeRun,
+)
 from sinch_qn.bulk.states import Change
 
 NUMBER = "+12025550134"
@@ -33,7 +40,7 @@ class WallClock:
 
 
 def run_of(client: object, journal: Journal | None = None, **options: Any) -> VoiceChallengeRun:
-    """Return a run, quick and without chance unless told."""
+    """Return a fast, deterministic run; *options* override its settings."""
     usual: dict[str, Any] = {
         "clock": WallClock(),
         "jitter": lambda: 0.5,
@@ -47,7 +54,7 @@ def run_of(client: object, journal: Journal | None = None, **options: Any) -> Vo
 
 
 async def state_of(run: VoiceChallengeRun, number: str = NUMBER) -> ChallengeState:
-    """Return where a number is."""
+    """Return the state of a number."""
     entry = await run.result(number)
     assert entry is not None
     return entry.state
@@ -56,7 +63,7 @@ async def state_of(run: VoiceChallengeRun, number: str = NUMBER) -> ChallengeSta
 async def until(
     condition: Callable[[], Any], *, seconds: float = 600.0, step: float = 0.01
 ) -> None:
-    """Wait until *condition* holds, a coroutine function or a plain one."""
+    """Wait until *condition*, a function or coroutine function, holds."""
     async with asyncio.timeout(seconds):
         while True:
             held = condition()
@@ -90,7 +97,7 @@ async def counts(run: VoiceChallengeRun) -> dict[ChallengeState, int]:
 async def people(
     run: VoiceChallengeRun, code_for: Callable[[str], str | None]
 ) -> AsyncGenerator[None, None]:
-    """Have people at the phones who say what they heard, as soon as they can."""
+    """Submit the code of each call as soon as it was made."""
 
     async def answer() -> None:
         async for event in run.events():
@@ -108,23 +115,34 @@ async def people(
             task.result()
 
 
+async def finish(
+    run: VoiceChallengeRun,
+    wanted: Iterable[str],
+    code_for: Callable[[str], str | None] = lambda _: None,
+) -> RunReport:
+    """Run from start to end: add the numbers, submit the codes, wait until all are settled."""
+    async with run, people(run, code_for):
+        await run.add(wanted)
+        return await run.finish()
+
+
 class Recording(MemoryJournal):
-    """Notes its commits in the log of a `Sinch`; after each it takes a while to return."""
+    """Appends its commits to the log of a `Sinch`; suspends after each."""
 
     def __init__(self, log: list[tuple[str, str | None]]) -> None:
         super().__init__()
         self.log = log
 
     async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
-        """Apply, then suspend: as a write that is shielded does when it is cancelled."""
+        """Apply, then suspend, so that a cancellation can occur after the commit."""
         done = await super().apply(changes)
         self.log += [(f"commit {change.event.value}", change.number) for change in changes]
         await asyncio.sleep(0)
         return done
 
     async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """As `apply`."""
-        taken = await super().claim_code(number, at)
+        """Claim, then suspend, like `apply`."""
+        claimed = await super().claim_code(number, at)
         self.log.append(("commit verify", number))
         await asyncio.sleep(0)
-        return taken
+        return claimed

@@ -1,6 +1,6 @@
-"""A Telegram for the chat bot: a session of its library that has chats in it.
+"""A fake Telegram for the chat bot: a session of aiogram with chats in it.
 
-Aiogram takes seconds to load: import this file in functions only.
+Import this file in functions only, because aiogram takes seconds to load.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import SqliteJournal
 
 DEADLINE = 20.0
-"""Seconds; nothing here takes two."""
+"""Seconds; no step here takes two."""
 
 
 class Telegram(BaseSession):
-    """Telegram, as far as the bot sees it: chats write to it, and hear from it."""
+    """The part of Telegram that the bot uses: chats send and receive messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Telegram(BaseSession):
         self._written.put_nowait(update)
 
     async def hear(self, chat: int, text: str) -> str:
-        """Return the next message to *chat* that has *text* in it."""
+        """Return the next message to *chat* that contains *text*."""
 
         def found() -> bool:
             start = self._read[chat]
@@ -61,7 +61,7 @@ class Telegram(BaseSession):
             async with asyncio.timeout(DEADLINE), self._news:
                 await self._news.wait_for(found)
         except TimeoutError:
-            pytest.fail(f"chat {chat} never heard {text!r}, but {self.told}")
+            pytest.fail(f"chat {chat} did not receive {text!r}, but {self.told}")
         return self.told[self._read[chat] - 1][1]
 
     def _message(self, chat: int, text: str) -> Message:
@@ -74,11 +74,11 @@ class Telegram(BaseSession):
 
     async def make_request(
         self,
-        bot: Bot,  # noqa: ARG002 - there is one
+        bot: Bot,  # noqa: ARG002 - the only one
         method: TelegramMethod[Any],
-        timeout: int | None = None,  # noqa: ARG002 - the test has a deadline of its own
+        timeout: int | None = None,  # noqa: ARG002 - tests have their own deadline
     ) -> Any:
-        """Answer as Telegram would."""
+        """Respond like Telegram."""
         match method:
             case GetMe():
                 return User(id=42, is_bot=True, first_name="Bot")
@@ -94,10 +94,10 @@ class Telegram(BaseSession):
         raise AssertionError(method)
 
     async def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there is no connection."""
 
     def stream_content(self, *_: Any, **__: Any) -> AsyncGenerator[bytes, None]:
-        """Have no files."""
+        """Raise: there are no files."""
         raise NotImplementedError
 
 

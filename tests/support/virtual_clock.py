@@ -1,4 +1,4 @@
-"""An event loop with a virtual clock: an hour's wait takes no time. No sockets."""
+"""An event loop with a virtual clock: waits take no real time. It supports no sockets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits: what select() would have waited is added to the loop's clock."""
+    """A selector that advances the loop's clock by its timeout instead of waiting."""
 
     def __init__(self, loop: VirtualClockLoop) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            raise RuntimeError("nothing will ever happen: the test would hang")
+            raise RuntimeError("no timer and no ready callback: the test would hang")
         if not ready and timeout is not None and timeout > 0:
             self._loop.now += timeout
         return ready

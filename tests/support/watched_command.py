@@ -1,4 +1,4 @@
-"""`sinch-qn` as a process of its own, under the detector of blocking calls."""
+"""`sinch-qn` in its own process, under the detector of blocking calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).parents[2])
 
-from sinch_qn.cli import main  # noqa: E402 - found there
+from sinch_qn.cli import main  # noqa: E402 - needs the path above
 from tests.support.blocking import watched  # noqa: E402
 
 with watched() as found:
@@ -15,4 +15,4 @@ with watched() as found:
         sys.exit(main())
     finally:
         if found:
-            sys.exit(f"Traceback of what blocked the event loop:\n{found[0]}")
+            sys.exit(f"Traceback of a call that blocked the event loop:\n{found[0]}")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import attrs
 
 from sinch_qn.bulk.journal.protocol import (
+    ADVANCED,
     CODE_STATUS_AFTER,
     Batch,
     BatchState,
@@ -17,6 +18,7 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     can_be_enabled,
     check_identity,
+    is_line,
     logged_write,
 )
 from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
@@ -32,11 +34,13 @@ class MemoryJournal:
         self._running = False
         self._entries: dict[str, Entry] = {}
         self._order: dict[str, int] = {}
+        self._sequence = itertools.count()
         self._heaps: dict[Todo, list[tuple[float, int, str]]] = {todo: [] for todo in Todo}
         self._inbox: dict[str, dict[tuple[int, str], str]] = {}
         self._log: dict[tuple[str, str, int, int], str | None] = {}
         self._counts: Counter[ChallengeState] = Counter()
         self._batches: dict[int, Batch] = {}
+        self._bookmarks: dict[str, str] = {}
         self._tokens = itertools.count(1)
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
@@ -53,14 +57,35 @@ class MemoryJournal:
         self._running = False
 
     async def add(self, entries: Sequence[Entry]) -> int:
-        """Store the entries whose number is new."""
+        """Store the entries whose number is new, or was INVALID and no longer is."""
         new = 0
         for entry in entries:
+            known = self._entries.get(entry.number)
+            if known is not None and known.state is _INVALID is not entry.state:
+                self._remove(known)
             if entry.number not in self._entries:
-                self._order[entry.number] = len(self._order)
+                self._order[entry.number] = next(self._sequence)
                 self._save(None, entry)
                 new += 1
         return new
+
+    async def remove_corrected(self, lines: Mapping[int, str]) -> None:
+        """Remove the INVALID entries of *lines* of a file, except those of the numbers given."""
+        for entry in list(self._entries.values()):
+            number = lines.get(entry.line or 0)
+            if number not in (None, entry.number) and is_line(entry):
+                self._remove(entry)
+
+    def _remove(self, entry: Entry) -> None:
+        del self._entries[entry.number]
+        self._counts[entry.state] -= 1
+
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID."""
+        for number in numbers:
+            entry = self._entries.get(number)
+            if entry is not None and entry.state is ChallengeState.INVALID:
+                self._remove(entry)
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -120,6 +145,12 @@ class MemoryJournal:
             if heap and todo is not Todo.NOTHING:
                 dues.append(heap[0][0])
         return min(dues, default=None)
+
+    async def advance_due(self, seconds: float, *, after: float) -> None:
+        """Make the steps that are due *after* a time due *seconds* earlier."""
+        for entry in list(self._entries.values()):
+            if entry.todo in ADVANCED and entry.due > after:
+                self._save(entry, attrs.evolve(entry, due=entry.due - seconds))
 
     async def open_intents(self) -> list[Entry]:
         """Return the entries with an intent that has no outcome."""
@@ -192,6 +223,14 @@ class MemoryJournal:
         """Return all batches, oldest first."""
         return list(self._batches.values())
 
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*."""
+        return self._bookmarks.get(name)
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        self._bookmarks[name] = value
+
     def _apply(self, change: Change) -> Entry | None:
         before = self._entries.get(change.number)
         if change.event in INTENTS:
@@ -217,8 +256,8 @@ class MemoryJournal:
         heapq.heappush(self._heaps[after.todo], item)
 
     def _is_current(self, todo: Todo, item: tuple[float, int, str]) -> bool:
-        entry = self._entries[item[2]]
-        return entry.todo is todo and entry.due == item[0]
+        entry = self._entries.get(item[2])
+        return entry is not None and entry.todo is todo and entry.due == item[0]
 
     def _update_inbox(self, after: Entry, event: Event) -> None:
         if after.settled_at is not None:
@@ -233,4 +272,5 @@ class MemoryJournal:
                 inbox[key] = status_after
 
 
+_INVALID = ChallengeState.INVALID
 _WITH_INTENT = (ChallengeState.CALLING, ChallengeState.VERIFYING)

@@ -85,7 +85,21 @@ class Journal(Protocol):
         ...
 
     async def add(self, entries: Sequence[Entry]) -> int:
-        """Store the entries whose number is new; return how many those are."""
+        """Store the entries whose number is new, or was INVALID and no longer is; return how many.
+
+        The old entry of such a number is removed.
+        """
+        ...
+
+    async def remove_corrected(self, lines: Mapping[int, str]) -> None:
+        """Remove the INVALID entries of *lines* of a file, except those of the numbers given.
+
+        Only entries that `invalid_line` has named are a line's.
+        """
+        ...
+
+    async def discard_invalid(self, numbers: Sequence[str]) -> None:
+        """Delete the entries of *numbers* that are INVALID: their lines were corrected."""
         ...
 
     async def get(self, number: str) -> Entry | None:
@@ -119,6 +133,13 @@ class Journal(Protocol):
 
     async def next_due(self) -> float | None:
         """Return when the next entry is due; None if nothing is left to do."""
+        ...
+
+    async def advance_due(self, seconds: float, *, after: float) -> None:
+        """Make the steps that are due *after* a time due *seconds* earlier: the clock was set back.
+
+        Not the ends of code windows: those may come later.
+        """
         ...
 
     async def open_intents(self) -> list[Entry]:
@@ -163,6 +184,29 @@ class Journal(Protocol):
         """Return all batches, oldest first."""
         ...
 
+    async def bookmark(self, name: str) -> str | None:
+        """Return what `set_bookmark` stored as *name*: how far a source of codes was read."""
+        ...
+
+    async def set_bookmark(self, name: str, value: str) -> None:
+        """Store *value* as *name*."""
+        ...
+
+
+def invalid_line(text: str, line: int) -> str:
+    """Return the number that an INVALID entry has in a journal: its text and its line in a file."""
+    return f"{text} (line {line})"
+
+
+def is_line(entry: Entry) -> bool:
+    """Return whether *entry* is INVALID, and named after its line in a file."""
+    return entry.state is ChallengeState.INVALID and entry.number.endswith(
+        invalid_line("", entry.line or 0)
+    )
+
+
+ADVANCED = (Todo.LOOK_UP, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
+"""The steps that `advance_due` is about."""
 
 CODE_STATUS_AFTER: Mapping[Event, str | None] = {
     Event.CODE_NOT_SENT: "waiting",
@@ -189,6 +233,9 @@ _LOOKED_UP = frozenset({Event.LOOKED_UP, Event.ALREADY_VERIFIED, Event.NOT_CALLA
 """Results of looking up a PENDING number: if Sinch knows its state, the number was added."""
 
 
+_CALLED = (ChallengeState.CALLING, ChallengeState.UNKNOWN)
+
+
 def logged_write(  # noqa: PLR0911 - a table
     before: Entry, after: Entry, event: Event
 ) -> LoggedWrite | None:
@@ -207,7 +254,7 @@ def logged_write(  # noqa: PLR0911 - a table
     outcome = _OUTCOMES.get(event)
     if outcome is None:
         return None
-    if before.state in (ChallengeState.CALLING, ChallengeState.UNKNOWN):
+    if before.state in _CALLED or event is Event.CALL_NOT_SENT:
         return LoggedWrite("call", before.attempt, 0, outcome)
     if before.state is ChallengeState.VERIFYING:
         return LoggedWrite("verify", before.attempt, before.codes_used, outcome)

@@ -11,17 +11,11 @@ from typing import Any
 import attrs
 
 from sinch_qn.bulk.journal.protocol import Identity, check_identity
+from sinch_qn.bulk.journal.sqlite_file import VERSION
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from sinch_qn.phone import TOLL_FREE_PREFIXES
-
-VERSION = 1
-"""Kept in the file's `user_version`."""
-
-_APPLICATION_ID = 0x51_4E_4A_31  # "QNJ1": tells our files from other SQLite files
-_MAGIC = b"SQLite format 3\x00"
-HEADER_SIZE = 100
 
 _SCHEMA = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -52,10 +46,15 @@ _SCHEMA = """
     CREATE INDEX numbers_to_enable ON numbers (seq)
         WHERE batch IS NULL AND remote = 'GLOBAL_PROCESS_STATE_VERIFIED';
     CREATE INDEX numbers_batch ON numbers (batch) WHERE batch IS NOT NULL;
+    CREATE INDEX numbers_invalid ON numbers (line) WHERE state = 'invalid';
     CREATE TABLE counts (state TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-    -- New rows are counted here; changed ones once for each commit, by `Connection.flush_counts`.
+    -- New and removed rows are counted here; changed ones once for each commit, by
+    -- `Connection.flush_counts`.
     CREATE TRIGGER numbers_added AFTER INSERT ON numbers BEGIN
         INSERT INTO counts VALUES (new.state, 1) ON CONFLICT (state) DO UPDATE SET n = n + 1;
+    END;
+    CREATE TRIGGER numbers_removed AFTER DELETE ON numbers BEGIN
+        UPDATE counts SET n = n - 1 WHERE state = old.state;
     END;
     CREATE TABLE log (
         operation TEXT NOT NULL,
@@ -100,25 +99,6 @@ INSERT = (
 IS_TOLL_FREE = f"substr(number, 1, 5) IN ({', '.join(map(repr, TOLL_FREE_PREFIXES))})"
 
 
-def check_header(header: bytes) -> None:
-    """Refuse foreign and newer files by their first bytes, before SQLite touches them."""
-    version = int.from_bytes(header[60:64], "big")
-    if header[:16] != _MAGIC or int.from_bytes(header[68:72], "big") != _APPLICATION_ID:
-        raise JournalError("this file is not a sinch_qn journal")
-    if version > VERSION:
-        raise JournalError(
-            f"a newer sinch_qn wrote this journal (version {version}; "
-            f"this one reads up to {VERSION})"
-        )
-
-
-def mark(database: sqlite3.Connection) -> None:
-    """Make an empty file a journal's."""
-    # Written before WAL is switched on, so that it stands in the file's own header.
-    database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    database.execute("PRAGMA journal_mode = WAL")
-
-
 def check_content(
     database: sqlite3.Connection, identity: Identity | None, *, running: bool
 ) -> None:
@@ -138,9 +118,10 @@ def check_content(
     if identity is None:
         return
     mine = attrs.asdict(identity)
-    for name, value in mine.items():
-        database.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
     written = dict(database.execute("SELECT key, value FROM meta"))
+    if not mine.keys() <= written.keys():
+        database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", mine.items())
+        written = dict(database.execute("SELECT key, value FROM meta"))
     check_identity(Identity(**{name: written[name] for name in mine}), identity)
 
 

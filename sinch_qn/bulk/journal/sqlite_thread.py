@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from sinch_qn.bulk.journal.sqlite_file import BUSY_TIMEOUT, FileConnection, parameters, uri
 from sinch_qn.bulk.journal.sqlite_schema import SELECT, from_row, update
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.errors import JournalError
@@ -37,7 +38,7 @@ _CACHE_SIZE = 10_000
 """Cached entries: the numbers in progress, a few MB."""
 
 
-class Connection(sqlite3.Connection):
+class Connection(FileConnection):
     """The database, with a cache of entries and the changes of the counts."""
 
     checkpoint_due = True
@@ -109,20 +110,23 @@ class Connection(sqlite3.Connection):
 
 
 def connect(path: Path) -> Connection:
-    """Open the file at *path*, which exists."""
+    """Open the file at *path*, which exists; to read only, if it cannot be written."""
     # mode=rw: a file that vanished meanwhile is an error, not an empty journal.
-    uri = f"{path.absolute().as_uri()}?mode=rw"
+    how = parameters(path)
     database = sqlite3.connect(
-        uri,
+        uri(path, how),
         uri=True,
         isolation_level=None,
-        timeout=30.0,
+        timeout=BUSY_TIMEOUT,
         check_same_thread=False,
         factory=Connection,
     )
     try:
+        database.read_only = how != "mode=rw"
+        database.checkpoint_due = not database.read_only
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA secure_delete = ON")
+        database.guard(path)
     except BaseException:
         database.close()
         raise
@@ -217,6 +221,7 @@ class DatabaseThread:
             return self._broken
         writes = any(job.writes for job in jobs)
         try:
+            self._database.check_in_place()
             if writes:
                 self._database.execute("BEGIN IMMEDIATE")
             self._database.drop_stale_cache()

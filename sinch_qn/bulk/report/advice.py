@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
 from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport
+from sinch_qn.bulk.text_enable_report import TextEnableReport
 from sinch_qn.models import GlobalProcessState as SinchState
 
 _UNSUCCESSFUL = frozenset(state for state in ChallengeState if state.settled) - {

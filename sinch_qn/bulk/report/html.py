@@ -16,7 +16,7 @@ from sinch_qn._redaction import printable
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
 from sinch_qn.bulk.report.advice import what_to_do_about
 from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
-from sinch_qn.bulk.report.records import atomic_file, state_name
+from sinch_qn.bulk.report.records import output_file, state_name
 from sinch_qn.bulk.report.summary import MAX_LISTED, Summary
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
@@ -83,7 +83,7 @@ def write_html(
         batches=_batches(batches, summary),
         attention=_attention(summary),
     )
-    with atomic_file(path) as file:
+    with output_file(path) as file:
         file.write(page)
 
 

@@ -286,7 +286,7 @@ def made_up_lines() -> Iterator[str]:
     """Yield the lines of a list of customers, as people have it; `examples/numbers.csv` has them.
 
     All are in the 555 exchange, which calls nobody. Numbers that end in 999 and a digit misbehave
-    in the sandbox: see docs/sandbox.md.
+    in the sandbox: see docs/reference/sandbox.md.
     """
     numbers = [(area, f"{last:04}") for last in range(100, 126) for area in _AREA_CODES]
     for index, last in enumerate(_MISBEHAVING):

@@ -8,7 +8,6 @@ from itertools import islice
 
 import click
 
-from sinch_qn import QualifiedNumbersClient
 from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import error_context, with_client
@@ -16,6 +15,7 @@ from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     confirm,
     json_option,
+    more_regions_option,
     numbers_input,
     phone_number,
     region_option,
@@ -24,6 +24,7 @@ from sinch_qn.cli.options import (
     yes_option,
 )
 from sinch_qn.cli.output import Lines, NumberLines
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import GlobalProcessState
 from sinch_qn.parsing import ParsedNumber
 
@@ -79,6 +80,7 @@ def list_numbers(
     """
 )
 @click.argument("numbers", nargs=-1, required=True, type=phone_number)
+@more_regions_option
 @json_option
 def get(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Show NUMBERS as they are now."""
@@ -100,6 +102,7 @@ def get(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     if_unknown="The numbers may have been added: check with `sinch-qn list` before you repeat it.",
 )
 @numbers_input
+@more_regions_option
 @json_option
 def add(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Submit NUMBERS for qualification.
@@ -129,6 +132,7 @@ def add(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     if_unknown="The number may be deleted already; deleting it again does no harm.",
 )
 @click.argument("numbers", nargs=-1, required=True, type=phone_number)
+@more_regions_option
 @yes_option
 @json_option
 def delete(numbers: Sequence[ParsedNumber], *, yes: bool, as_json: bool) -> None:

@@ -30,10 +30,11 @@ from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
     OUTPUT,
+    check_files,
     code_or_prompt,
     confirm,
     json_option,
-    phone_number,
+    number_of_run,
     yes_option,
 )
 from sinch_qn.cli.output import Lines
@@ -117,7 +118,7 @@ def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
     """
 )
 @_journal_argument
-@click.argument("number", type=phone_number)
+@click.argument("number", type=number_of_run)
 @click.argument("code", required=False)
 @json_option
 def code(path: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
@@ -143,7 +144,7 @@ def code(path: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -
     """
 )
 @_journal_argument
-@click.argument("numbers", nargs=-1, required=True, type=phone_number)
+@click.argument("numbers", nargs=-1, required=True, type=number_of_run)
 @json_option
 def recall(path: Path, numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
     """Have the run in JOURNAL call NUMBERS again.
@@ -202,6 +203,7 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
     """
     if not (html or csv_file or as_json):
         raise click.UsageError("nothing to write: give --html FILE, --csv FILE or --json.")
+    check_files(path)
     write_reports(path, html=html, csv_file=csv_file)
     if as_json:
         for entry in SqliteJournal(path).rows():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import shlex
-import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,6 @@ from typing import Any, Final
 import click
 import orjson
 
-from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
@@ -29,15 +27,20 @@ from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
+    GROWING_FILE,
+    JOURNAL,
     OUTPUT,
     blanket_loa_option,
     campaign_option,
+    check_files,
     column_option,
     combine,
     confirm,
     duration,
     json_option,
     loa_option,
+    more_regions_option,
+    no_number,
     read_lines,
     yes_option,
 )
@@ -45,12 +48,13 @@ from sinch_qn.cli.run_session import SessionResult, run_to_completion
 from sinch_qn.cli.run_settings import Orders, RunSettings
 from sinch_qn.cli.run_status import clock
 from sinch_qn.cli.streams import discard_unwritten
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.parsing import BadLine, GoodLine
+from sinch_qn.parsing import BadLine, Column, GoodLine
 
 _NO_ZONE: Final = (
     "its time zone is not known, which calling hours need: give it with --default-zone, such as"
@@ -60,10 +64,10 @@ _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 _options = combine(
     click.argument("path", metavar="FILE", type=FILE),
-    click.option("--journal", type=OUTPUT, required=True, help="The file of the run's state."),
+    click.option("--journal", type=JOURNAL, required=True, help="The file of the run's state."),
     click.option(
         "--codes",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=GROWING_FILE,
         help="A file of NUMBER,CODE lines, read as it grows.",
     ),
     click.option(
@@ -96,6 +100,7 @@ _options = combine(
         "--add-missing", is_flag=True, help="First add numbers that are not in the project."
     ),
     column_option,
+    more_regions_option,
     click.option("--limit", type=click.IntRange(min=1), help="Trial: add only this many numbers."),
     click.option("--text-enable", is_flag=True, help="Then order SMS for the verified numbers."),
     click.option("--service-plan-id", help="The SMS service of the numbers."),
@@ -143,6 +148,7 @@ def run(
     verified, with 1 if some need attention.
     """
     settings = _settings(**more)
+    check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
@@ -213,20 +219,20 @@ def _fill(
     exists = settings.journal.exists() and settings.journal.stat().st_size > 0
     if exists:
         asyncio.run(check(journal))
-    lines = read_lines(path, column, find_duplicates=False)
-    try:
-        preview.add_lines(_with_zones(lines, settings.hours))
-    except sqlite3.OperationalError as error:
-        raise OSError(
-            f"the folder for temporary files: {error}. Free space there, or choose another folder:"
-            " export SQLITE_TMPDIR=/path"
-        ) from error
+
+    def remember(column: Column) -> None:
+        preview.column = column
+
+    lines = read_lines(path, column, find_duplicates=False, on_column=remember)
+    preview.add_lines(_with_zones(lines, settings.hours))
     if exists:
         preview.mark_known(journal.rows())
     for warning in preview.warnings():
         print_message(f"{path}:{warning}", "warning")
     if preview.more_warnings:
         print_message(f"{path}: {preview.more_warnings} more bad lines or duplicates", "warning")
+    if not (preview.new or preview.known):
+        raise no_number(path)
 
 
 def _with_zones(
@@ -263,8 +269,9 @@ def _confirm(
 
 
 def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
+    column = f", {preview.column}" if preview.column and preview.column.of > 1 else ""
     yield (
-        f"{path}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
+        f"{path}{column}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
         f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
     )
     waiting = preview.counts[ChallengeState.PENDING]

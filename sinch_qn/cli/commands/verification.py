@@ -8,7 +8,14 @@ from sinch_qn.cli.app import command
 from sinch_qn.cli.client import with_client
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import print_message
-from sinch_qn.cli.options import code_or_prompt, confirm, json_option, phone_number, yes_option
+from sinch_qn.cli.options import (
+    code_or_prompt,
+    confirm,
+    json_option,
+    more_regions_option,
+    phone_number,
+    yes_option,
+)
 from sinch_qn.cli.output import show_number, state_name
 from sinch_qn.lifecycle import VERIFIED_OR_LATER
 from sinch_qn.parsing import ParsedNumber
@@ -23,6 +30,7 @@ from sinch_qn.parsing import ParsedNumber
     " you call again.",
 )
 @click.argument("number", type=phone_number)
+@more_regions_option
 @yes_option
 @json_option
 def send(number: ParsedNumber, *, yes: bool, as_json: bool) -> None:
@@ -48,6 +56,7 @@ def send(number: ParsedNumber, *, yes: bool, as_json: bool) -> None:
     if_unknown="The code may have been used: check with `sinch-qn get` before you try it again.",
 )
 @click.argument("number", type=phone_number)
+@more_regions_option
 @click.argument("code", required=False)
 @json_option
 def verify(number: ParsedNumber, code: str | None, *, as_json: bool) -> None:

@@ -16,33 +16,36 @@ from sinch_qn.bulk.report.advice import (
     what_to_do_about,
 )
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.bulk.text_enable import TextEnableReport
-from sinch_qn.models import GlobalProcessState
+from sinch_qn.bulk.text_enable_report import TextEnableReport
+from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.run_rows import batch, entry
-
-S = ChallengeState
-G = GlobalProcessState
 
 
 @pytest.mark.parametrize(
     ("row", "advice"),
     [
-        (entry(S.INVALID, line=7), "Correct line 7 of the input"),
-        (entry(S.INVALID), "Correct it in the input, then run again."),
+        (entry(ChallengeState.INVALID, line=7), "Correct line 7 of the input"),
+        (entry(ChallengeState.INVALID), "Correct it in the input, then run again."),
         (
-            entry(S.UNKNOWN),
+            entry(ChallengeState.UNKNOWN),
             "Ask whether the phone rang. If it did, submit the code; if not, recall",
         ),
-        (entry(S.EXPIRED), "a late one is still accepted"),
-        (entry(S.BLOCKED), "orders@sinch.com"),
-        (entry(S.FAILED, remote=G.NOT_ELIGIBLE, note="not eligible"), "cannot host it"),
-        (entry(S.FAILED, note=outcomes.UNKNOWN_TO_SINCH), "Add it to the project"),
-        (entry(S.FAILED, codes_used=3, note="the code was wrong"), "recall for a new one"),
-        (entry(S.FAILED, note="refused: HTTP 400"), "Fix the cause in the note"),
-        (entry(S.AWAITING_CODE, note=outcomes.ASK_AGAIN), "code again"),
-        (entry(S.PENDING, added=True), "Email its invoices to orders@sinch.com"),
-        (entry(S.VERIFIED, remote=G.HOSTING_FAILED), "Hosting failed"),
-        (entry(S.SKIPPED, remote=G.UNSPECIFIED), "No longer in the project"),
+        (entry(ChallengeState.EXPIRED), "a late one is still accepted"),
+        (entry(ChallengeState.BLOCKED), "orders@sinch.com"),
+        (
+            entry(ChallengeState.FAILED, remote=SinchState.NOT_ELIGIBLE, note="not eligible"),
+            "cannot host it",
+        ),
+        (entry(ChallengeState.FAILED, note=outcomes.UNKNOWN_TO_SINCH), "Add it to the project"),
+        (
+            entry(ChallengeState.FAILED, codes_used=3, note="the code was wrong"),
+            "recall for a new one",
+        ),
+        (entry(ChallengeState.FAILED, note="refused: HTTP 400"), "Fix the cause in the note"),
+        (entry(ChallengeState.AWAITING_CODE, note=outcomes.ASK_AGAIN), "code again"),
+        (entry(ChallengeState.PENDING, added=True), "Email its invoices to orders@sinch.com"),
+        (entry(ChallengeState.VERIFIED, remote=SinchState.HOSTING_FAILED), "Hosting failed"),
+        (entry(ChallengeState.SKIPPED, remote=SinchState.UNSPECIFIED), "No longer in the project"),
     ],
 )
 def test_an_entry_that_needs_attention_has_advice(row: Entry, advice: str) -> None:
@@ -50,7 +53,11 @@ def test_an_entry_that_needs_attention_has_advice(row: Entry, advice: str) -> No
     assert advice in (what_to_do(row) or "")
 
 
-@pytest.mark.parametrize("state", [s for s in S if not s.settled] + [S.VERIFIED, S.SKIPPED])
+@pytest.mark.parametrize(
+    "state",
+    [s for s in ChallengeState if not s.settled]
+    + [ChallengeState.VERIFIED, ChallengeState.SKIPPED],
+)
 def test_other_entries_have_no_advice(state: ChallengeState) -> None:
     """An entry that is in progress or successful has no advice."""
     assert what_to_do(entry(state)) is None
@@ -58,7 +65,7 @@ def test_other_entries_have_no_advice(state: ChallengeState) -> None:
 
 def test_every_failure_has_advice() -> None:
     """Each entry that settles without success has advice."""
-    for state in set(S) - {S.VERIFIED, S.SKIPPED}:
+    for state in set(ChallengeState) - {ChallengeState.VERIFIED, ChallengeState.SKIPPED}:
         assert what_to_do(entry(state)) or not state.settled
 
 
@@ -70,22 +77,26 @@ def test_advice_about_batches() -> None:
 
 def counts_of(*states: ChallengeState) -> dict[ChallengeState, int]:
     """Return counts with one number in each of *states*."""
-    return {state: int(state in states) for state in S}
+    return {state: int(state in states) for state in ChallengeState}
 
 
 def text_enable_report(**fields: Any) -> TextEnableReport:
     """Return a report on two hosted numbers, with *fields* replaced."""
     batches = dict.fromkeys(BatchState, 0) | {BatchState.ORDERED: 1}
-    usual: dict[str, Any] = {"batches": batches, "hosting": {G.HOSTING_DONE: 2}, "stopped": None}
+    usual: dict[str, Any] = {
+        "batches": batches,
+        "hosting": {SinchState.HOSTING_DONE: 2},
+        "stopped": None,
+    }
     usual |= {"orders": ["order"], "left": 0, "toll_free_left": 0}
     return TextEnableReport(**(usual | fields))
 
 
-@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize("state", ChallengeState)
 def test_a_number_settled_without_success_needs_attention(state: ChallengeState) -> None:
     """A settled number needs attention unless it is verified."""
-    expected = state.settled and state not in {S.VERIFIED, S.SKIPPED}
-    assert needs_attention(counts_of(S.VERIFIED, state)) is expected
+    expected = state.settled and state not in {ChallengeState.VERIFIED, ChallengeState.SKIPPED}
+    assert needs_attention(counts_of(ChallengeState.VERIFIED, state)) is expected
 
 
 @pytest.mark.parametrize(
@@ -97,24 +108,36 @@ def test_a_number_settled_without_success_needs_attention(state: ChallengeState)
         ({"batches": dict.fromkeys(BatchState, 0) | {BatchState.NOT_SENT: 1}}, False),
         ({"stopped": "HTTP 503"}, True),
         ({"left": 1}, True),
-        ({"hosting": {G.HOSTING_DONE: 2, G.HOSTING_FAILED: 1}}, True),
-        ({"hosting": {G.HOSTING_IN_PROGRESS: 2}}, False),
+        ({"hosting": {SinchState.HOSTING_DONE: 2, SinchState.HOSTING_FAILED: 1}}, True),
+        ({"hosting": {SinchState.HOSTING_IN_PROGRESS: 2}}, False),
     ],
 )
 def test_an_order_that_failed_needs_attention(fields: dict[str, Any], *, expected: bool) -> None:
     """Rejected or unknown batches, failed hosting and numbers without an order need attention."""
-    counts = counts_of(S.VERIFIED)
+    counts = counts_of(ChallengeState.VERIFIED)
     assert needs_attention(counts, text_enable_report(**fields)) is expected
 
 
 def test_entries_needing_attention_are_those_with_advice() -> None:
     """Entries with advice are yielded in the order of the rows, except PENDING ones."""
     rows = [
-        *(entry(S.EXPIRED, line=1), entry(S.VERIFIED, line=2), entry(S.PENDING, added=True)),
-        *(entry(S.AWAITING_CODE), entry(S.AWAITING_CODE, line=3, note=outcomes.ASK_AGAIN)),
-        entry(S.VERIFIED, line=4, remote=G.HOSTING_FAILED, batch=1),
+        *(
+            entry(ChallengeState.EXPIRED, line=1),
+            entry(ChallengeState.VERIFIED, line=2),
+            entry(ChallengeState.PENDING, added=True),
+        ),
+        *(
+            entry(ChallengeState.AWAITING_CODE),
+            entry(ChallengeState.AWAITING_CODE, line=3, note=outcomes.ASK_AGAIN),
+        ),
+        entry(ChallengeState.VERIFIED, line=4, remote=SinchState.HOSTING_FAILED, batch=1),
     ]
-    counts = counts_of(S.EXPIRED, S.VERIFIED, S.PENDING, S.AWAITING_CODE)
+    counts = counts_of(
+        ChallengeState.EXPIRED,
+        ChallengeState.VERIFIED,
+        ChallengeState.PENDING,
+        ChallengeState.AWAITING_CODE,
+    )
     found = entries_needing_attention(rows, counts, [batch()])
     assert [each.line for each in found] == [1, 3, 4]
 
@@ -122,8 +145,16 @@ def test_entries_needing_attention_are_those_with_advice() -> None:
 @pytest.mark.parametrize(
     ("state", "batches", "is_read"),
     [
-        *((S.VERIFIED, [], False), (S.PENDING, [], False), (S.SKIPPED, [], False)),
-        *((S.AWAITING_CODE, [], True), (S.UNKNOWN, [], True), (S.VERIFIED, [batch()], True)),
+        *(
+            (ChallengeState.VERIFIED, [], False),
+            (ChallengeState.PENDING, [], False),
+            (ChallengeState.SKIPPED, [], False),
+        ),
+        *(
+            (ChallengeState.AWAITING_CODE, [], True),
+            (ChallengeState.UNKNOWN, [], True),
+            (ChallengeState.VERIFIED, [batch()], True),
+        ),
     ],
 )
 def test_rows_are_read_only_if_needed(
@@ -137,9 +168,17 @@ def test_rows_are_read_only_if_needed(
 
 def test_the_first_of_each_state_is_found_early() -> None:
     """The first entry in each counted state is returned, and no row after the last is read."""
-    states = [S.VERIFIED, S.VERIFIED, S.FAILED, S.EXPIRED]
+    states = [
+        ChallengeState.VERIFIED,
+        ChallengeState.VERIFIED,
+        ChallengeState.FAILED,
+        ChallengeState.EXPIRED,
+    ]
     rows = iter([entry(state, line=line) for line, state in enumerate(states)])
-    found = first_of_each_state(rows, counts_of(S.VERIFIED, S.FAILED))
-    assert {state: each.line for state, each in found.items()} == {S.VERIFIED: 0, S.FAILED: 2}
+    found = first_of_each_state(rows, counts_of(ChallengeState.VERIFIED, ChallengeState.FAILED))
+    assert {state: each.line for state, each in found.items()} == {
+        ChallengeState.VERIFIED: 0,
+        ChallengeState.FAILED: 2,
+    }
     assert next(rows).line == 3
     assert first_of_each_state([], counts_of()) == {}

@@ -16,11 +16,9 @@ from sinch_qn.bulk.journal import Batch, BatchState
 from sinch_qn.bulk.report.html import write_html
 from sinch_qn.bulk.report.summary import MAX_LISTED
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.models import GlobalProcessState
+from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.run_rows import EVIL, NUMBER, T, batch, entry
 
-S = ChallengeState
-G = GlobalProcessState
 VOID = {"meta", "line", "rect"}
 
 
@@ -62,7 +60,7 @@ def page_of(path: Path, rows: list[Entry], *batches: Batch, **options: Any) -> P
 
 def test_the_page_is_self_contained(tmp_path: Path) -> None:
     """The page loads and runs nothing, has a dark scheme and can be printed."""
-    rows = [entry(batch=1), entry(S.UNKNOWN), entry(S.PENDING)]
+    rows = [entry(batch=1), entry(ChallengeState.UNKNOWN), entry(ChallengeState.PENDING)]
     page = page_of(tmp_path, rows, batch())
     assert not page.tags & {"script", "link", "img", "iframe", "object", "embed", "form"}
     assert not {name for name, _ in page.attributes} & {"src", "href", "action"}
@@ -76,8 +74,8 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
 def test_text_is_escaped(tmp_path: Path) -> None:
     """Refs, notes, titles and text from the server are escaped wherever they are shown."""
     rows = [
-        entry(S.UNKNOWN, ref=EVIL, note=EVIL, number=EVIL),
-        entry(batch=1, remote=G("GLOBAL_PROCESS_STATE_<SCRIPT>")),
+        entry(ChallengeState.UNKNOWN, ref=EVIL, note=EVIL, number=EVIL),
+        entry(batch=1, remote=SinchState("GLOBAL_PROCESS_STATE_<SCRIPT>")),
     ]
     orders = [
         batch(BatchState.REJECTED, note=EVIL, region=EVIL),
@@ -93,7 +91,7 @@ def test_text_is_escaped(tmp_path: Path) -> None:
 
 def test_the_page_counts_exactly(tmp_path: Path) -> None:
     """Each state has its count and share; only exact shares are shown as 0 or 100 %."""
-    rows = [entry()] * 1999 + [entry(S.UNKNOWN)]
+    rows = [entry()] * 1999 + [entry(ChallengeState.UNKNOWN)]
     page = page_of(tmp_path, rows)
     assert re.search(r"verified.*?>1,999<.*?>99\.9 %<", page.source)
     assert re.search(r"unknown.*?>1<.*?>under 0\.1 %<", page.source)
@@ -103,9 +101,9 @@ def test_the_page_counts_exactly(tmp_path: Path) -> None:
 def test_numbers_that_need_attention_are_grouped(tmp_path: Path) -> None:
     """Numbers that need attention are listed by advice, unmasked, with ref and line."""
     rows = [
-        entry(S.INVALID, number="1.2E+10", line=41, note="digits were lost"),
-        entry(S.INVALID, number="12", line=42),
-        entry(S.EXPIRED, ref="chat 7"),
+        entry(ChallengeState.INVALID, number="1.2E+10", line=41, note="digits were lost"),
+        entry(ChallengeState.INVALID, number="12", line=42),
+        entry(ChallengeState.EXPIRED, ref="chat 7"),
     ]
     page = page_of(tmp_path, rows)
     assert page.text.count("Correct the lines shown, then run again.") == 1
@@ -116,7 +114,10 @@ def test_numbers_that_need_attention_are_grouped(tmp_path: Path) -> None:
 
 def test_batches_that_need_attention_come_first(tmp_path: Path) -> None:
     """Batches are listed with the states of their numbers, those that need attention first."""
-    rows = [entry(batch=1, remote=G.HOSTING_DONE), entry(batch=1, remote=G.HOSTING_FAILED)]
+    rows = [
+        entry(batch=1, remote=SinchState.HOSTING_DONE),
+        entry(batch=1, remote=SinchState.HOSTING_FAILED),
+    ]
     orders = [
         batch(order_id="order-1"),
         batch(BatchState.NOT_SENT, id=2, numbers=()),
@@ -136,10 +137,10 @@ def test_batches_that_need_attention_come_first(tmp_path: Path) -> None:
     "rows",
     [
         [],
-        [entry(S.PENDING, called_at=None)],
+        [entry(ChallengeState.PENDING, called_at=None)],
         [entry()],
-        [entry(S.INVALID, called_at=None)],
-        [entry(S.EXPIRED), entry(S.EXPIRED, settled_at=T + 1e7)],
+        [entry(ChallengeState.INVALID, called_at=None)],
+        [entry(ChallengeState.EXPIRED), entry(ChallengeState.EXPIRED, settled_at=T + 1e7)],
         [entry(settled_at=T + 1e6), entry(settled_at=T + 0.5), entry(settled_at=T - 30)],
         [entry(settled_at=T + i * 40_000.0) for i in range(1000)],
     ],
@@ -149,7 +150,7 @@ def test_any_run_can_be_drawn(tmp_path: Path, rows: list[Entry]) -> None:
     """A run that is empty, instant, weeks long or whose clock jumped can be drawn."""
     page = page_of(tmp_path, rows)
     assert not re.search(r"nan|inf[^o]", "".join(v or "" for k, v in page.attributes if k == "d"))
-    settled = [row for row in rows if row.settled_at and row.state is not S.INVALID]
+    settled = [row for row in rows if row.settled_at and row.state is not ChallengeState.INVALID]
     assert ("area" in {v for k, v in page.attributes if k == "class"}) is bool(settled)
 
 
@@ -173,9 +174,12 @@ def test_a_single_code_has_its_time(tmp_path: Path) -> None:
 
 def test_empty_columns_are_left_out(tmp_path: Path) -> None:
     """A column that has no value anywhere has no heading; cells name theirs on narrow screens."""
-    page = page_of(tmp_path, [entry(S.EXPIRED)])
+    page = page_of(tmp_path, [entry(ChallengeState.EXPIRED)])
     assert not {"Ref", "Line", "Note"} & set(re.findall(r"<th[^>]*>(\w+)</th>", page.source))
-    page = page_of(tmp_path, [entry(S.EXPIRED, note="late"), entry(S.UNKNOWN, line=3)])
+    page = page_of(
+        tmp_path,
+        [entry(ChallengeState.EXPIRED, note="late"), entry(ChallengeState.UNKNOWN, line=3)],
+    )
     assert re.findall(r"<th[^>]*>(Ref|Line|Note)</th>", page.source) == ["Line", "Note"]
     assert ("data-label", "Note") in page.attributes
 
@@ -183,14 +187,14 @@ def test_empty_columns_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("states", "kind"),
     [
-        ([G.HOSTING_DONE, G.HOSTING_DONE], "done"),
-        ([G.HOSTING_DONE, G.HOSTING_IN_PROGRESS], "open"),
-        ([G.HOSTING_DONE, G.HOSTING_FAILED], "bad"),
+        ([SinchState.HOSTING_DONE, SinchState.HOSTING_DONE], "done"),
+        ([SinchState.HOSTING_DONE, SinchState.HOSTING_IN_PROGRESS], "open"),
+        ([SinchState.HOSTING_DONE, SinchState.HOSTING_FAILED], "bad"),
         ([None], "open"),
     ],
 )
 def test_an_order_is_green_once_all_its_numbers_are_hosted(
-    tmp_path: Path, states: list[GlobalProcessState | None], kind: str
+    tmp_path: Path, states: list[SinchState | None], kind: str
 ) -> None:
     """An order with failed numbers is red, and one whose numbers are not hosted yet is not done."""
     page = page_of(tmp_path, [entry(batch=1, remote=state) for state in states], batch())
@@ -203,7 +207,9 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
 
     def rows() -> Iterator[Entry]:
         for i in range(MAX_LISTED + 20_000):
-            row = entry(S.EXPIRED if i % 2 else S.VERIFIED, number=f"+1{i:010}")
+            row = entry(
+                ChallengeState.EXPIRED if i % 2 else ChallengeState.VERIFIED, number=f"+1{i:010}"
+            )
             alive.append(weakref.ref(row))
             yield row
         assert sum(ref() is not None for ref in alive) <= MAX_LISTED + 2

@@ -7,7 +7,10 @@ import csv
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,11 +25,9 @@ from sinch_qn.bulk.report import (
     write_json_lines,
 )
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
-from sinch_qn.models import GlobalProcessState
+from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.run_rows import EVIL, NUMBER, T, batch, entry
 
-S = ChallengeState
-G = GlobalProcessState
 WRITERS: list[Callable[..., None]] = [write_csv, write_json_lines, write_html]
 
 
@@ -34,7 +35,9 @@ def test_csv_has_every_number(tmp_path: Path) -> None:
     """CSV has an exact line for each number, with times in UTC and what to do."""
     rows = [
         entry(line=2, ref='a "quoted", ref\nof two lines', attempt=1, region="US", batch=3),
-        entry(S.INVALID, number="1.2E+10", line=3, note="not a number", called_at=None),
+        entry(
+            ChallengeState.INVALID, number="1.2E+10", line=3, note="not a number", called_at=None
+        ),
     ]
     write_csv(rows, tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
@@ -57,18 +60,42 @@ def test_csv_has_every_number(tmp_path: Path) -> None:
     assert second["whatToDo"].startswith("Correct line 3")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "\t=1"])
-def test_csv_formulas_are_disarmed(tmp_path: Path, text: str) -> None:
-    """Text that a spreadsheet evaluates is disarmed; phone numbers and chat ids are unchanged."""
-    write_csv([entry(ref=text), entry(ref="-100200300")], tmp_path / "report.csv")
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("\t=1", "'\t'=1"),
+        ("\n=1", "'\n'=1"),
+        ("\r\n=1", "'\r\n'=1"),
+        ('"=1', "'\"=1"),
+        (" =1", "' =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("\uff0b1", "'\uff0b1"),
+        ("\uff0d1", "'\uff0d1"),
+        ("\uff20SUM(1)", "'\uff20SUM(1)"),
+        ("a;=1", "a;'=1"),
+        ("a\t+1", "a\t'+1"),
+        ("a\n-1", "a\n'-1"),
+        ('a,"@1', "a,\"'@1"),
+        ("a;\uff1d1", "a;'\uff1d1"),
+        ("-100200300", "-100200300"),
+        ("a=b, c-d; e", "a=b, c-d; e"),
+    ],
+)
+def test_csv_formulas_are_disarmed(tmp_path: Path, text: str, written: str) -> None:
+    """Text that a spreadsheet evaluates is disarmed, also where it splits a cell; ids are not."""
+    write_csv([entry(ref=text)], tmp_path / "report.csv")
     with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
-        refs = [(row["phoneNumber"], row["ref"]) for row in csv.DictReader(file)]
-    assert refs == [(NUMBER, "'" + text), (NUMBER, "-100200300")]
+        [row] = csv.DictReader(file)
+    assert (row["phoneNumber"], row["ref"]) == (NUMBER, written)
 
 
 def test_json_lines_have_every_number(tmp_path: Path) -> None:
     """JSON lines have an object for each number, with the fields of the CSV, null if unset."""
-    rows = [entry(ref=EVIL, remote=G.HOSTING_DONE), entry(S.UNKNOWN)]
+    rows = [entry(ref=EVIL, remote=SinchState.HOSTING_DONE), entry(ChallengeState.UNKNOWN)]
     write_json_lines(rows, tmp_path / "report.jsonl")
     first, second = map(json.loads, (tmp_path / "report.jsonl").read_text().splitlines())
     assert (first["ref"], first["line"]) == (EVIL, None)
@@ -116,9 +143,55 @@ def test_files_are_whole_and_private(tmp_path: Path, write: Callable[..., None])
 
 
 @pytest.mark.parametrize("write", WRITERS)
+def test_a_link_stays_a_link(tmp_path: Path, write: Callable[..., None]) -> None:
+    """The file that a link names is replaced, and is created if it is not there."""
+    target, link = tmp_path / "folder" / "report", tmp_path / "link"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for _ in range(2):
+        write([entry()], link)
+        assert link.is_symlink()
+        assert target.stat().st_size > 0
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_pipe_is_written_through(tmp_path: Path, write: Callable[..., None]) -> None:
+    """A pipe or a device is written, and stays what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as threads:
+        text = threads.submit(pipe.read_text)
+        write([entry()], pipe)
+    write([entry()], tmp_path / "report")
+    assert text.result()[:100] == (tmp_path / "report").read_text()[:100]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    write([entry()], os.devnull)
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)  # noqa: PTH116
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "report", "link"])
+def test_standard_output_is_written_through(tmp_path: Path, name: str) -> None:
+    """The file that standard output is redirected to is not replaced under any of its names."""
+    script = (
+        "import sys; from sinch_qn.bulk import write_csv; print('before', flush=True);"
+        "write_csv([], sys.argv[1]); print('after')"
+    )
+    path = tmp_path / "report"
+    (tmp_path / "link").symlink_to("report")
+    with path.open("w") as file:
+        subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, "-c", script, name], stdout=file, cwd=tmp_path, check=True
+        )
+    before, *records, after = path.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert records[0].startswith("phoneNumber,ref,")
+
+
+@pytest.mark.parametrize("write", WRITERS)
 def test_any_text_can_be_written(tmp_path: Path, write: Callable[..., None]) -> None:
     """Text that is not valid Unicode is written to a readable file."""
-    write([entry(S.UNKNOWN, ref="\ud800 é", note=EVIL)], tmp_path / "report")
+    write([entry(ChallengeState.UNKNOWN, ref="\ud800 é", note=EVIL)], tmp_path / "report")
     assert (tmp_path / "report").read_text("utf-8")
 
 

@@ -1,0 +1,173 @@
+"""The units of work of a SQLite journal, each inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import attrs
+
+from sinch_qn.bulk.journal.protocol import (
+    CODE_STATUS_AFTER,
+    Batch,
+    BatchState,
+    LoggedWrite,
+    Submission,
+    logged_write,
+)
+from sinch_qn.bulk.journal.sqlite_schema import IS_TOLL_FREE, from_row
+from sinch_qn.bulk.journal.sqlite_thread import Connection
+from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, step
+from sinch_qn.errors import JournalError
+
+
+def entries(database: sqlite3.Connection, query: str, *parameters: object) -> list[Entry]:
+    """Return the entries that a `SELECT` finds."""
+    return [from_row(row) for row in database.execute(query, parameters)]
+
+
+def remove_invalid(
+    database: Connection, condition: str, values: Sequence[tuple[object, ...]]
+) -> None:
+    """Delete the INVALID entries that meet *condition*, once for each of *values*."""
+    if database.execute("SELECT 1 FROM numbers WHERE state = 'invalid' LIMIT 1").fetchone():
+        query = f"DELETE FROM numbers WHERE state = 'invalid' AND {condition}"  # noqa: S608 - ours
+        database.executemany(query, values)
+        database.clear_cache()
+
+
+def apply(database: Connection, change: Change) -> Entry | None:
+    """Apply *change* where `step` allows it, and log it; return the new entry."""
+    before = database.entry(change.number)
+    if change.event in INTENTS:
+        change = attrs.evolve(change, intent=database.next_token())
+    after = None if before is None else step(before, change)
+    if before is None or after is None:
+        return None
+    database.save(before, after)
+    if logged := logged_write(before, after, change.event):
+        _log_write(database, change, logged)
+    if after.settled_at is not None:
+        _erase(database, "DELETE FROM inbox WHERE number = ?", change.number)
+    elif status := CODE_STATUS_AFTER.get(change.event):
+        database.execute(
+            "UPDATE inbox SET status = ? WHERE number = ? AND status = 'in flight'",
+            (status, change.number),
+        )
+    elif change.event in CODE_STATUS_AFTER:
+        query = "DELETE FROM inbox WHERE number = ? AND status = 'in flight'"
+        _erase(database, query, change.number)
+    return after
+
+
+def _log_write(database: Connection, change: Change, logged: LoggedWrite) -> None:
+    key = (logged.operation, change.number, logged.attempt, logged.nth)
+    if logged.outcome is None:
+        # Only an attempt that was not sent may be made again.
+        query = (
+            "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, NULL, NULL) "
+            "ON CONFLICT (operation, number, attempt, nth) DO UPDATE "
+            "SET intent = excluded.intent, intent_at = excluded.intent_at, outcome = NULL, "
+            "outcome_at = NULL WHERE outcome = 'not sent'"
+        )
+        if database.execute(query, (*key, change.intent, change.at)).rowcount != 1:
+            raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
+    else:
+        query = (
+            "UPDATE log SET outcome = ?, outcome_at = ? "
+            "WHERE operation = ? AND number = ? AND attempt = ? AND nth = ?"
+        )
+        database.execute(query, (logged.outcome, change.at, *key))
+
+
+def _erase(database: Connection, query: str, number: str) -> None:
+    if database.execute(query, (number,)).rowcount:
+        database.checkpoint_due = True
+
+
+def submit(
+    database: Connection, number: str, code: str, at: float
+) -> tuple[Submission, Entry | None]:
+    """Put *code* into the inbox of *number*."""
+    before = database.entry(number)
+    if before is None:
+        return Submission.REFUSED, None
+    key = (number, before.attempt, code)
+    known = "SELECT 1 FROM inbox WHERE number = ? AND attempt = ? AND code = ?"
+    if database.execute(known, key).fetchone():
+        return Submission.DUPLICATE, before
+    after = apply(database, Change(number=number, event=Event.CODE, at=at))
+    if after is None:
+        return Submission.REFUSED, before
+    database.execute("INSERT INTO inbox VALUES (NULL, ?, ?, ?, ?, 'waiting')", (*key, at))
+    return Submission.ACCEPTED, after
+
+
+def claim_code(database: Connection, number: str, at: float) -> tuple[Entry, str] | None:
+    """Log the intent to verify the oldest waiting code, and return it."""
+    entry = apply(database, Change(number=number, event=Event.VERIFY, at=at))
+    if entry is None:
+        return None
+    row, code = database.execute(
+        "SELECT id, code FROM inbox WHERE number = ? AND status = 'waiting' ORDER BY id LIMIT 1",
+        (number,),
+    ).fetchone()
+    database.execute("UPDATE inbox SET status = 'in flight' WHERE id = ?", (row,))
+    return entry, code
+
+
+def claim_batch(
+    database: Connection,
+    toll_free: bool,  # noqa: FBT001 - the protocol's is keyword-only
+    region: str | None,
+    limit: int,
+    at: float,
+) -> Batch | None:
+    """Log the intent to text-enable up to *limit* verified numbers."""
+    query = (
+        "SELECT seq, number FROM numbers WHERE batch IS NULL "  # noqa: S608 - constants only
+        "AND remote = 'GLOBAL_PROCESS_STATE_VERIFIED' AND state IN ('verified', 'skipped') "
+        f"AND {IS_TOLL_FREE} = ? AND (? IS NULL OR coalesce(region, ?) = ?) ORDER BY seq LIMIT ?"
+    )
+    rows = database.execute(query, (toll_free, region, region, region, limit)).fetchall()
+    if not rows:
+        return None
+    cursor = database.execute(
+        "INSERT INTO batches VALUES (NULL, ?, ?, 'sending', ?, NULL, NULL)",
+        (toll_free, region or "US", at),
+    )
+    batch = cursor.lastrowid
+    assert batch is not None  # noqa: S101 - an INSERT has one
+    database.executemany(
+        "UPDATE numbers SET batch = ? WHERE seq = ?", [(batch, seq) for seq, _ in rows]
+    )
+    database.clear_cache()
+    return Batch(
+        id=batch,
+        toll_free=toll_free,
+        region=region or "US",
+        numbers=tuple(number for _, number in rows),
+        state=BatchState.SENDING,
+        at=at,
+    )
+
+
+def batches(database: sqlite3.Connection) -> list[Batch]:
+    """Return all batches, oldest first."""
+    found = database.execute(
+        "SELECT id, toll_free, region, state, at, order_id, note FROM batches ORDER BY id"
+    ).fetchall()
+    members = "SELECT number FROM numbers WHERE batch = ? ORDER BY seq"
+    return [
+        Batch(
+            id=row[0],
+            toll_free=bool(row[1]),
+            region=row[2],
+            numbers=tuple(number for (number,) in database.execute(members, (row[0],))),
+            state=BatchState(row[3]),
+            at=row[4],
+            order_id=row[5],
+            note=row[6],
+        )
+        for row in found
+    ]

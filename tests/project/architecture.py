@@ -1,0 +1,142 @@
+"""The tables of the architecture; `test_architecture` holds the code to them and prints them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FLOORS: dict[str, dict[int, str]] = {
+    "": {
+        6: "cli",
+        4: "bulk sandbox pytest_plugin",
+        3: "client parsing",
+        2: "_pipeline _paging waiting auth rate_limit _deadlines _transport",
+        1: "_operations _http _codec _checks retry lifecycle webhooks phone",
+        0: "errors _redaction drift _open_enums models _version",
+    },
+    "bulk": {
+        5: "run",
+        4: "scheduler text_enable",
+        3: "steps preview report",
+        2: "unsafe_writes admission actions pacing refusals journal_watch text_enable_report",
+        1: "outcomes journal",
+        0: "states at_most_once calling_hours",
+    },
+    "bulk/journal": {
+        4: "sqlite",
+        3: "sqlite_work",
+        2: "sqlite_thread",
+        1: "sqlite_schema memory",
+        0: "protocol sqlite_file",
+    },
+    "bulk/report": {3: "html", 2: "charts", 1: "summary records", 0: "advice"},
+    "parsing": {2: "number_files", 1: "columns codes", 0: "phone_numbers rows text_files loa"},
+    "sandbox": {
+        5: "server",
+        4: "app",
+        3: "callbacks control_api",
+        2: "handlers state",
+        1: "world",
+        0: "request_validation faults misbehaving_numbers clock",
+    },
+    "cli": {
+        8: "__main__",
+        7: "__init__",
+        6: "commands",
+        5: "run_session",
+        4: "run_display",
+        3: "code_prompt",
+        2: "signals app",
+        1: "output run_status run_codes exit_codes options",
+        0: "background_stream messages run_settings streams client",
+    },
+    "cli/commands": {
+        1: "runs",
+        0: "run_tools journal numbers verification text_enabling sandbox demo",
+    },
+}
+"""The files and folders of each folder by floor. An `__init__` that only re-exports has none."""
+
+NEIGHBOURS = {
+    "pytest_plugin": {"sandbox"},
+    "_pipeline": {"_deadlines", "_transport", "auth", "rate_limit"},
+    "_http": {"_codec", "_operations"},
+    "_checks": {"phone"},
+    "retry": {"_operations"},
+    "webhooks": {"_codec"},
+    "errors": {"_redaction", "models"},
+    "models": {"_open_enums"},
+}
+"""What a file of `sinch_qn/` may import from its own floor."""
+
+_SERVERS = "sandbox/server.py sandbox/app.py sandbox/callbacks.py"
+OWNERS = {
+    "aiohttp": f"_transport.py {_SERVERS}",
+    "aiolimiter": "rate_limit.py",
+    "attrs": "anywhere",
+    "cattrs": "_codec.py",
+    "click": "cli/",
+    "fcntl": "bulk/journal/sqlite_file.py",
+    "jsonschema_rs": "sandbox/request_validation.py",
+    "orjson": "anywhere",
+    "phonenumbers": "parsing/ bulk/calling_hours.py",
+    "pytest": "pytest_plugin.py",
+    "pytest_asyncio": "pytest_plugin.py",
+    "rich": "cli/",
+    "sqlite3": "bulk/journal/sqlite bulk/preview.py",
+    "termios": "cli/code_prompt.py",
+    "tty": "cli/code_prompt.py",
+    "yarl": f"_transport.py {_SERVERS}",
+}
+"""The files that may import a third-party or platform module, by path prefix."""
+
+PURE = (
+    "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
+    " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
+    " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
+    " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
+).split()
+"""Pure files besides floors 0 and 1 of `sinch_qn/`."""
+
+IO = (
+    "aiohttp asyncio click fcntl http.client http.server io os pathlib rich selectors shutil socket"
+    " sqlite3 ssl subprocess sys tempfile urllib.request"
+).split()
+"""Modules that wait, connect, read or write."""
+
+ALIASES = {
+    "CallbackEventType": "EventType",
+    "GlobalProcessState": "SinchState",
+    "HostingOrderState": "OrderState",
+}
+"""The only alias that an enum may have, in package, tests and examples."""
+
+_GERUND = "a gerund: it names an activity"
+
+
+class Allowed(NamedTuple):
+    """A finding that a rule allows, and why."""
+
+    rule: int
+    where: str
+    what: str
+    reason: str
+
+
+EXCEPTIONS = (
+    Allowed(3, "_transport.py", "_retry_connection", "aiohttp has no public switch for it"),
+    Allowed(3, "client.py", "_getframe", "inspect.stack() would read every source file"),
+    Allowed(3, "cli/signals.py", "_exit", "os._exit is public: it ends a process that hangs"),
+    Allowed(5, "__init__.py", "*", "names load when they are used, so importing is cheap"),
+    Allowed(5, "bulk/calling_hours.py", "phonenumbers", "an extra"),
+    Allowed(5, "bulk/calling_hours.py", "phonenumbers.timezone", "an extra"),
+    Allowed(5, "cli/__init__.py", "sinch_qn.cli.app", "without the extra, the error names it"),
+    Allowed(5, "cli/app.py", "import_module", "a command loads when it is used"),
+    Allowed(5, "errors.py", "sinch_qn.models", "`sinch-qn --help` is 50 ms faster without"),
+    Allowed(5, "pytest_plugin.py", "*", "every pytest run in the environment loads the plugin"),
+    Allowed(5, "rate_limit.py", "aiolimiter", "an extra"),
+    Allowed(10, "models.py", "file", "generated"),
+    Allowed(11, "_paging.py", "_paging", _GERUND),
+    Allowed(11, "bulk/pacing.py", "pacing", _GERUND),
+    Allowed(11, "parsing/__init__.py", "parsing", _GERUND),
+    Allowed(11, "waiting.py", "waiting", _GERUND),
+)

@@ -1,0 +1,124 @@
+"""Journals for tests, without a run."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import attrs
+
+from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal, SqliteJournal, Submission
+from sinch_qn.bulk.journal import Identity, Journal
+from sinch_qn.bulk.states import Change, Event
+from sinch_qn.models import GlobalProcessState
+
+T = TypeVar("T")
+MINE = Identity("project", "https://api.example")
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that never suspends, such as a MemoryJournal's."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it suspends")
+
+
+async def opened(path: Path, *, running: bool = True) -> SqliteJournal:
+    """Return an open journal: the runner's, or one as another process opens it."""
+    journal = SqliteJournal(path)
+    await journal.open(MINE, running=running)
+    return journal
+
+
+def query(path: Path, statement: str, *parameters: object) -> list[Any]:
+    """Return the rows of *statement*, through a separate connection."""
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute(statement, parameters).fetchall()
+        database.commit()
+        return rows
+
+
+def token(entry: Entry, event: Event) -> int | None:
+    """Return the token that *event* carries: a look-up's result has none."""
+    is_lookup = entry.state is ChallengeState.PENDING and event in (
+        Event.NOT_CALLABLE,
+        Event.BLOCKED,
+    )
+    return None if is_lookup else entry.intent
+
+
+async def happen(journal: Journal, number: str, *events: Event, **more: Any) -> Entry:
+    """Apply *events* to *number*; all must be possible."""
+    more = {"at": 1.0, "window": 100.0, "max_codes": 3} | more
+    last = await journal.get(number)
+    for event in events:
+        assert last is not None
+        more["intent"] = token(last, event)
+        change = Change(number=number, event=event, **more)
+        (last,) = await journal.apply([change])
+        assert last is not None, event
+    assert last is not None
+    return last
+
+
+async def called(journal: Journal, *wanted: str) -> None:
+    """Add numbers, and call each."""
+    await journal.add([Entry(number=number) for number in wanted])
+    eligible = GlobalProcessState.ELIGIBLE
+    for number in wanted:
+        await happen(journal, number, Event.LOOKED_UP, Event.CALL, Event.CALLED, remote=eligible)
+
+
+async def submitted(journal: Journal, number: str, code: str, at: float) -> Submission:
+    """Submit a code; return the result without the entry."""
+    submission, _ = await journal.submit_code(number, code, at)
+    return submission
+
+
+async def rows(journal: Journal) -> list[Entry]:
+    """Return all rows, read outside the event loop."""
+    return await asyncio.to_thread(lambda: list(journal.rows()))
+
+
+class Backend(NamedTuple):
+    """A journal with access to its internals."""
+
+    journal: Journal
+    path: Path | None
+    """The path of its file; None for a journal in memory."""
+
+    @property
+    def memory(self) -> MemoryJournal:
+        """The journal as a MemoryJournal."""
+        assert isinstance(self.journal, MemoryJournal)
+        return self.journal
+
+    def reset(self, number: str) -> None:
+        """Reset *number* to its state before the first call, as a defect might."""
+        if self.path is None:
+            before = self.memory._entries[number]
+            after = attrs.evolve(before, state=ChallengeState.PENDING, attempt=0)
+            self.memory._save(before, after)
+        else:
+            update = "UPDATE numbers SET state = 'pending', attempt = 0 WHERE number = ?"
+            query(self.path, update, number)
+
+    def outcomes(self, operation: str) -> list[str | None]:
+        """Return the logged outcomes of *operation*, by number."""
+        if self.path is None:
+            return [o for key, o in sorted(self.memory._log.items()) if key[0] == operation]
+        select = "SELECT outcome FROM log WHERE operation = ? ORDER BY number"
+        return [outcome for (outcome,) in query(self.path, select, operation)]
+
+    def codes(self) -> list[str]:
+        """Return the codes in the inbox."""
+        if self.path is None:
+            return [code for inbox in self.memory._inbox.values() for _, code in inbox]
+        return [code for (code,) in query(self.path, "SELECT code FROM inbox")]
