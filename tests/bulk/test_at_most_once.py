@@ -1,4 +1,4 @@
-"""The one law of every unsafe write: intent, one request, outcome; and tokens that fence them."""
+"""Unsafe writes are at-most-once: intent, one request, outcome; and tokens that fence them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sinch_qn.bulk.unsafe_writes import CodeVerification, NumberAddition, TextEn
 from sinch_qn.errors import ConnectError, TransportError
 from sinch_qn.models import BlanketLoaInfo, TextEnableNumbersRequest
 from sinch_qn.models import GlobalProcessState as SinchState
-from tests.support.cancellation import CancelledAt
+from tests.support.cancellation import cancelled_at
 from tests.support.fake_sinch import Sinch
 from tests.support.runs import NUMBER
 from tests.support.virtual_clock import run_virtually
@@ -28,7 +28,7 @@ from tests.support.virtual_clock import run_virtually
 
 @attrs.define
 class Letter:
-    """An unsafe write that logs what happens to it, and suspends wherever it can."""
+    """An unsafe write that logs its steps, and suspends before and after each."""
 
     log: list[str] = attrs.field(factory=list)
     fails: bool = False
@@ -66,7 +66,7 @@ def prepared() -> PreparedCall:
 
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_write_returns_its_intent_and_its_result(*, fails: bool) -> None:
-    """The intent precedes the one request; its outcome is the caller's to commit."""
+    """The intent precedes the one request; both are returned, for the outcome's commit."""
     letter = Letter(fails=fails)
     sent = await at_most_once(letter, prepared())
     assert sent is not None
@@ -76,7 +76,7 @@ async def test_a_write_returns_its_intent_and_its_result(*, fails: bool) -> None
 
 
 async def test_without_an_intent_nothing_is_sent() -> None:
-    """A write that finds nothing to do sends nothing."""
+    """A write whose intent is refused sends nothing."""
 
     class Refused(Letter):
         async def commit_intent(self) -> int | None:
@@ -88,12 +88,11 @@ async def test_without_an_intent_nothing_is_sent() -> None:
 
 
 def test_a_cancelled_write_is_withdrawn_or_unknown() -> None:
-    """P9: cancelled at any await, an intent is withdrawn, or unknown if it may have been sent."""
+    """P9: a write that is cancelled at any await is withdrawn, or unknown if it may be sent."""
 
     async def cut_at(k: int) -> list[str] | None:
         letter = Letter()
-        task = asyncio.ensure_future(CancelledAt(at_most_once(letter, prepared()), k))
-        await asyncio.wait([task])
+        task = await cancelled_at(at_most_once(letter, prepared()), k)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return letter.log if task.cancelled() else None
 
@@ -134,14 +133,14 @@ def steps(sinch: Sinch, journal: Journal) -> Steps:
 
 
 async def one_number(journal: Journal, **fields: Any) -> Entry:
-    """Put a number into *journal*."""
+    """Add a number to *journal*."""
     entry = Entry(number=NUMBER, remote=SinchState.ELIGIBLE, **fields)
     await journal.add([entry])
     return entry
 
 
 async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[Any, Any]]:
-    """Return each kind of unsafe write, ready to be made once."""
+    """Return an unsafe write of each kind."""
     entry = await one_number(journal)
     parts: dict[str, Any] = {"client": sinch, "journal": journal, "clock": lambda: 100.0}
     call = VoiceCall(**parts, code_timeout=600.0, entry=entry, on_intent=lambda: None)
@@ -156,7 +155,7 @@ async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[
 @pytest.mark.parametrize("kind", ["call", "add", "order", "verify"])
 @pytest.mark.parametrize("may_have_been_sent", [False, True])
 async def test_each_write_closes_its_intent(*, kind: str, may_have_been_sent: bool) -> None:
-    """A withdrawn intent may be made again; one that may have been sent is made never again."""
+    """A withdrawn intent may be committed again; one that may have been sent may not."""
     journal = MemoryJournal()
     write = (await writes(Sinch([NUMBER]), journal))[kind]
     if kind == "order":
@@ -181,13 +180,35 @@ async def test_each_write_closes_its_intent(*, kind: str, may_have_been_sent: bo
     assert (again is None) is may_have_been_sent
 
 
+async def test_the_ring_window_starts_with_the_intent() -> None:
+    """Rule 9: `on_intent` is called once the intent is committed, and not without one."""
+    journal = MemoryJournal()
+    entry = await one_number(journal)
+    states: list[ChallengeState] = []
+
+    def note_state() -> None:
+        states.extend(each.state for each in journal.rows())
+
+    call = VoiceCall(
+        client=cast("QualifiedNumbersClient", Sinch()),
+        journal=journal,
+        clock=lambda: 100.0,
+        code_timeout=600.0,
+        entry=entry,
+        on_intent=note_state,
+    )
+    assert await call.commit_intent() is not None
+    assert await call.commit_intent() is None
+    assert states == [ChallengeState.CALLING]
+
+
 # ---- two runners on one journal ----------------------------------------------------------------
 
 
 async def test_one_runner_cannot_withdraw_anothers_call() -> None:
     """Rule 29: a withdrawal that is repeated late does not undo the call of another runner.
 
-    An attempt number would not tell the two intents apart: both are attempt 1.
+    The attempt would not distinguish the two intents: both are attempt 1.
     """
     sinch, journal = Sinch([NUMBER]), MemoryJournal()
     entry = await one_number(journal)
@@ -195,45 +216,49 @@ async def test_one_runner_cannot_withdraw_anothers_call() -> None:
     first = await one.commit_intent()
     await one.withdraw(first)
     result = await steps(sinch, journal).call(entry, on_intent=lambda: None)  # the other runner
-    await one.withdraw(first)  # its connection was lost before it heard of the first
+    await one.withdraw(first)  # as after a lost connection to the journal
     assert await journal.apply(list(result.changes)) != [None]
     (known,) = journal.rows()
     assert (known.state, known.attempt, sinch.rings[NUMBER]) == (ChallengeState.AWAITING_CODE, 1, 1)
     assert await one.commit_intent() is None
 
 
-async def test_a_late_outcome_corrects_unknown() -> None:
-    """Rule 29: an outcome with the right token corrects UNKNOWN; with another it does not."""
-    for outcome, becomes in (
+@pytest.mark.parametrize(
+    ("outcome", "becomes"),
+    [
         (Event.CALLED, ChallengeState.AWAITING_CODE),
         (Event.CALL_NOT_SENT, ChallengeState.PENDING),
         (Event.NOT_CALLABLE, ChallengeState.FAILED),
         (Event.BLOCKED, ChallengeState.BLOCKED),
         (Event.VERIFIED, ChallengeState.VERIFIED),
-    ):
-        journal = MemoryJournal()
-        call = (await writes(Sinch([NUMBER]), journal))["call"]
-        intent = await call.commit_intent()
-        assert intent is not None
-        await call.mark_unknown(intent)
-        late = Change(number=NUMBER, event=outcome, at=9.0, intent=intent.intent, window=600.0)
-        assert await journal.apply([attrs.evolve(late, intent=intent.intent + 1)]) == [None]
-        (entry,) = await journal.apply([late])
-        assert entry is not None
-        assert entry.state is becomes
-        assert await journal.apply([late]) == [None]
-        assert entry.attempt == (0 if outcome is Event.CALL_NOT_SENT else 1)
+    ],
+    ids=lambda value: value.value,
+)
+async def test_a_late_outcome_corrects_unknown(outcome: Event, becomes: ChallengeState) -> None:
+    """Rule 29: a late outcome with the token of its intent corrects UNKNOWN, once."""
+    journal = MemoryJournal()
+    call = (await writes(Sinch([NUMBER]), journal))["call"]
+    intent = await call.commit_intent()
+    assert intent is not None
+    await call.mark_unknown(intent)
+    late = Change(number=NUMBER, event=outcome, at=9.0, intent=intent.intent, window=600.0)
+    assert await journal.apply([attrs.evolve(late, intent=intent.intent + 1)]) == [None]
+    (entry,) = await journal.apply([late])
+    assert entry is not None
+    assert entry.state is becomes
+    assert await journal.apply([late]) == [None]
+    assert entry.attempt == (0 if outcome is Event.CALL_NOT_SENT else 1)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
-def test_two_runners_ring_once_an_attempt(data: st.DataObject) -> None:
-    """P1: two runners interleave, crash and repeat themselves: one ring an attempt, always."""
+def test_two_runners_make_each_attempt_once(data: st.DataObject) -> None:
+    """P1: two runners that interleave, are cancelled and repeat changes call once an attempt."""
     run_virtually(two_runners(data.draw))
 
 
 async def two_runners(draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
-    """Let two runners call one number, cancelled and repeated as *draw* says."""
+    """Call one number by two runners, which *draw* cancels and repeats."""
     sinch, journal = Sinch([NUMBER], latency=0.0), MemoryJournal()
     await one_number(journal)
     sinch.before = lambda *_: ConnectError("nobody there") if draw(st.booleans()) else None
@@ -249,13 +274,12 @@ async def two_runners(draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         await journal.apply(list(result.changes))
 
     for _ in range(draw(st.integers(2, 8))):
-        match draw(st.sampled_from(["call", "cut off", "both", "again", "recall"])):
+        match draw(st.sampled_from(["call", "cancelled", "both", "again", "recall"])):
             case "call":
                 await call(draw(st.sampled_from(runners)))
-            case "cut off":
-                k = draw(st.integers(1, 8))
-                cut = asyncio.ensure_future(CancelledAt(call(draw(st.sampled_from(runners))), k))
-                await asyncio.wait([cut])
+            case "cancelled":
+                k, runner = draw(st.integers(1, 8)), draw(st.sampled_from(runners))
+                await cancelled_at(call(runner), k)
             case "both":
                 await asyncio.gather(*(call(runner) for runner in runners))
             case "again" if repeated:

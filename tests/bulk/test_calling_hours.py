@@ -1,4 +1,4 @@
-"""When a phone may ring where it is."""
+"""Calling hours, local to each number."""
 
 from __future__ import annotations
 
@@ -43,25 +43,24 @@ def at(moment: str, zone: str = "America/New_York") -> float:
     ],
 )
 def test_hours_are_local(window: str, moment: str, opens: str) -> None:
-    """Rule 18: a number may ring in its own local hours, over midnight and when clocks change."""
+    """Rule 18: hours are local to a number; they may cross midnight, and clocks may change."""
     hours = CallingHours(window)
     now = at(moment)
     assert now + hours.opens_in(NEW_YORK, now) == pytest.approx(at(opens), abs=0.001)
 
 
 def test_the_hour_that_comes_twice() -> None:
-    """Rule 18: when the clocks go back the hour that comes twice is inside both times."""
+    """Rule 18: an hour that comes twice is open both times; a skipped one is not open that day."""
     hours = CallingHours("01:00-02:00")
     first = datetime(2026, 11, 1, 5, 30, tzinfo=UTC).timestamp()
     assert [hours.opens_in(NEW_YORK, first + 3600 * n) for n in (0, 1)] == [0.0, 0.0]
     assert hours.opens_in(NEW_YORK, first + 7200) > 0
-    # And the one that does not come at all is waited for until the next day.
     night = datetime(2026, 3, 8, 6, 30, tzinfo=UTC).timestamp()
     assert CallingHours("02:00-03:00").opens_in(NEW_YORK, night) == 23.5 * 3600
 
 
-def test_the_answer_is_the_first_moment_inside() -> None:
-    """Rule 18: after the wait it is open, and a second before it was not, all year round."""
+def test_the_wait_ends_when_the_hours_begin() -> None:
+    """Rule 18: after the wait the hours are open, and a second before closed, all year round."""
     hours = CallingHours("08:30-21:15")
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     for step in range(400):
@@ -75,8 +74,8 @@ def test_the_answer_is_the_first_moment_inside() -> None:
             assert hours.opens_in(LOS_ANGELES, now + wait - 1) == pytest.approx(1.0)
 
 
-def test_where_several_zones_are_possible() -> None:
-    """Rule 18: where its zone is a guess among several, a number rings inside all of them only."""
+def test_a_number_with_several_zones() -> None:
+    """Rule 18: a number that may be in several time zones is called when all are open."""
     hours = CallingHours("09:00-20:00")
     assert set(hours.zones(IDAHO)) >= {"America/Boise", "America/Los_Angeles"}
     assert hours.opens_in(IDAHO, at("2026-01-15T09:30", "America/Boise")) == 1800
@@ -85,7 +84,7 @@ def test_where_several_zones_are_possible() -> None:
 
 
 def test_zones_that_are_never_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rule 18: hours that no moment satisfies ring nobody; they are looked at again later."""
+    """Rule 18: a number whose time zones are never open together waits more than a day."""
     zones = ("America/New_York", "America/Los_Angeles")
     monkeypatch.setattr(module, "_zones_of", lambda _: zones)
     hours = CallingHours("09:00-10:00")
@@ -93,7 +92,7 @@ def test_zones_that_are_never_open_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_toll_free_numbers_need_a_default_zone() -> None:
-    """Rule 18: a toll-free number is in no zone: without a default it does not ring."""
+    """Rule 18: a toll-free number has no time zone: without a default it is not called."""
     now = at("2026-01-15T12:00")
     hours = CallingHours("09:00-20:00")
     assert hours.zones(TOLL_FREE) == ()
@@ -103,8 +102,8 @@ def test_toll_free_numbers_need_a_default_zone() -> None:
     assert hours.opens_in(TOLL_FREE, at("2026-01-15T20:00")) == 13 * 3600
 
 
-def test_a_prefix_that_is_in_no_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rule 18: a number whose prefix says nothing is in the default zone, or not rung."""
+def test_a_prefix_without_a_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 18: a number with an unknown prefix is in the default zone, or not called."""
     monkeypatch.setattr(module, "_zones_of", lambda _: ())
     assert CallingHours("09:00-20:00").zones(NEW_YORK) == ()
     default = CallingHours("09:00-20:00", default_zone="America/Denver")
@@ -115,21 +114,21 @@ def test_a_prefix_that_is_in_no_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     "window",
     ["", "9-20", "09:00", "24:00-25:00", "09:00-09:00", "09:60-10:00", "٠٩:00-10:00", None, 9],
 )
-def test_what_is_no_window(window: object) -> None:
-    """Hours that cannot be read are refused at construction, with an example."""
+def test_invalid_hours(window: object) -> None:
+    """Hours that are not HH:MM-HH:MM are refused at construction."""
     with pytest.raises(InvalidRequestError, match="calling_hours"):
         CallingHours(window)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", ""])
-def test_what_is_no_zone(zone: str) -> None:
+def test_invalid_zones(zone: str) -> None:
     """A default zone that does not exist is refused at construction."""
     with pytest.raises(InvalidRequestError, match="no such time zone"):
         CallingHours("09:00-20:00", default_zone=zone)
 
 
 def test_hours_without_phonenumbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rule 18: without phonenumbers installed, asking for hours is an error at construction."""
+    """Rule 18: calling hours without phonenumbers installed are refused at construction."""
     monkeypatch.setitem(sys.modules, "phonenumbers.timezone", None)
     with pytest.raises(InvalidRequestError, match="phonenumbers"):
         CallingHours("09:00-20:00")

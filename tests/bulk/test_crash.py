@@ -1,6 +1,6 @@
-"""A run that is killed at random moments loses nothing and rings nobody twice.
+"""A run that is killed at random moments loses nothing and calls no phone twice.
 
-`make soak` runs it with 20 kills over 10,000 numbers and prints what it counted.
+`make soak` kills a run of 10,000 numbers 20 times, and prints the counts.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.sandbox import Sandbox
 
 SOAK = bool(os.environ.get("SINCH_QN_SOAK"))  # make soak
-COUNT = 10_000 if SOAK else 500
-KILLS = 20 if SOAK else 4
+COUNT = 10_000 if SOAK else 120
+KILLS = 20 if SOAK else 2
 RATE = 300.0 if SOAK else 150.0
-PATIENCE = 300.0 if SOAK else 30.0
-"""Seconds that a run may take before it is taken to hang."""
+LATENCY = 0.02 if SOAK else 0.05
+CODE_TIMEOUT = 4.0 if SOAK else 2.0
+MAX_SECONDS = 300.0 if SOAK else 30.0
+"""A run that takes longer hangs."""
 CONCURRENCY = 30
 SEED = int(os.environ.get("SINCH_QN_SEED", "7"))
 
@@ -36,7 +38,7 @@ async def main():
     async with QualifiedNumbersClient.from_env() as client:
         async with VoiceChallengeRun(
             client, SqliteJournal(sys.argv[1]), max_ringing=10_000, calls_per_second={RATE},
-            concurrency={CONCURRENCY}, code_timeout=4.0, max_codes=3,
+            concurrency={CONCURRENCY}, code_timeout={CODE_TIMEOUT}, max_codes=3,
         ) as run:
             await run.add([f"+1{{2_025_600_000 + n}}" for n in range({COUNT})])
             print("started", flush=True)
@@ -47,7 +49,7 @@ asyncio.run(main())
 
 
 class People:
-    """Those at the phones: they say what they heard to the journal, as another process."""
+    """People at the phones, who submit their codes to the journal, as another process does."""
 
     def __init__(self, sandbox: Sandbox, path: Path, numbers: list[str]) -> None:
         self.sandbox = sandbox
@@ -55,8 +57,8 @@ class People:
         self.numbers = numbers
         self.accepted: set[str] = set()
 
-    async def talk(self) -> None:
-        """Hand in each code once it was heard, until cancelled."""
+    async def submit(self) -> None:
+        """Submit each code once its phone has rung, until cancelled."""
         journal = SqliteJournal(self.path)
         while True:
             with contextlib.suppress(JournalError):
@@ -66,7 +68,7 @@ class People:
         try:
             while True:
                 heard = [n for n in self.numbers if n not in self.accepted and self._code(n)]
-                await asyncio.gather(*(self._say(journal, number) for number in heard))
+                await asyncio.gather(*(self._submit(journal, number) for number in heard))
                 await asyncio.sleep(0.02)
         finally:
             await journal.close()
@@ -74,7 +76,7 @@ class People:
     def _code(self, number: str) -> str | None:
         return self.sandbox.code_for(number)
 
-    async def _say(self, journal: SqliteJournal, number: str) -> None:
+    async def _submit(self, journal: SqliteJournal, number: str) -> None:
         with contextlib.suppress(InvalidRequestError):
             await submit_code(journal, number, str(self._code(number)))
             self.accepted.add(number)
@@ -88,7 +90,7 @@ def in_flight(path: Path) -> int:
 
 
 async def run_until(path: Path, sandbox: Sandbox, *, calls: int | None) -> bool:
-    """Run; kill it once it has made so many *calls*. Say whether it finished by itself."""
+    """Run; kill it once it has made so many *calls*. Return whether it finished by itself."""
     runner = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -101,33 +103,33 @@ async def run_until(path: Path, sandbox: Sandbox, *, calls: int | None) -> bool:
     assert await runner.stdout.readline() == b"started\n"
     if calls is not None:
         enough = sandbox.calls.total("sendVoiceChallenge") + calls
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_SECONDS):
             while sandbox.calls.total("sendVoiceChallenge") < enough:  # noqa: ASYNC110 - a counter
                 await asyncio.sleep(0.003)
         runner.send_signal(signal.SIGKILL)
     try:
-        async with asyncio.timeout(PATIENCE):
-            said = await runner.stdout.readline()
+        async with asyncio.timeout(MAX_SECONDS):
+            line = await runner.stdout.readline()
             await runner.wait()
     except TimeoutError:
         runner.kill()
         await runner.wait()
         raise
-    return said == b"finished\n"
+    return line == b"finished\n"
 
 
 async def test_kill_minus_nine(tmp_path: Path) -> None:
-    """P1, P8: killed again and again, a run loses no number and no code and rings nobody twice.
+    """P1, P8: a run that is killed repeatedly loses no number and no code, and calls once.
 
-    UNKNOWN are no more than what was in flight at the kills, and none of them rang unheard.
+    UNKNOWN are no more than the calls in flight at the kills, and none of their phones rang.
     """
     chance = Random(SEED)
     path = tmp_path / "run.db"
     numbers = [f"+1{2_025_600_000 + n}" for n in range(COUNT)]
-    async with Sandbox(random=Random(SEED), latency=0.02) as sandbox:
+    async with Sandbox(random=Random(SEED), latency=LATENCY) as sandbox:
         sandbox.add(numbers)
         people = People(sandbox, path, numbers)
-        talking = asyncio.create_task(people.talk())
+        submitting = asyncio.create_task(people.submit())
         at_kills = 0
         for _ in range(KILLS):
             assert not await run_until(
@@ -135,8 +137,8 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
             )
             at_kills += in_flight(path)
         assert await run_until(path, sandbox, calls=None)
-        talking.cancel()
-        await asyncio.wait([talking])
+        submitting.cancel()
+        await asyncio.wait([submitting])
         rings = Counter(sandbox.world.rings(number) for number in numbers)
         rang = {number for number in numbers if sandbox.world.rings(number)}
     assert set(rings) <= {0, 1}
@@ -159,8 +161,8 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
     assert sandbox.violations == []
     if SOAK:
         counted = ", ".join(f"{n} {state.value}" for state, n in states.items())
-        print(  # noqa: T201 - what a soak is for
+        print(  # noqa: T201 - the result of a soak
             f"\n{KILLS} kills over {COUNT} numbers: {counted}; in flight at the kills: {at_kills}; "
-            f"rung twice: {sum(n for times, n in rings.items() if times > 1)}; "
+            f"called twice: {sum(n for times, n in rings.items() if times > 1)}; "
             f"lost: {COUNT - len(rows)}; integrity: ok"
         )

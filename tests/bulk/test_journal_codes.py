@@ -7,6 +7,7 @@ import pytest
 from sinch_qn.bulk import Submission
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
+from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import Backend, called, happen, submitted
 from tests.support.runs import NUMBER, OTHER
@@ -119,3 +120,22 @@ async def test_codes_are_erased_when_their_number_settles(backend: Backend, end:
         assert await backend.journal.claim_code(NUMBER, 2.0) is None
     else:
         assert await submitted(backend.journal, NUMBER, "1111", 2.0) is Submission.REFUSED
+
+
+@pytest.mark.xfail(strict=True, raises=JournalError, reason="its codes count from one again")
+@pytest.mark.parametrize("outcome", [Event.NOT_CALLABLE, Event.CALL_UNKNOWN])
+async def test_a_code_after_a_recall_that_was_taken_back(journal: Journal, outcome: Event) -> None:
+    """P8: a code is accepted and sent after a recall whose refusal was taken back (rule 24).
+
+    So it is after a late CALL_NOT_SENT (rule 29).
+    """
+    await called(journal, NUMBER)
+    await journal.submit_code(NUMBER, "1111", 2.0)
+    await journal.claim_code(NUMBER, 2.0)
+    await happen(journal, NUMBER, Event.CODE_REJECTED, Event.RECALL)
+    await happen(journal, NUMBER, Event.LOOKED_UP, Event.CALL, remote=GlobalProcessState.ELIGIBLE)
+    await happen(journal, NUMBER, outcome, Event.CALL_NOT_SENT)
+    assert await submitted(journal, NUMBER, "2222", 3.0) is Submission.ACCEPTED
+    claimed = await journal.claim_code(NUMBER, 3.0)
+    assert claimed is not None
+    assert claimed[1] == "2222"

@@ -1,4 +1,4 @@
-"""Who may be rung now: slots, pace, patience, outages; time is passed in."""
+"""When the next phone may be called: slots, rate, backoff, outages; time is passed in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import itertools
 import pytest
 
 from sinch_qn.bulk.pacing import STREAK, Pacing
+from sinch_qn.bulk.states import Todo
+from sinch_qn.errors import (
+    BadRequestError,
+    ConnectError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
+from sinch_qn.models import QualifiedNumber
 
 
 def pacing(**more: float) -> Pacing:
-    """Return a pacing that rings already."""
+    """Return a pacing that is not paused."""
     made = Pacing(
         int(more.get("max_ringing", 1000)),
         more.get("ring_window", 90.0),
@@ -20,16 +29,16 @@ def pacing(**more: float) -> Pacing:
     return made
 
 
-def test_nobody_is_rung_before_a_probe_was_answered() -> None:
-    """Rule 6: a run begins paused, so that refused credentials ring nobody."""
+def test_calling_starts_with_a_probe() -> None:
+    """Rule 6: a run starts paused, so that with refused credentials no phone is called."""
     made = Pacing(1, 90.0, 1.0)
     assert made.wait(0.0) is None
     made.resume(0.0)
     assert made.wait(0.0) == 0
 
 
-def test_the_pace_is_kept_and_a_late_turn_lends_nothing() -> None:
-    """Calls are an interval apart; a turn that came late is not made up for by a burst."""
+def test_calls_are_an_interval_apart() -> None:
+    """Calls keep to `calls_per_second`; a late call is not followed by a burst."""
     made = pacing(calls_per_second=2.0)
     assert made.rate == 2.0
     made.reserve("a", 0.0)
@@ -40,13 +49,13 @@ def test_the_pace_is_kept_and_a_late_turn_lends_nothing() -> None:
 
 
 def called(made: Pacing, number: str, now: float) -> None:
-    """Take a slot, and commit the intent at once."""
+    """Reserve a slot, and commit the intent at once."""
     made.reserve(number, now)
     made.call_started(number, now)
 
 
-def test_a_slot_is_held_from_its_intent() -> None:
-    """Rule 9: the ring window begins with the intent, however long its permit took."""
+def test_a_ring_window_starts_with_the_intent() -> None:
+    """Rule 9: the ring window starts with the intent, however long the call waited for a token."""
     made = pacing(max_ringing=1, calls_per_second=1000.0)
     made.reserve("a", 0.0)
     assert made.wait(1000.0) is None
@@ -55,7 +64,7 @@ def test_a_slot_is_held_from_its_intent() -> None:
 
 
 def test_a_slot_is_held_until_the_window_ends_or_a_code_comes() -> None:
-    """Rule 9: so many phones ring at once; a code, or the end of its window, frees a slot."""
+    """Rule 9: `max_ringing` phones hold a slot until a code comes or the ring window ends."""
     made = pacing(max_ringing=2, calls_per_second=1000.0)
     called(made, "a", 0.0)
     called(made, "b", 1.0)
@@ -70,8 +79,8 @@ def test_a_slot_is_held_until_the_window_ends_or_a_code_comes() -> None:
     assert made.ringing == 1
 
 
-def test_a_slot_outlives_a_restart_and_is_moved_by_a_recall() -> None:
-    """Rule 9: a slot from before a restart counts; a second call holds it from its own time."""
+def test_a_slot_is_restored_after_a_restart() -> None:
+    """Rule 9: a slot from before a restart counts; a second call has a ring window of its own."""
     made = pacing(max_ringing=2, calls_per_second=1000.0)
     made.restore("a", 30.0)
     made.restore("b", 40.0)
@@ -84,7 +93,7 @@ def test_a_slot_outlives_a_restart_and_is_moved_by_a_recall() -> None:
 
 
 def unanswered_calls(made: Pacing, *, in_flight: int) -> int:
-    """Return how many calls an outage swallows that is noticed *in_flight* calls late."""
+    """Return how many calls an outage leaves unanswered, with so many in flight."""
     flying: list[str] = []
     numbers, lost, now = (str(n) for n in itertools.count()), 0, 0.0
     while True:
@@ -102,14 +111,14 @@ def unanswered_calls(made: Pacing, *, in_flight: int) -> int:
 
 @pytest.mark.parametrize("in_flight", [1, 5, 1000])
 def test_an_outage_is_bounded_whatever_is_in_flight(in_flight: int) -> None:
-    """Rule 5: after 20 unanswered calls in a row ringing pauses; with those in flight, under 50."""
+    """Rule 5: 20 unanswered calls in a row pause calling: under 50, with those in flight."""
     made = pacing(max_ringing=10_000)
     assert STREAK <= unanswered_calls(made, in_flight=in_flight) < 50
     assert made.paused
 
 
-def test_after_an_outage_it_rings_slowly_and_faster_again() -> None:
-    """Rule 5: after an outage one call is in flight, then two, then four …"""
+def test_calling_resumes_slowly() -> None:
+    """Rule 5: after an outage one call is in flight, then two, then four, then eight."""
     made = pacing()
     unanswered_calls(made, in_flight=1)
     made.resume(1000.0)
@@ -127,8 +136,8 @@ def test_after_an_outage_it_rings_slowly_and_faster_again() -> None:
     assert allowed == [1, 2, 4, 8]
 
 
-def test_an_answer_ends_the_streak() -> None:
-    """Rule 5: only calls that go unanswered in a row pause the ringing."""
+def test_a_response_ends_the_streak() -> None:
+    """Rule 5: only unanswered calls in a row pause calling; a 429 is a response."""
     made = pacing()
     for _ in range(10):
         for _ in range(STREAK - 1):
@@ -142,8 +151,8 @@ def test_an_answer_ends_the_streak() -> None:
     assert not made.paused
 
 
-def test_when_only_calls_fail_the_run_waits_longer_each_time() -> None:
-    """Rule 5: though look-ups are answered, an hour without answers to calls costs few of them."""
+def test_if_only_calls_fail_they_resume_with_backoff() -> None:
+    """Rule 5: an hour in which only calls have no response leaves fewer than 35 unknown."""
     made = pacing()
     lost, now = 0, 0.0
     while now < 3600.0:
@@ -164,8 +173,8 @@ def test_when_only_calls_fail_the_run_waits_longer_each_time() -> None:
     assert (made.wait(now + 1.0) or 0) == 0
 
 
-def test_questions_that_ring_nobody_have_a_streak_of_their_own() -> None:
-    """Rule 5: look-ups without an answer pause the run, too, but say nothing about calls."""
+def test_other_requests_have_a_streak_of_their_own() -> None:
+    """Rule 5: look-ups without a response pause the run, too, without slowing calls after it."""
     made = pacing()
     for _ in range(STREAK - 1):
         made.probed(answered=False)
@@ -178,11 +187,14 @@ def test_questions_that_ring_nobody_have_a_streak_of_their_own() -> None:
     assert made.wait(0.0) is None
     made.resume(0.0)
     made.reserve("a", 0.0)
-    assert made.wait(1.0) == 0  # it was no outage of calls: no slow start
+    assert made.wait(1.0) == 0  # no slow start
 
 
-def test_a_429_slows_the_run_and_delays_its_number() -> None:
-    """Rule 2: a 429 halves the pace, and calls that pass give it back; Retry-After is kept."""
+def test_a_429_slows_the_run_and_postpones_its_number() -> None:
+    """Rule 2: a 429 halves the rate down to one a minute, and responses restore it.
+
+    Its number is postponed by Retry-After, or with backoff.
+    """
     made = pacing(calls_per_second=8.0)
     assert made.rate_limited("a", 17.0) == 17.0
     assert made.rate == pytest.approx(4.0)
@@ -196,8 +208,8 @@ def test_a_429_slows_the_run_and_delays_its_number() -> None:
     assert made.rate == pytest.approx(1 / 60)
 
 
-def test_a_number_that_alone_is_limited_is_delayed_alone() -> None:
-    """Rule 2: while others pass, the number that gets a 429 each time is delayed, and only it."""
+def test_a_number_that_alone_is_limited_is_postponed_alone() -> None:
+    """Rule 2: a number that alone gets a 429 is postponed, each time longer; the rate stays."""
     made = pacing(calls_per_second=8.0)
     delays = []
     for _ in range(6):
@@ -207,15 +219,77 @@ def test_a_number_that_alone_is_limited_is_delayed_alone() -> None:
     assert delays == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0]
     made.rate_limited("a", None)
     assert made.rate == pytest.approx(8.0)
-    made.rate_limited("a", None)  # nobody passed meanwhile: it may be everybody's limit
+    made.rate_limited("a", None)  # no response in between: the limit may be everybody's
     assert made.rate == pytest.approx(4.0)
     made.answered("a")
     assert made.rate_limited("a", None) == 5.0
 
 
-def test_what_is_remembered_of_limits_is_bounded() -> None:
-    """P10: a million numbers that get a 429 are not all remembered."""
+def test_limited_numbers_are_bounded() -> None:
+    """P10: of many numbers that get a 429, some hundreds are kept in memory."""
     made = pacing()
     for number in range(5000):
         made.rate_limited(str(number), None)
     assert len(made._limited) <= 400
+
+
+@pytest.mark.parametrize(
+    ("response", "rings"),
+    [
+        (QualifiedNumber(), True),
+        (TransportError("reset"), True),
+        (ServerError("oops", status_code=500), True),
+        (ConnectError("refused"), False),
+        (BadRequestError("no", status_code=400), False),
+        (RateLimitError("slow", status_code=429), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_call_that_was_not_made_frees_its_slot(*, response: object, rings: bool) -> None:
+    """Rule 9: a phone holds its slot after the response, unless it certainly does not ring."""
+    made = pacing()
+    called(made, "a", 0.0)
+    made.observe("a", Todo.CALL, response)
+    assert made.ringing == (1 if rings else 0)
+
+
+@pytest.mark.parametrize("todo", [Todo.LOOK_UP, Todo.VERIFY, Todo.RESOLVE, Todo.NOTHING])
+def test_other_responses_leave_the_slot(todo: Todo) -> None:
+    """Rule 9: a look-up or a code that fails says nothing about the phone."""
+    made = pacing()
+    called(made, "a", 0.0)
+    made.observe("a", todo, ConnectError("refused"))
+    assert made.ringing == 1
+
+
+@pytest.mark.parametrize(
+    ("todo", "delay", "rate"),
+    [(Todo.CALL, 17.0, 5.0), (Todo.VERIFY, 17.0, 5.0), (Todo.LOOK_UP, None, 10.0)],
+)
+def test_a_429_is_observed(todo: Todo, delay: float | None, rate: float) -> None:
+    """Rule 2: a 429 to a call or a code slows the run; look-ups have delays of their own."""
+    made = pacing(calls_per_second=10.0)
+    limited = RateLimitError("slow", status_code=429, retry_after=17.0)
+    assert made.observe("a", todo, limited) == delay
+    assert made.rate == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("response", "pauses"),
+    [
+        (TransportError("reset"), True),
+        (ConnectError("refused"), True),
+        (BadRequestError("no", status_code=400), False),
+        (QualifiedNumber(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("todo", [Todo.CALL, Todo.LOOK_UP])
+def test_requests_without_a_response_pause_calling(
+    *, todo: Todo, response: object, pauses: bool
+) -> None:
+    """Rule 5: errors without a response pause calling after twenty in a row; a refusal is one."""
+    made = pacing()
+    for n in range(STREAK):
+        made.observe(str(n), todo, response)
+    assert made.paused is pauses
