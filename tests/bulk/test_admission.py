@@ -174,9 +174,14 @@ async def test_what_cannot_be_stored_is_an_error(wrong: object, message: str) ->
     assert journal.commits == []
 
 
-async def test_calling_hours_need_a_time_zone() -> None:
+@pytest.fixture
+def hours() -> CallingHours:
+    """Return calling hours, made outside the event loop: that reads the time zones."""
+    return CallingHours("09:00-20:00")
+
+
+async def test_calling_hours_need_a_time_zone(hours: CallingHours) -> None:
     """Rule 18: with calling hours, a number without a time zone is INVALID."""
-    hours = CallingHours("09:00-20:00")
     report = await admission(MemoryJournal(), hours=hours).add([NUMBER, "+18335550134"])
     assert report.added == 1
     (refused,) = report.invalid
