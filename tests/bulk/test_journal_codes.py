@@ -7,7 +7,6 @@ import pytest
 from sinch_qn.bulk import Submission
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
-from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import Backend, called, happen, submitted
 from tests.support.runs import NUMBER, OTHER
@@ -122,7 +121,6 @@ async def test_codes_are_erased_when_their_number_settles(backend: Backend, end:
         assert await submitted(backend.journal, NUMBER, "1111", 2.0) is Submission.REFUSED
 
 
-@pytest.mark.xfail(strict=True, raises=JournalError, reason="its codes count from one again")
 @pytest.mark.parametrize("outcome", [Event.NOT_CALLABLE, Event.CALL_UNKNOWN])
 async def test_a_code_after_a_recall_that_was_taken_back(journal: Journal, outcome: Event) -> None:
     """P8: a code is accepted and sent after a recall whose refusal was taken back (rule 24).

@@ -69,6 +69,7 @@ class LoggedWrite:
     operation: str
     attempt: int
     nth: int
+    """Of a code: its intent's token, as a recall that is taken back counts codes anew."""
     outcome: str | None
     """None: the intent."""
 
@@ -248,7 +249,7 @@ def logged_write(  # noqa: PLR0911 - a table
         case Event.CALL:
             return LoggedWrite("call", after.attempt, 0, None)
         case Event.VERIFY:
-            return LoggedWrite("verify", after.attempt, after.codes_used, None)
+            return LoggedWrite("verify", after.attempt, after.intent or 0, None)
     if before.added and event in _LOOKED_UP and before.state is ChallengeState.PENDING:
         return None if after.remote is None else LoggedWrite("add", 1, 0, "done")
     outcome = _OUTCOMES.get(event)
@@ -257,7 +258,7 @@ def logged_write(  # noqa: PLR0911 - a table
     if before.state in _CALLED or event is Event.CALL_NOT_SENT:
         return LoggedWrite("call", before.attempt, 0, outcome)
     if before.state is ChallengeState.VERIFYING:
-        return LoggedWrite("verify", before.attempt, before.codes_used, outcome)
+        return LoggedWrite("verify", before.attempt, before.intent or 0, outcome)
     return None
 
 
