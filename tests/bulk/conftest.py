@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def url(cluster: Cluster) -> Iterator[str]:
-    """Return the URL of a run in a database of its own, with the schema and nothing else."""
-    with cluster.database() as database:
-        yield cluster.url(database, run="january")
+def url(cluster: Cluster) -> str:
+    """Return the URL of a run in a database that has nothing else."""
+    return cluster.url(cluster.empty_journal(), run="january")
 
 
 @pytest_asyncio.fixture(params=["memory", "sqlite", "postgres"])

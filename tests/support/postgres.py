@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: one cluster a session, a database a test."""
+"""A real PostgreSQL for the tests: one cluster a session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ from sinch_qn.bulk.journal.postgres_url import parse_url
 _STARTUP = 30.0
 """Seconds that a server may take to accept connections; a crash recovery included."""
 
-_TEMPLATE = "template_of_the_tests"
+_JOURNAL = "journal"
+
+_EMPTY = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+    DO $$ BEGIN EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg('sinch_qn.' || tablename, ', ') || ' RESTART IDENTITY'
+        FROM pg_tables WHERE schemaname = 'sinch_qn' AND tablename <> 'meta'
+    ); END $$
+"""
 
 
 def binaries() -> Path:
@@ -59,7 +68,7 @@ class Cluster:
     _bin: Path = attrs.field(init=False)
     _server: subprocess.Popen[bytes] | None = attrs.field(init=False, default=None)
     _names: Iterator[int] = attrs.field(init=False, factory=itertools.count)
-    _has_template: bool = attrs.field(init=False, default=False)
+    _has_journal: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self._bin = self._readable_binaries()
@@ -108,23 +117,27 @@ class Cluster:
         more = "".join(f"&{name}={value}" for name, value in parameters.items())
         return f"postgresql:///{database}?host={self.folder}&user=postgres{more}"
 
+    def empty_journal(self) -> str:
+        """Return the name of the database that has the tables of a journal, and no rows.
+
+        It is one for all tests, emptied for each: a new database costs ten times as much.
+        """
+        if not self._has_journal:
+            self._execute("postgres", f"CREATE DATABASE {_JOURNAL}")
+            self._execute(_JOURNAL, schema_sql())
+            self._has_journal = True
+        self._execute(_JOURNAL, _EMPTY)
+        return _JOURNAL
+
     @contextlib.contextmanager
-    def database(self, *, schema: bool = True) -> Iterator[str]:
-        """Yield the name of a new database; with the *schema* of a journal, or empty."""
+    def new_database(self) -> Iterator[str]:
+        """Yield the name of a database without a schema."""
         name = f"test_{next(self._names)}"
-        template = ""
-        if schema:
-            if not self._has_template:
-                self._execute("postgres", f"CREATE DATABASE {_TEMPLATE}")
-                self._execute(_TEMPLATE, schema_sql())
-                self._has_template = True
-            template = f" TEMPLATE {_TEMPLATE}"
-        self._execute("postgres", f"CREATE DATABASE {name}{template}")
+        self._execute("postgres", f"CREATE DATABASE {name}")
         try:
             yield name
         finally:
-            if self._server is not None:
-                self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+            self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
     def remove(self) -> None:
         """Stop the server, and remove its data."""
