@@ -17,7 +17,7 @@ from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
-from tests.support.journals import MINE, Backend, called, happen, rows
+from tests.support.journals import MINE, Backend, called, happen, rows, without_tokens
 from tests.support.runs import NUMBER, OTHER, numbers
 
 
@@ -278,13 +278,6 @@ async def test_concurrent_callers(journal: Journal) -> None:
     done = await asyncio.gather(*(journal.apply([call]) for call in calls))
     assert sum(entry is not None for (entry,) in done) == 60
     assert (await journal.counts())[ChallengeState.CALLING] == 60
-
-
-def without_tokens(result: Any) -> Any:
-    """Return *result* without the tokens of intents, which differ from journal to journal."""
-    if isinstance(result, list | tuple):
-        return [without_tokens(part) for part in result]
-    return attrs.evolve(result, intent=None) if isinstance(result, Entry) else result
 
 
 async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:

@@ -88,6 +88,13 @@ async def rows(journal: Journal) -> list[Entry]:
     return await asyncio.to_thread(lambda: list(journal.rows()))
 
 
+def without_tokens(result: Any) -> Any:
+    """Return *result* without the tokens of intents, which differ from journal to journal."""
+    if isinstance(result, list | tuple):
+        return [without_tokens(part) for part in result]
+    return attrs.evolve(result, intent=None) if isinstance(result, Entry) else result
+
+
 class Backend(NamedTuple):
     """A journal with access to its internals."""
 

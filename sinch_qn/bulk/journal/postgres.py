@@ -28,7 +28,7 @@ from sinch_qn.bulk.journal.postgres_schema import (
     schema_sql,
     to_json,
 )
-from sinch_qn.bulk.journal.postgres_transaction import Job, Transaction, Work
+from sinch_qn.bulk.journal.postgres_transaction import Job, Transaction, Work, ask
 from sinch_qn.bulk.journal.postgres_url import parse_url
 from sinch_qn.bulk.journal.postgres_writer import Writer
 from sinch_qn.bulk.journal.protocol import (
@@ -125,7 +125,7 @@ class PostgresJournal:
 
         def work(tx: Transaction) -> Work[int]:
             _delete_invalid(tx, "n.number = c.number", [{"number": number} for number in valid])
-            *_, new = yield [*tx.take(), Statement(INSERT, (tx.run, rows, tx.writer))]
+            *_, new = yield from ask(*tx.take(), Statement(INSERT, (tx.run, rows, tx.writer)))
             return int(new.rows[0][0])
 
         return await self._commit(work)

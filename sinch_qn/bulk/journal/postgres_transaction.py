@@ -9,14 +9,30 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from sinch_qn.bulk.journal.postgres_connection import Reply, Statement
+from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement
 from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, from_row, to_json
 from sinch_qn.bulk.states import ChallengeState, Entry, Todo
 
 T = TypeVar("T")
 
-Work: TypeAlias = Generator[Sequence[Statement], list[Reply], T]
-"""Yields statements, gets their results, returns what its caller waits for: before COMMIT."""
+
+@attrs.define(eq=False)
+class Question:
+    """Statements that a unit of work needs the results of, before it goes on."""
+
+    statements: Sequence[Statement]
+    replies: list[Reply] = attrs.field(factory=list)
+
+
+Work: TypeAlias = Generator[Question, None, T]
+"""Yields questions, and returns what its caller waits for; all before COMMIT."""
+
+
+def ask(*statements: Statement) -> Work[list[Reply]]:
+    """Return the results of *statements*, to a unit of work that says `yield from`."""
+    question = Question(statements)
+    yield question
+    return question.replies
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -130,23 +146,23 @@ def _picks(jobs: Sequence[Job]) -> Mapping[Todo, int]:
     return wanted
 
 
-def work_through(
-    jobs: Sequence[Job], transaction: Transaction
-) -> Generator[list[Statement], list[Reply], list[Any]]:
-    """Do *jobs* in order; yield what they ask for, all together; return their results."""
+async def work_through(
+    jobs: Sequence[Job], transaction: Transaction, connection: Connection
+) -> list[Any]:
+    """Do *jobs* in order; what they ask for together is one round trip. Return their results."""
     results: dict[Job, Any] = {}
     works = {job: job.work(transaction) for job in jobs}
-    replies: dict[Job, list[Reply] | None] = dict.fromkeys(jobs)
     while works:
-        asked: dict[Job, Sequence[Statement]] = {}
+        questions = []
         for job, work in list(works.items()):
             try:
-                # mypy takes None for the first send only
-                asked[job] = work.send(replies[job])  # type: ignore[arg-type]
+                questions.append(next(work))
             except StopIteration as stop:
                 results[job] = stop.value
                 del works[job]
-        if asked:
-            found = iter((yield list(itertools.chain.from_iterable(asked.values()))))
-            replies = {job: list(itertools.islice(found, len(s))) for job, s in asked.items()}
+        if questions:
+            asked = [statement for question in questions for statement in question.statements]
+            replies = iter(await connection.trip(asked))
+            for question in questions:
+                question.replies = list(itertools.islice(replies, len(question.statements)))
     return [results[job] for job in jobs]

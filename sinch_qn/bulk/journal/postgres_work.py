@@ -8,7 +8,7 @@ import attrs
 
 from sinch_qn.bulk.journal.postgres_connection import Reply, Statement
 from sinch_qn.bulk.journal.postgres_schema import IS_TOLL_FREE
-from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work
+from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
 from sinch_qn.bulk.journal.protocol import (
     CODE_STATUS_AFTER,
     Batch,
@@ -77,7 +77,7 @@ def submit(
         return Submission.REFUSED, None
     key = (tx.run, number, before.attempt, code)
     query = "SELECT 1 FROM inbox WHERE run = %s AND number = %s AND attempt = %s AND code = %s"
-    (known,) = yield [Statement(query, key)]
+    (known,) = yield from ask(Statement(query, key))
     if known.rows:
         return Submission.DUPLICATE, before
     after = apply(tx, Change(number=number, event=Event.CODE, at=at))
@@ -101,7 +101,7 @@ def claim_code(tx: Transaction, number: str, at: float) -> Work[tuple[Entry, str
         "SELECT id, code FROM inbox WHERE run = %s AND number = %s AND status = 'waiting' "
         "ORDER BY id LIMIT 1"
     )
-    (found,) = yield [Statement(query, (tx.run, number))]
+    (found,) = yield from ask(Statement(query, (tx.run, number)))
     ((row, code),) = found.rows
     tx.execute("UPDATE inbox SET status = 'in flight' WHERE id = %s", row)
     return entry, code
@@ -123,11 +123,11 @@ def claim_batch(
         f"AND {IS_TOLL_FREE} = %s AND (%s::text IS NULL OR coalesce(region, %s) = %s) "
         "ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED"
     )
-    picked, _, last = yield [
+    picked, _, last = yield from ask(
         Statement(pick, (tx.run, toll_free, region, region, region, limit)),
         Statement("SELECT 1 FROM runs WHERE id = %s FOR UPDATE", (tx.run,)),
         Statement("SELECT coalesce(max(id), 0) FROM batches WHERE run = %s", (tx.run,)),
-    ]
+    )
     if not picked.rows:
         return None
     batch = last.rows[0][0] + 1
@@ -161,7 +161,7 @@ def record_batch_outcome(
     """Log the outcome of *batch*; NOT_SENT frees its numbers for another batch."""
     key = (tx.run, batch)
     query = "SELECT state FROM batches WHERE run = %s AND id = %s FOR UPDATE"
-    (found,) = yield [Statement(query, key)]
+    (found,) = yield from ask(Statement(query, key))
     if not found.rows or BatchState(found.rows[0][0]) not in only_from:
         return False
     tx.execute(

@@ -223,13 +223,7 @@ class Writer:
             )
         transaction.lease_holds = fenced.rows[0][0]
         transaction.keep(jobs, iter(found))
-        works = work_through(jobs, transaction)
-        try:
-            asked = next(works)
-            while True:
-                asked = works.send(await connection.trip(asked))
-        except StopIteration as stop:
-            results: list[Any] = stop.value
+        results = await work_through(jobs, transaction, connection)
         try:
             await connection.trip([*transaction.writes(), Statement("COMMIT")])
         except psycopg.Error:
