@@ -156,8 +156,16 @@ async def check_server(connection: Connection, *, require_durable: bool) -> None
 
 async def schema_version(connection: Connection) -> int:
     """Return the version of the schema; 0 if there is none."""
-    (exists,) = await connection.trip([Statement("SELECT to_regclass('sinch_qn.meta')")])
-    if exists.rows == [(None,)]:
+    # Not to_regclass: it answers from a cache, which a wait for an advisory lock leaves stale.
+    (exists,) = await connection.trip(
+        [
+            Statement(
+                "SELECT 1 FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace "
+                "WHERE nspname = 'sinch_qn' AND relname = 'meta'"
+            )
+        ]
+    )
+    if not exists.rows:
         return 0
     (found,) = await connection.trip([Statement("SELECT version FROM sinch_qn.meta")])
     return int(found.rows[0][0])
