@@ -22,9 +22,10 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
-        4: "sqlite postgres",
-        3: "sqlite_work postgres_work postgres_writer",
-        2: "sqlite_thread postgres_transaction",
+        5: "sqlite postgres",
+        4: "sqlite_work postgres_work postgres_writer",
+        3: "postgres_transaction",
+        2: "sqlite_thread postgres_lease",
         1: "sqlite_schema postgres_connection memory",
         0: "protocol sqlite_file postgres_schema postgres_url",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,6 +19,7 @@ from sinch_qn.bulk.journal.postgres_connection import (
     migrate,
     schema_version,
 )
+from sinch_qn.bulk.journal.postgres_lease import Lease
 from sinch_qn.bulk.journal.postgres_schema import (
     DELETE_INVALID,
     INSERT,
@@ -48,9 +50,6 @@ T = TypeVar("T")
 _PAGE = 2000
 """Entries that `rows` reads at a time, each page in a transaction of its own."""
 
-_LEASE = 15.0
-"""Seconds after which a runner that was not heard of counts as gone."""
-
 
 class PostgresJournal:
     """A run's journal in the database at *url*, such as `postgresql://host/database?run=january`.
@@ -69,6 +68,7 @@ class PostgresJournal:
         self._require_durable = require_durable
         self._run = 0
         self._writer: Writer | None = None
+        self._lease: Lease | None = None
 
     def __repr__(self) -> str:
         return f"PostgresJournal({self._address.name!r})"
@@ -85,15 +85,16 @@ class PostgresJournal:
             await check_server(connection, require_durable=self._require_durable)
             await _check_schema(connection, running=running)
             self._run = await _enter(connection, self._address.run, identity, running=running)
-        writer = Writer(self._address, self._run, lease=_LEASE if running else None)
-        try:
-            if running:
-                await writer.register()
-        except BaseException as error:
-            await writer.close()
-            if isinstance(error, psycopg.Error):
-                raise self._address.explain("cannot be used", error) from None
-            raise
+        writer = Writer(self._address, self._run, patient=running)
+        if running:
+            self._lease = lease = Lease(self._address, self._run, partial(setattr, writer, "seat"))
+            try:
+                await lease.begin()
+            except BaseException as error:
+                await writer.close()
+                if isinstance(error, psycopg.Error):
+                    raise self._address.explain("cannot be used", error) from None
+                raise
         self._writer = writer
 
     async def close(self) -> None:
@@ -101,7 +102,15 @@ class PostgresJournal:
         # Not open from here on: later jobs would wait for ever.
         writer, self._writer = self._writer, None
         if writer is not None:
-            await asyncio.shield(writer.close())
+            await asyncio.shield(self._end(writer))
+
+    async def _end(self, writer: Writer) -> None:
+        lease, self._lease = self._lease, None
+        try:
+            await writer.close()
+        finally:
+            if lease is not None:
+                await lease.end()
 
     async def init(self) -> None:
         """Create the schema `sinch_qn`, if there is none. Raises `JournalError`."""

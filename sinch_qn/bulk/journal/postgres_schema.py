@@ -37,7 +37,7 @@ CREATE TABLE writers (
     run integer NOT NULL,
     name text NOT NULL,
     version text NOT NULL,
-    started float8 NOT NULL,
+    seen float8 NOT NULL,
     lease_end float8,
     reaped boolean NOT NULL DEFAULT false,
     -- The number of its last commit: tells whether one was made whose response was lost.
@@ -119,6 +119,31 @@ CREATE TABLE batches (
     order_id text,
     note text,
     PRIMARY KEY (run, id)
+);
+-- Each call that may ring, or is about to: its turn, then its number.
+CREATE TABLE slots (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run integer NOT NULL,
+    writer bigint NOT NULL,
+    number text COLLATE "C",
+    until float8 NOT NULL,
+    in_flight boolean NOT NULL DEFAULT true,
+    -- The phone may still ring: no code of this call came.
+    held boolean NOT NULL DEFAULT true
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX slots_run ON slots (run);
+CREATE INDEX slots_number ON slots (run, number) WHERE number IS NOT NULL;
+-- The one row that all runners of a run lock, for two round trips each time.
+CREATE TABLE pacing (
+    run integer PRIMARY KEY,
+    value jsonb NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE chores (
+    run integer NOT NULL,
+    what text NOT NULL,
+    writer bigint NOT NULL,
+    until float8 NOT NULL,
+    PRIMARY KEY (run, what)
 );
 CREATE TABLE bookmarks (
     run integer NOT NULL,
