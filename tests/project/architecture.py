@@ -47,7 +47,7 @@ FLOORS: dict[str, dict[int, str]] = {
         3: "code_prompt",
         2: "signals app",
         1: "output run_status run_codes exit_codes options",
-        0: "background_stream messages run_settings streams client",
+        0: "background_stream messages run_settings run_inputs streams client",
     },
     "cli/commands": {
         1: "runs",
