@@ -13,7 +13,6 @@ import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
-from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.report import (
     batch_record,
     entries_needing_attention,
@@ -38,6 +37,7 @@ from sinch_qn.cli.options import (
     yes_option,
 )
 from sinch_qn.cli.output import Lines
+from sinch_qn.cli.run_inputs import input_names
 from sinch_qn.cli.run_session import open_journal
 from sinch_qn.parsing import ParsedNumber
 
@@ -94,9 +94,14 @@ async def _read(path: Path) -> tuple[Mapping[ChallengeState, int], Sequence[Batc
         return await journal.counts(), await journal.batches()
 
 
-async def _read_for_page(path: Path) -> tuple[Identity, Sequence[Batch]]:
+async def _read_for_page(path: Path) -> tuple[str, Sequence[Batch]]:
+    """Return the lines under the title of a run's page, and its batches."""
     async with open_journal(path) as journal:
-        return await journal.identity(), await journal.batches()
+        identity = await journal.identity()
+        about = [f"Project: {identity.project_id} at {identity.base_url}", f"Journal: {path}"]
+        if inputs := await input_names(journal):
+            about.append(f"Input: {', '.join(inputs)}")
+        return "\n".join(about), await journal.batches()
 
 
 def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
@@ -210,15 +215,11 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
             click.echo(orjson.dumps(entry_record(entry)))
 
 
-def write_reports(
-    path: Path, *, html: Path | None, csv_file: Path | None, input_file: Path | None = None
-) -> None:
+def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
     """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
     rows = SqliteJournal(path).rows
     if html is not None:
-        identity, batches = asyncio.run(_read_for_page(path))
-        about = f"Project: {identity.project_id} at {identity.base_url}\nJournal: {path}"
-        about += "" if input_file is None else f"\nInput: {input_file}"
+        about, batches = asyncio.run(_read_for_page(path))
         write_html(rows(), html, batches=batches, about=about)
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:

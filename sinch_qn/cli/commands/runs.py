@@ -156,14 +156,14 @@ def run(
     to resume after any stop, and no phone is called twice. Exits with 0 if every number is
     verified, with 1 if some need attention.
     """
-    settings = _settings(**more)
+    settings = _settings(input=path, **more)
     check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
-    write_reports(settings.journal, html=report, csv_file=csv_file, input_file=path)
+    write_reports(settings.journal, html=report, csv_file=csv_file)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 
