@@ -128,18 +128,18 @@ class VoiceChallengeRun:
             "drain_timeout": drain_timeout,
         }.items():
             check_above_zero(value, name)
-        self._regions = check_regions(regions)
-        check_whole(max_ringing, "max_ringing")
-        check_whole(max_unknown, "max_unknown")
-        check_whole(concurrency, "concurrency")
-        check_whole(max_codes, "max_codes")
+        for name, count in {
+            "max_ringing": max_ringing,
+            "max_unknown": max_unknown,
+            "concurrency": concurrency,
+            "max_codes": max_codes,
+        }.items():
+            check_whole(count, name)
         hours = CallingHours(calling_hours) if isinstance(calling_hours, str) else calling_hours
-        self._client = client
-        self._journal = journal
-        self._clock = clock
-        self._code_timeout = code_timeout
-        self._drain_timeout = drain_timeout
-        self._hours = hours
+        self._client, self._journal = client, journal
+        self._regions = check_regions(regions)
+        self._clock, self._hours = clock, hours
+        self._code_timeout, self._drain_timeout = code_timeout, drain_timeout
         self._pacing = Pacing(max_ringing, ring_window, calls_per_second, max_unknown)
         self._scheduler = Scheduler(
             steps=Steps(
@@ -154,8 +154,7 @@ class VoiceChallengeRun:
             ),
             journal=journal,
             pacing=self._pacing,
-            # More would wait for a connection after their intent: UNKNOWN after a crash.
-            concurrency=min(concurrency, client.max_connections or concurrency),
+            concurrency=min(concurrency, client.max_connections or concurrency),  # see Scheduler
             hours=hours,
             publish=self._publish,
         )

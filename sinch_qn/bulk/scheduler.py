@@ -48,6 +48,8 @@ class Scheduler:
     journal: Journal
     pacing: Pacing
     concurrency: int
+    """No more than connections: a call that waited for one after its intent would be UNKNOWN after
+    a crash."""
     hours: CallingHours | None
     publish: Callable[[Event, Entry], None]
     fatal_error: BaseException | None = None
