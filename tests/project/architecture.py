@@ -14,12 +14,13 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
     "bulk": {
-        5: "run",
-        4: "scheduler text_enable",
+        6: "run",
+        5: "scheduler text_enable",
+        4: "chores",
         3: "steps preview report",
         2: (
             "unsafe_writes invoice_emails admission actions pacing refusals journal_watch"
-            " text_enable_report"
+            " due_numbers text_enable_report rate_ceiling"
         ),
         1: "outcomes journal",
         0: "states at_most_once calling_hours",
@@ -97,6 +98,7 @@ OWNERS = {
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
+    " bulk/rate_ceiling.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
