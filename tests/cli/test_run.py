@@ -153,6 +153,22 @@ def test_a_piped_run_says_what_it_does_and_waits_for(
         assert "to call" not in waits
 
 
+def test_a_rate_that_cannot_be_reached_is_a_warning(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`--max-unknown` limits the rate: a warning has both rates, once."""
+    numbers = [f"+1202557{n:04}" for n in range(100, 170)]
+    sandbox.add(numbers)
+    write(*numbers)
+    options = ("--rate", "2000", "--max-unknown", "1", "--max-ringing", "99")
+    result = qn(*RUN, "--yes", "--code-timeout", "2", *options)
+    warning = (
+        r"warning: --rate 2000 cannot be reached: a call takes \S+ s, so --max-unknown 1 allows"
+        r" \S+ calls a second\. A higher one lets an outage leave more numbers UNKNOWN"
+    )
+    assert len(re.findall(warning, result.stderr.replace("\n", " "))) == 1, result.stderr
+
+
 def test_a_typed_number_is_shown_in_full(sandbox: Sandbox) -> None:
     """On the terminal of the person who typed it a number is not masked."""
     write(ONE)
@@ -308,6 +324,17 @@ def test_exit_codes_of_a_run(sandbox: Sandbox, qn: Callable[..., Result]) -> Non
     assert "orders@sinch.com" in page
     assert f"Project: {sandbox.project_id} at {sandbox.base_url}" in page
     assert "Input: numbers.csv" in page
+
+
+def test_a_page_names_the_files_of_its_numbers(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """The journal keeps the names of the files that its numbers came from, each one once."""
+    sandbox.add([ONE, TWO], SinchState.VERIFIED)
+    write(ONE)
+    Path("more <b>.csv").write_text(f"phone\n{TWO}\n")
+    for file in ("numbers.csv", "more <b>.csv", "numbers.csv"):
+        assert qn("run", file, *RUN[2:], "--yes").exit_code == 0
+    assert qn("report", "run.db", "--html", "page.html").exit_code == 0
+    assert "Input: numbers.csv, more &lt;b&gt;.csv<" in Path("page.html").read_text()
 
 
 def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:

@@ -112,6 +112,15 @@ class Connection:
             peer.shutdown(socket.SHUT_RDWR)
 
 
+def is_passing(error: psycopg.Error) -> bool:
+    """Return whether *error* goes away by itself: a lost connection, a restart, a deadlock."""
+    return error.sqlstate is None or error.sqlstate[:2] in _PASSING
+
+
+_PASSING = ("08", "25", "40", "53", "55", "57")
+"""Classes: connection, transaction state (a standby), rollback, resources, locks, operator."""
+
+
 async def connect(address: Address, role: str) -> Connection:
     """Connect as *role*, which the server's activity view shows. Raises `psycopg.Error`."""
     name = f"sinch-qn:{address.run}:{role}".encode()[:63].decode(errors="ignore")

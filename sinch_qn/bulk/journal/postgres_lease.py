@@ -51,14 +51,14 @@ class Seat:
         return (self.id << 32) + next(self._tokens)
 
 
-async def take_seat(connection: Connection, run: int, lease: float | None) -> Seat:
+async def take_seat(connection: Connection, run: int, lease: float | None, *, calls: bool) -> Seat:
     """Add a row to `writers`, which begins a runner's lease. Raises `psycopg.Error`."""
     query = (
-        "INSERT INTO writers (run, name, version, seen, lease_end) "
-        f"VALUES (%s, %s, %s, {NOW}, {NOW} + %s) RETURNING id"
+        "INSERT INTO writers (run, name, version, calls, seen, lease_end) "
+        f"VALUES (%s, %s, %s, %s, {NOW}, {NOW} + %s) RETURNING id"
     )
     name = f"{platform.node()}:{os.getpid()}"
-    (reply,) = await connection.trip([Statement(query, (run, name, __version__, lease))])
+    (reply,) = await connection.trip([Statement(query, (run, name, __version__, calls, lease))])
     return Seat(reply.rows[0][0])
 
 
@@ -75,11 +75,13 @@ class Lease:
         run: int,
         on_new_seat: Callable[[Seat], None],
         *,
+        calls: bool,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._run = run
         self._on_new_seat = on_new_seat
+        self._calls = calls
         self._monotonic = monotonic
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
@@ -90,10 +92,13 @@ class Lease:
         self._next_clock = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    async def begin(self) -> None:
-        """Acquire the lease, and keep it from here on. Raises `psycopg.Error`."""
+    async def begin(self, seat: Seat) -> None:
+        """Keep the lease that came with *seat* from here on. Raises `psycopg.Error`."""
+        self._seat = seat
+        self._on_new_seat(seat)
+        self._kept_since = self._monotonic()
         async with self.connection() as connection:
-            await self._take_seat(connection)
+            await self._renew(connection)
         self._task = asyncio.create_task(self._keep())
 
     async def end(self) -> None:
@@ -136,7 +141,11 @@ class Lease:
             if self._monotonic() >= self._next_clock:
                 self._clock_offset = await clock_offset(self._connection, self._monotonic)
                 self._next_clock = self._monotonic() + _CLOCK_INTERVAL
-            yield self._connection
+            try:
+                yield self._connection
+            except psycopg.Error:
+                await self._connection.close()  # with whatever transaction is open
+                raise
 
     async def _keep(self) -> None:
         while True:
@@ -161,7 +170,7 @@ class Lease:
 
     async def _take_seat(self, connection: Connection) -> None:
         sent = self._monotonic()
-        self._seat = await take_seat(connection, self._run, LEASE)
+        self._seat = await take_seat(connection, self._run, LEASE, calls=self._calls)
         self._end = sent + LEASE
         self._kept_since = sent
         self._on_new_seat(self._seat)

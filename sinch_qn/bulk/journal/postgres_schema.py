@@ -37,6 +37,7 @@ CREATE TABLE writers (
     run integer NOT NULL,
     name text NOT NULL,
     version text NOT NULL,
+    calls boolean NOT NULL,
     seen float8 NOT NULL,
     lease_end float8,
     reaped boolean NOT NULL DEFAULT false,
@@ -145,6 +146,17 @@ CREATE TABLE chores (
     until float8 NOT NULL,
     PRIMARY KEY (run, what)
 );
+-- Emails and the like: `deliveries.Deliveries`.
+CREATE TABLE deliveries (
+    run integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    intent bigint NOT NULL,
+    numbers text[] NOT NULL,
+    state text NOT NULL,
+    at float8 NOT NULL,
+    note text,
+    PRIMARY KEY (run, key)
+);
 CREATE TABLE bookmarks (
     run integer NOT NULL,
     name text NOT NULL,
@@ -210,7 +222,20 @@ WITH gone AS (
 INSERT INTO counts SELECT %s, %s, state, -count(*) FROM gone GROUP BY state
 ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
 """
+MOVE_COUNTS = """
+WITH moved AS (
+    DELETE FROM counts AS c WHERE run = %s AND writer <> 0
+    AND NOT EXISTS (SELECT 1 FROM writers WHERE id = c.writer) RETURNING run, state, n
+)
+INSERT INTO counts SELECT run, 0, state, sum(n) FROM moved GROUP BY run, state
+ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
+"""
 IS_TOLL_FREE = f"left(number, 5) IN ({', '.join(map(repr, TOLL_FREE_PREFIXES))})"
+
+
+def channel(run: int) -> str:
+    """Return the channel on which submitters tell of what they wrote into *run*."""
+    return f"sinch_qn_{run}"
 
 
 def schema_sql(version: int = 0) -> str:

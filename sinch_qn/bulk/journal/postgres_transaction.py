@@ -11,7 +11,7 @@ import attrs
 
 from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement
 from sinch_qn.bulk.journal.postgres_lease import Seat
-from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, from_row, to_json
+from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, channel, from_row, to_json
 from sinch_qn.bulk.states import ChallengeState, Entry, Todo
 
 T = TypeVar("T")
@@ -72,6 +72,7 @@ class Transaction:
         self._stored: dict[str, Entry] = {}
         self._writers: dict[str, int | None] = {}
         self._statements: list[Statement] = []
+        self._has_news = False
 
     def locks(self, jobs: Sequence[Job]) -> Iterator[Statement]:
         """Yield the statements that lock and read what *jobs* need, in one order for all."""
@@ -112,12 +113,19 @@ class Transaction:
             entries.append(entry)
         return entries
 
+    def claimable(self, todo: Todo) -> Iterator[Entry]:
+        """Yield the entries that were picked, each once for all jobs."""
+        picked = self.picked.get(todo, [])
+        while picked:
+            yield picked.pop(0)
+
     def save(self, entry: Entry, *, keeps_writer: bool = False, is_intent: bool = False) -> None:
         """Store *entry* in place of the one of its number.
 
         *is_intent*: this writer's, without an outcome. *keeps_writer*: the open intent stays open.
         """
         self.entries[entry.number] = entry
+        self._has_news = True
         if not keeps_writer:
             self._writers[entry.number] = self.writer if is_intent else None
 
@@ -130,8 +138,16 @@ class Transaction:
         statements, self._statements = self._statements, []
         return statements
 
-    def writes(self) -> list[Statement]:
+    def tell(self) -> None:
+        """Have the runners hear of what a submitter wrote."""
+        self._has_news = True
+
+    def writes(self, *, notify: bool) -> list[Statement]:
         """Return the statements of the last round trip before COMMIT."""
+        news = Statement("SELECT pg_notify(%s, '')", (channel(self.run),))
+        return [*self._writes(), *([news] if notify and self._has_news else [])]
+
+    def _writes(self) -> list[Statement]:
         changed = [
             entry for number, entry in self.entries.items() if entry is not self._stored[number]
         ]

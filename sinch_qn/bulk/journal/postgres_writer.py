@@ -16,7 +16,7 @@ import psycopg
 
 from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement, connect
 from sinch_qn.bulk.journal.postgres_lease import Seat, take_seat
-from sinch_qn.bulk.journal.postgres_schema import NOW
+from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW
 from sinch_qn.bulk.journal.postgres_transaction import Job, Transaction, work_through
 from sinch_qn.bulk.journal.postgres_url import Address
 from sinch_qn.errors import JournalError
@@ -62,6 +62,7 @@ class Writer:
     """
 
     def __init__(self, address: Address, run: int, *, patient: bool) -> None:
+        """*patient*: a runner's, which waits for a database that is down, and polls by itself."""
         self._address = address
         self._run = run
         self._patient = patient
@@ -198,7 +199,7 @@ class Writer:
 
     async def _commit(self, connection: Connection, jobs: Sequence[Job]) -> list[Any]:
         if self.seat is None:
-            self.seat = await take_seat(connection, self._run, None)
+            self.seat = await take_seat(connection, self._run, None, calls=False)
         seat = self.seat  # a lost lease gives another, for the next commit
         seat.commits += 1
         fence = Statement(_FENCE, (seat.commits, seat.id))
@@ -207,13 +208,17 @@ class Writer:
         _, fenced, *found = await connection.trip(locks)
         if not fenced.rows:
             await self._roll_back()
-            raise JournalError(f"{self._address.name}: its row is gone: was the database replaced?")
+            # It was not heard of for long. A runner's lease gives it a better one.
+            self.seat = await take_seat(connection, self._run, None, calls=False)
+            return await self._commit(connection, jobs)
         ((holds, now),) = fenced.rows
         transaction = Transaction(run=self._run, seat=seat, lease_holds=holds, now=now)
         transaction.keep(jobs, iter(found))
         results = await work_through(jobs, transaction, connection)
         try:
-            await connection.trip([*transaction.writes(), Statement("COMMIT")])
+            await connection.trip(
+                [*transaction.writes(notify=not self._patient), Statement("COMMIT")]
+            )
         except psycopg.Error:
             if not connection.closed or not await self._was_committed(seat):
                 raise
@@ -238,31 +243,26 @@ class Writer:
 
     async def _leave(self) -> None:
         """Give up the seat, and move its counts to those of writer 0."""
-        connection = self._connection
-        if connection is None or connection.closed:
-            return
         if self.seat is not None:
+            connection = await self._connected()
             mine = (self.seat.id,)
-            await connection.trip(
-                [
-                    Statement("BEGIN"),
-                    # Others see to intents without an outcome at once.
-                    Statement("UPDATE writers SET lease_end = 0 WHERE id = %s", mine),
-                    Statement(_DELETE_SEAT, mine),
-                    Statement(
-                        "DELETE FROM chores WHERE run = %s AND writer = %s", (self._run, *mine)
-                    ),
-                    Statement(
-                        "DELETE FROM slots WHERE run = %s AND writer = %s AND number IS NULL",
-                        (self._run, *mine),
-                    ),
-                    Statement(_MOVE_COUNTS, (self._run, *mine)),
-                    Statement("COMMIT"),
-                ]
+            ours = (self._run, *mine)
+            leave = (
+                Statement("BEGIN"),
+                # Others see to intents without an outcome at once.
+                Statement("UPDATE writers SET lease_end = 0 WHERE id = %s", mine),
+                Statement(_DELETE_SEAT, mine),
+                Statement("DELETE FROM chores WHERE run = %s AND writer = %s", ours),
+                Statement(_DELETE_TURNS, ours),
+                Statement(MOVE_COUNTS, (self._run,)),
+                Statement("COMMIT"),
             )
-        await connection.close()
+            await connection.trip(leave)
+        if self._connection is not None:
+            await self._connection.close()
 
 
+_DELETE_TURNS = "DELETE FROM slots WHERE run = %s AND writer = %s AND number IS NULL"
 _FENCE = (
     f"UPDATE writers SET commits = %s, seen = {NOW} WHERE id = %s "
     f"RETURNING coalesce(NOT reaped AND lease_end > {NOW}, false), {NOW}"
@@ -272,13 +272,6 @@ _DELETE_SEAT = """
 DELETE FROM writers AS w WHERE id = %s
 AND NOT EXISTS (SELECT 1 FROM numbers AS n WHERE n.run = w.run AND n.writer = w.id)
 """
-
-_MOVE_COUNTS = """
-WITH moved AS (DELETE FROM counts WHERE run = %s AND writer = %s RETURNING run, state, n)
-INSERT INTO counts SELECT run, 0, state, n FROM moved ORDER BY state
-ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
-"""
-
 
 _KEY = re.compile(r", (?P<operation>\w+), (?P<attempt>\d+), \d+\)")
 
