@@ -11,7 +11,7 @@ import attrs
 import psycopg
 
 from sinch_qn.bulk.journal import postgres_claims
-from sinch_qn.bulk.journal._draft import Permits, RunSettings, Told, Turn
+from sinch_qn.bulk.journal._draft import MAX_POSTPONED, Permits, RunSettings, Told, Turn
 from sinch_qn.bulk.journal.postgres_connection import (
     check_server,
     clock_offset,
@@ -33,9 +33,6 @@ from sinch_qn.errors import JournalError
 
 _SEND_BY = 2.0
 """Seconds after an intent was asked for in which its request may be sent."""
-
-_MANY = 200
-"""Due numbers that a call is picked from while some are outside their calling hours."""
 
 _RETRY = 0.5
 """Seconds between two requests for permits while the database is down."""
@@ -178,7 +175,7 @@ class PostgresJournal(PostgresStore):
         )
         entry: Entry | None
         entry, closed = await self._commit_job(job)
-        self._pick = _MANY if closed else 1
+        self._pick = MAX_POSTPONED if closed else 1
         if entry is None or self._may_send(asked):
             return entry
         await self._withdraw(entry, Event.CALL_NOT_SENT, slot)

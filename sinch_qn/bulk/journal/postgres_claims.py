@@ -7,19 +7,19 @@ import logging
 from collections.abc import Callable, Sequence
 
 import attrs
-import orjson
 
 from sinch_qn.bulk.journal._draft import (
-    HORIZON,
+    OUTSIDE_HOURS,
     Pacing,
     Permits,
+    Settled,
     Told,
     Turn,
     settle,
     without_outcome,
 )
 from sinch_qn.bulk.journal.postgres_connection import Connection, Statement
-from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW, SELECT
+from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW, SELECT, to_text
 from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
 from sinch_qn.bulk.journal.postgres_work import apply, claim_code
 from sinch_qn.bulk.states import Change, Entry, Event, Todo
@@ -27,10 +27,14 @@ from sinch_qn.bulk.states import Change, Entry, Event, Todo
 TURN_LIFETIME = 0.1
 """Seconds after its time in which a turn's intent must be committed: a group commit is late."""
 
+_HORIZON = 0.06
+"""Seconds that turns are given out ahead; a runner that dies costs the others so much."""
+
+_POLL = 0.25
+"""Seconds after which to ask again while others may change the answer."""
+
 MIN_WAIT = 0.05
 """Seconds between two requests for permits: each locks the row that all runners share."""
-
-CLOSED = "outside its calling hours"
 
 _log = logging.getLogger("sinch_qn")
 
@@ -51,7 +55,7 @@ async def permits(
 ) -> Permits:
     """Tell which calls ended, and take up to *want* turns. Raises `psycopg.Error`."""
     slots = [each.slot for each in told if each.slot is not None]
-    _, paced, ended, _, counted, due, alive = await connection.trip(
+    _, paced, ended, _, counted, waiting, alive = await connection.trip(
         [
             Statement("BEGIN"),
             Statement(_LOCK_PACING, (run,)),
@@ -64,43 +68,63 @@ async def permits(
     )
     arrived = time()
     ((value, stopped),) = paced.rows
-    ((used, at_risk, now),) = counted.rows
-    in_flight = {slot for (slot,) in ended.rows}
-    before = Pacing(**value)
+    ((used, at_risk, next_free, now),) = counted.rows
+    ((due,),) = waiting.rows
+    news = {slot for (slot,) in ended.rows}
     settled = settle(
-        before,
-        [each.result for each in told if each.slot is None or each.slot in in_flight],
+        Pacing(**value),
+        [each.result for each in told if each.slot is None or each.slot in news],
         want=want if alive.rows and stopped is None else 0,
-        due=due.rows[0][0],
+        due=due,
         used=used,
         at_risk=at_risk,
         now=now,
-        horizon=HORIZON,
+        horizon=_HORIZON,
     )
-    statements = []
-    if settled.pacing != before:
-        value = orjson.dumps(attrs.asdict(settled.pacing)).decode()
-        statements.append(Statement("UPDATE pacing SET value = %s WHERE run = %s", (value, run)))
-    ends = [at + TURN_LIFETIME for at in settled.turns]
-    statements.append(Statement(_GIVE_TURNS, (run, writer, ends)))
-    *_, given, _ = await connection.trip([*statements, Statement("COMMIT")])
+    turns = await _give_turns(connection, run, writer, settled, arrived - now)
     return Permits(
-        turns=[
-            Turn(slot=slot, at=arrived + at - now)
-            for (slot,), at in zip(given.rows, settled.turns, strict=True)
-        ],
-        wait=None if settled.wait is None else max(MIN_WAIT, settled.wait),
+        turns=turns,
+        wait=_wait(settled, due - len(turns), next_free - now),
+        due=due - len(turns),
         paused=settled.pacing.paused,
-        ringing=used + len(settled.turns),
+        ringing=used + len(turns),
         rate=settled.pacing.rate,
+        is_held_back=settled.is_held_back,
         stopped=stopped,
     )
+
+
+async def _give_turns(
+    connection: Connection, run: int, writer: int, settled: Settled, offset: float
+) -> list[Turn]:
+    """Commit the pace and the turns; *offset* leads from the database's time to this process's."""
+    pacing = to_text(settled.pacing)
+    ends = [at + TURN_LIFETIME for at in settled.turns]
+    _, given, _ = await connection.trip(
+        [
+            Statement(_KEEP_PACING, (pacing, run, pacing)),
+            Statement(_GIVE_TURNS, (run, writer, ends)),
+            Statement("COMMIT"),
+        ]
+    )
+    pairs = zip(given.rows, settled.turns, strict=True)
+    return [Turn(slot=slot, at=at + offset) for (slot,), at in pairs]
+
+
+def _wait(settled: Settled, due: int, next_free: float) -> float | None:
+    """Return when to ask again: other runners end calls and pauses, unheard."""
+    if settled.wait is not None:
+        return max(MIN_WAIT, settled.wait)
+    if due or settled.pacing.paused:
+        return max(MIN_WAIT, min(_POLL, next_free))
+    return None
 
 
 _LOCK_PACING = """
 SELECT p.value, r.stopped FROM pacing AS p JOIN runs AS r ON r.id = p.run
 WHERE p.run = %s FOR UPDATE OF p
 """
+_KEEP_PACING = "UPDATE pacing SET value = %s WHERE run = %s AND value <> %s::jsonb"
 _END_CALLS = "UPDATE slots SET in_flight = false WHERE id = ANY(%s) AND in_flight RETURNING id"
 _FREE_SLOTS = f"""
 DELETE FROM slots WHERE run = %s
@@ -108,7 +132,8 @@ AND (NOT in_flight AND NOT held OR (NOT in_flight OR number IS NULL) AND until <
 """
 _COUNT_SLOTS = f"""
 SELECT count(*) FILTER (WHERE until > {NOW}),
-    count(*) FILTER (WHERE in_flight AND (number IS NOT NULL OR until > {NOW})), {NOW}
+    count(*) FILTER (WHERE in_flight AND (number IS NOT NULL OR until > {NOW})),
+    coalesce(min(until) FILTER (WHERE until > {NOW}), 'infinity'), {NOW}
 FROM slots WHERE run = %s
 """
 _COUNT_DUE = f"""
@@ -146,7 +171,7 @@ def start_call(
                     event=Event.POSTPONED,
                     at=tx.now,
                     due=tx.now + wait,
-                    note=CLOSED,
+                    note=OUTSIDE_HOURS,
                 )
                 apply(tx, later)
                 closed = True

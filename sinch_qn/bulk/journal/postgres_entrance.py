@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
-import orjson
-
-from sinch_qn.bulk.journal._draft import Pacing, RunSettings, check_settings
+from sinch_qn.bulk.journal._draft import RunSettings, check_settings
 from sinch_qn.bulk.journal.postgres_connection import Connection, Statement, migrate, schema_version
 from sinch_qn.bulk.journal.postgres_lease import LEASE, Seat, take_seat
-from sinch_qn.bulk.journal.postgres_schema import NOW, VERSION, schema_sql
+from sinch_qn.bulk.journal.postgres_schema import NOW, VERSION, schema_sql, to_text
 from sinch_qn.bulk.journal.protocol import Identity, check_identity
 from sinch_qn.errors import JournalError
 
@@ -74,26 +71,16 @@ async def _settle_on(
     if others.rows and written is not None:
         check_settings(RunSettings(**written), settings)
         return
-    pacing = Pacing(
-        calls_per_second=settings.calls_per_second,
-        max_ringing=settings.max_ringing,
-        ring_window=settings.ring_window,
-        max_unknown=settings.max_unknown,
-    )
     await connection.trip(
         [
             Statement(
                 "UPDATE runs SET settings = %s, stopped = NULL WHERE id = %s",
-                (_json(settings), run),
+                (to_text(settings), run),
             ),
             Statement(
                 "INSERT INTO pacing VALUES (%s, %s) "
                 "ON CONFLICT (run) DO UPDATE SET value = excluded.value",
-                (run, _json(pacing)),
+                (run, to_text(settings.pacing())),
             ),
         ]
     )
-
-
-def _json(value: attrs.AttrsInstance) -> str:
-    return orjson.dumps(attrs.asdict(value)).decode()

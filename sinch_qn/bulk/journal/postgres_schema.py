@@ -280,6 +280,11 @@ def to_json(entries: Iterable[Entry], writers: Mapping[str, int | None] | None =
     )
 
 
+def to_text(value: attrs.AttrsInstance) -> str:
+    """Return the fields of *value* as `jsonb` takes them."""
+    return orjson.dumps(attrs.asdict(value)).decode()
+
+
 def json_rows(rows: Iterable[Mapping[str, object]]) -> str:
     """Return *rows* as `json_to_recordset` takes them: many values in one parameter."""
     stored = [{name: _stored(value) for name, value in row.items()} for row in rows]

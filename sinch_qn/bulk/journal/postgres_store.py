@@ -40,6 +40,9 @@ _PAGE = 2000
 """Entries that `rows` reads at a time, each page in a transaction of its own."""
 
 
+_STEPS = tuple(todo for todo in Todo if todo is not Todo.NOTHING)
+
+
 class PostgresStore:
     """What a journal in PostgreSQL does without a lease."""
 
@@ -127,15 +130,15 @@ class PostgresStore:
         ((is_open,),) = await self._rows(query, self._run)
         return bool(is_open)
 
-    async def next_due(self) -> float | None:
-        """Return when the next entry is due."""
+    async def next_due(self, *todos: Todo) -> float | None:
+        """Return when the next entry (with one of *todos*) is due."""
         # One index read a kind: the minimum of the whole index would be a scan.
         query = (
             "SELECT min(due) FROM unnest(%s::smallint[]) AS kind, LATERAL (SELECT due FROM numbers "
             "WHERE run = %s AND todo = kind AND todo > 0 ORDER BY due LIMIT 1) AS next"
         )
-        todos = [todo.value for todo in Todo if todo is not Todo.NOTHING]
-        ((due,),) = await self._read([Statement(query, (todos, self._run))], lambda r: r[0].rows)
+        kinds = [todo.value for todo in todos or _STEPS]
+        ((due,),) = await self._read([Statement(query, (kinds, self._run))], lambda r: r[0].rows)
         return None if due is None else float(due)
 
     async def advance_due(self, seconds: float, *, after: float) -> None:
