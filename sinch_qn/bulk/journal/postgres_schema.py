@@ -207,7 +207,9 @@ _OMITTED = {
 }
 """What is not in a row's JSON has its default; NULL, if it is not here."""
 
-_ROW = {name: f"coalesce({name}, {_OMITTED[name]})" if name in _OMITTED else name for name in _COLUMNS}
+_ROW = {
+    name: f"coalesce({name}, {_OMITTED[name]})" if name in _OMITTED else name for name in _COLUMNS
+}
 _RECORDS = (
     f"SELECT {', '.join(f'{value} AS {name}' for name, value in _ROW.items())} "
     f"FROM json_to_recordset(%s) AS c ({_RECORD})"
@@ -225,9 +227,7 @@ WITH new AS (
 SELECT count(*) FROM new
 """
 _SET = ", ".join(f"{name} = c.{name}" for name in _COLUMNS if name != "number")
-UPDATE = (
-    f"UPDATE numbers AS n SET {_SET} FROM ({_RECORDS}) AS c WHERE n.run = %s AND n.number = c.number"
-)
+UPDATE = f"UPDATE numbers AS n SET {_SET} FROM ({_RECORDS}) AS c WHERE n.run = %s AND n.number = c.number"
 DELETE_INVALID = """
 WITH gone AS (
     DELETE FROM numbers AS n
