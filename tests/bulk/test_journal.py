@@ -359,24 +359,3 @@ async def test_a_bookmark_is_kept(backend: Backend) -> None:
     await journal.close()
     await journal.open(MINE, running=True)
     assert [await journal.bookmark(name) for name in ("a", "b", "base_url")] == ["3", "2", None]
-
-
-async def test_only_invalid_entries_are_discarded(journal: Journal) -> None:
-    """Invalid entries are deleted and counted no more; others stay; all goes on as before."""
-    bad = [Entry(number=f"{n}", state=ChallengeState.INVALID) for n in range(3)]
-    await journal.add([Entry(number=NUMBER), *bad, Entry(number=OTHER)])
-    await journal.discard_invalid([NUMBER, "0", "2", "3"])
-    assert [entry.number for entry in await rows(journal)] == [NUMBER, "1", OTHER]
-    counts = await journal.counts()
-    assert (counts[ChallengeState.INVALID], counts[ChallengeState.PENDING]) == (1, 2)
-    assert await journal.get("0") is None
-    assert await journal.add([Entry(number="0"), bad[1]]) == 1
-    assert [entry.number for entry in await rows(journal)] == [NUMBER, "1", OTHER, "0"]
-    assert [entry.number for entry in await journal.due(Todo.LOOK_UP, 1.0, 9)] == [
-        NUMBER,
-        OTHER,
-        "0",
-    ]
-    assert await journal.next_due() == 0.0
-    await journal.discard_invalid([])
-    assert (await journal.counts())[ChallengeState.INVALID] == 1

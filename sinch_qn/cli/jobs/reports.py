@@ -10,10 +10,10 @@ import click
 import orjson
 
 from sinch_qn.bulk import Batch, SqliteJournal
-from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.report import entry_record, write_csv, write_html
 from sinch_qn.cli.journals import open_journal
 from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.run_inputs import input_names
 
 
 def print_entries(path: Path) -> None:
@@ -22,15 +22,11 @@ def print_entries(path: Path) -> None:
         click.echo(orjson.dumps(entry_record(entry)))
 
 
-def write_reports(
-    path: Path, *, html: Path | None, csv_file: Path | None, input_file: Path | None = None
-) -> None:
+def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
     """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
     rows = SqliteJournal(path).rows
     if html is not None:
-        identity, batches = asyncio.run(_read(path))
-        about = f"Project: {identity.project_id} at {identity.base_url}\nJournal: {path}"
-        about += "" if input_file is None else f"\nInput: {input_file}"
+        about, batches = asyncio.run(_read(path))
         write_html(rows(), html, batches=batches, about=about)
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
@@ -38,6 +34,11 @@ def write_reports(
         print_message(f"CSV report: {csv_file.absolute()}")
 
 
-async def _read(path: Path) -> tuple[Identity, Sequence[Batch]]:
+async def _read(path: Path) -> tuple[str, Sequence[Batch]]:
+    """Return the lines under the title of a run's page, and its batches."""
     async with open_journal(path) as journal:
-        return await journal.identity(), await journal.batches()
+        identity = await journal.identity()
+        about = [f"Project: {identity.project_id} at {identity.base_url}", f"Journal: {path}"]
+        if inputs := await input_names(journal):
+            about.append(f"Input: {', '.join(inputs)}")
+        return "\n".join(about), await journal.batches()

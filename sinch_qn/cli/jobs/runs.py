@@ -55,14 +55,14 @@ def run_file(
     **options: Any,
 ) -> None:
     """Preview the run of a file, carry it out, write its reports, and exit as it ended."""
-    settings = _settings(**options)
+    settings = _settings(input=path, **options)
     check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
-    write_reports(settings.journal, html=report, csv_file=csv_file, input_file=path)
+    write_reports(settings.journal, html=report, csv_file=csv_file)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 
