@@ -297,6 +297,7 @@ def read_lines(
     path: Path,
     column: str | None = None,
     *,
+    ref: str = "ref",
     find_duplicates: bool = True,
     on_column: Callable[[parsing.Column], None] | None = None,
 ) -> Iterator[parsing.GoodLine | parsing.BadLine]:
@@ -308,6 +309,7 @@ def read_lines(
         yield from parsing.read_numbers(
             path,
             column=column,
+            ref=ref,
             find_duplicates=find_duplicates,
             regions=accepted_regions(),
             on_column=on_column,

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from sinch_qn import _lazy_face
 
 if TYPE_CHECKING:
+    from sinch_qn.bulk.journal.deliveries import Deliveries as Deliveries
+    from sinch_qn.bulk.journal.deliveries import Delivery as Delivery
+    from sinch_qn.bulk.journal.deliveries import DeliveryState as DeliveryState
+    from sinch_qn.bulk.journal.deliveries import delivered_numbers as delivered_numbers
     from sinch_qn.bulk.journal.memory import MemoryJournal as MemoryJournal
     from sinch_qn.bulk.journal.protocol import Batch as Batch
     from sinch_qn.bulk.journal.protocol import BatchState as BatchState
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.journal.sqlite import SqliteJournal as SqliteJournal
 
 _NAMES = {
+    "deliveries": ("Deliveries", "Delivery", "DeliveryState", "delivered_numbers"),
     "memory": ("MemoryJournal",),
     "protocol": (
         "Batch",

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from sinch_qn.bulk.journal.deliveries import Delivery, delivered_numbers
 from sinch_qn.bulk.report.records import entry_record
 from sinch_qn.bulk.states import Entry
 
@@ -26,20 +27,31 @@ _INNER_FORMULA = re.compile(r'([\t\r\n;,|]"?)(?=[=@+\-\uff1d\uff20\uff0b\uff0d])
 """The same after a separator or a line end: a spreadsheet may split the cell there."""
 
 
-def write_csv(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write a CSV line for each of *rows*; a `'` disarms formulas."""
+def write_csv(
+    rows: Iterable[Entry], path: str | os.PathLike[str], *, deliveries: Iterable[Delivery] = ()
+) -> None:
+    """Write a CSV line for each of *rows*; a `'` disarms formulas.
+
+    *deliveries* are the emails with invoices: `await journal.deliveries.all()`.
+    """
+    emailed = delivered_numbers(deliveries)
     with output_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(entry_record(Entry(number="")))
         for entry in rows:
-            writer.writerow([_disarm(value) for value in entry_record(entry).values()])
+            writer.writerow(
+                [_disarm(value) for value in entry_record(entry, emailed=emailed).values()]
+            )
 
 
-def write_json_lines(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write a JSON object on its own line for each of *rows*."""
+def write_json_lines(
+    rows: Iterable[Entry], path: str | os.PathLike[str], *, deliveries: Iterable[Delivery] = ()
+) -> None:
+    """Write a JSON object on its own line for each of *rows*; see `write_csv`."""
+    emailed = delivered_numbers(deliveries)
     with output_file(path) as file:
         for entry in rows:
-            file.write(json.dumps(entry_record(entry)) + "\n")
+            file.write(json.dumps(entry_record(entry, emailed=emailed)) + "\n")
 
 
 def _disarm(value: str | int | None) -> str | int | None:

@@ -1,16 +1,18 @@
-"""A number and a text-enabling batch as records, for CSV and JSON."""
+"""Numbers, text-enabling batches and emails with invoices as records, for CSV and JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
+from sinch_qn.bulk.journal.deliveries import Delivery
 from sinch_qn.bulk.journal.protocol import Batch
-from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about
+from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about, what_to_do_about_delivery
 from sinch_qn.bulk.states import Entry
 from sinch_qn.models import GlobalProcessState
 
 
-def entry_record(entry: Entry) -> dict[str, str | int | None]:
+def entry_record(entry: Entry, *, emailed: Collection[str] = ()) -> dict[str, str | int | None]:
     """Return *entry* as written to CSV and JSON, with the API's names; times are UTC."""
     return {
         "phoneNumber": entry.number,
@@ -24,7 +26,7 @@ def entry_record(entry: Entry) -> dict[str, str | int | None]:
         "regionCode": entry.region,
         "batch": entry.batch,
         "note": entry.note,
-        "whatToDo": what_to_do(entry),
+        "whatToDo": what_to_do(entry, emailed=emailed),
     }
 
 
@@ -45,6 +47,18 @@ def batch_record(batch: Batch) -> dict[str, str | int | None]:
 def state_name(state: GlobalProcessState | None) -> str | None:
     """Return *state* without the prefix that all values share, also if it is an unknown one."""
     return None if state is None else state.value.removeprefix("GLOBAL_PROCESS_STATE_")
+
+
+def delivery_record(delivery: Delivery) -> dict[str, str | int | None]:
+    """Return an email with invoices as written to JSON."""
+    return {
+        "email": delivery.key,
+        "state": delivery.state.value,
+        "numbers": len(delivery.numbers),
+        "at": _time(delivery.at),
+        "note": delivery.note,
+        "whatToDo": what_to_do_about_delivery(delivery),
+    }
 
 
 def _time(seconds: float | None) -> str | None:

@@ -9,7 +9,7 @@ import click
 from sinch_qn import parsing
 from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
-from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import (
     confirm,
     json_option,
@@ -91,9 +91,11 @@ def add(numbers: Sequence[parsing.ParsedNumber], *, as_json: bool) -> None:
     Then prove that they are yours, by their invoices or by a call to each.
     """
     jobs.add_numbers([number.e164 for number in numbers], as_json=as_json)
+    file = click.get_current_context().params.get("path") or "FILE"
     print_message(
-        "Now prove that they are yours: email their invoices to orders@sinch.com (1 to 3 working"
-        " days), or call each with `sinch-qn send NUMBER` and submit the code that is read out."
+        "Now prove that they are yours: call each with `sinch-qn send NUMBER` and submit the code"
+        " that is read out, or email their invoices to orders@sinch.com (1 to 3 working days):"
+        f" {invoices_command(file)}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from sinch_qn.bulk.pacing import MAX_UNKNOWN
 from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
 from sinch_qn.cli.options import (
@@ -44,6 +45,14 @@ _options = combine(
     ),
     click.option(
         "--rate", type=_SECONDS, default=5.0, show_default=True, help="Maximum calls per second."
+    ),
+    click.option(
+        "--max-unknown",
+        type=click.IntRange(min=1),
+        default=MAX_UNKNOWN,
+        show_default=True,
+        help="Maximum calls in flight, which an outage leaves UNKNOWN. Limits the rate to this"
+        " number divided by the time of a response.",
     ),
     click.option("--calling-hours", help="When phones may ring, in local time: 09:00-20:00."),
     click.option("--default-zone", help="The time zone of toll-free numbers."),

@@ -8,6 +8,7 @@ from sinch_qn import _lazy_face
 
 if TYPE_CHECKING:
     from sinch_qn.cli.jobs.demo import demonstrate as demonstrate
+    from sinch_qn.cli.jobs.invoices import send_invoices as send_invoices
     from sinch_qn.cli.jobs.journals import accept_journal as accept_journal
     from sinch_qn.cli.jobs.journals import back_up_journal as back_up_journal
     from sinch_qn.cli.jobs.numbers import add_numbers as add_numbers
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "demo": ("demonstrate",),
+    "invoices": ("send_invoices",),
     "journals": ("accept_journal", "back_up_journal"),
     "numbers": ("add_numbers", "delete_numbers", "get_numbers", "list_numbers"),
     "reports": ("print_entries", "write_reports"),

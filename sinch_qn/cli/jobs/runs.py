@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,13 @@ import orjson
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
-from sinch_qn.bulk.report import needs_attention
+from sinch_qn.bulk.report import needs_attention, without_invoices
 from sinch_qn.bulk.run import RING_WINDOW
 from sinch_qn.cli.client import Dependencies, client_from_env
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.jobs.reports import write_reports
-from sinch_qn.cli.jobs.run_state import print_counts
-from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.jobs.run_state import print_counts, print_without_invoices, read_emailed
+from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import check_files, confirm, no_number, read_lines
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
 from sinch_qn.cli.run_settings import Orders, RunSettings
@@ -63,6 +64,8 @@ def run_file(
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
     write_reports(settings.journal, html=report, csv_file=csv_file)
+    if settings.add_missing:
+        _print_without_invoices(settings, path)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 
@@ -186,6 +189,11 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
     if preview.counts:
         held = preview.open - waiting
         yield f"{settings.journal}: {waiting} waiting for a call, {held} for a code or a response."
+    if settings.add_missing:
+        yield (
+            "Numbers that are not in the project are added. Those that are not proved by a call"
+            f" need invoices: {invoices_command(path, settings.journal)}"
+        )
     if settings.limit is not None:
         yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
     if to_call := preview.to_call(settings.limit):
@@ -239,6 +247,15 @@ def _show_result(
         if not is_demo:  # the demo deletes its journal
             print_message(f"Needs attention: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _print_without_invoices(settings: RunSettings, path: Path, shown: int = 20) -> None:
+    """Print which added numbers lack invoices: those that calls have not proved."""
+    emailed = asyncio.run(read_emailed(settings.journal))
+    rows = SqliteJournal(settings.journal).rows()
+    missing = [entry.number for entry in islice(without_invoices(rows, emailed), shown)]
+    more = len(missing) == shown
+    print_without_invoices(missing, more=more, path=settings.journal, file=path)
 
 
 def _print_result(settings: RunSettings, result: SessionResult) -> None:
