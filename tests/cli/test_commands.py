@@ -556,6 +556,7 @@ def test_the_sandbox_prints_its_variables(tmp_path: Path) -> None:
         qn add '(202) 555-0134'
         qn send --yes {NUMBER}
         {python} "$0/heard.py" | qn verify {NUMBER}
+        qn add --region PR '(787) 555-0134' >&2
         qn list verified
     """
     (tmp_path / "heard.py").write_text(
@@ -563,7 +564,8 @@ def test_the_sandbox_prints_its_variables(tmp_path: Path) -> None:
         f"url = os.environ['SINCH_BASE_URL'] + '/_sandbox/codes/{NUMBER}'\n"
         "print(json.load(urllib.request.urlopen(url))['code'])\n"
     )
-    with process("sandbox", "--port", "0", "--hosting-delay", "1", "--sign-by-hand") as server:
+    options = ["--hosting-delay", "1", "--sign-by-hand", "--region", "PR"]
+    with process("sandbox", "--port", "0", *options) as server:
         assert server.stdout is not None
         exports = [server.stdout.readline() for _ in range(6)]
         assert all(re.fullmatch(r"export SINCH_[A-Z_]+=\S+\n", line) for line in exports)
