@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import Any, Final
@@ -45,6 +46,13 @@ def in_full(text: str) -> str:
     for masked, number in typed.items():
         text = text.replace(masked, number)
     return text
+
+
+def invoices_command(file: object, journal: object = None) -> str:
+    """Return the command that sends the invoices of the numbers in *file*."""
+    words = ["sinch-qn", "invoices", str(file), "--attach", "INVOICE.pdf", "--from", "YOU@HOST"]
+    words += ["--smtp", "smtp://USER@HOST"]
+    return shlex.join([*words, *(() if journal is None else ("--journal", str(journal)))])
 
 
 def has_styles() -> bool:

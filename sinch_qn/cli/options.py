@@ -304,6 +304,7 @@ def read_lines(
     path: Path,
     column: str | None = None,
     *,
+    ref: str = "ref",
     find_duplicates: bool = True,
     on_column: Callable[[Column], None] | None = None,
 ) -> Iterator[GoodLine | BadLine]:
@@ -315,6 +316,7 @@ def read_lines(
         yield from read_numbers(
             path,
             column=column,
+            ref=ref,
             find_duplicates=find_duplicates,
             regions=accepted_regions(),
             on_column=on_column,

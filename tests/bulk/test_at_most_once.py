@@ -166,7 +166,7 @@ async def one_number(journal: Journal, **fields: Any) -> Entry:
     return entry
 
 
-async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[Any, Any]]:
+async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[Any, Any, Any]]:
     """Return an unsafe write of each kind."""
     entry = await one_number(journal)
     parts: dict[str, Any] = {"client": sinch, "journal": journal, "clock": lambda: 100.0}

@@ -18,6 +18,7 @@ from sinch_qn.errors import (
     ConflictError,
     ConnectError,
     DeadlineExceededError,
+    EmailError,
     InvalidRequestError,
     InvalidResponseError,
     JournalError,
@@ -61,6 +62,7 @@ TABLE: list[tuple[type[SinchError], tuple[type[Exception], ...], Outcome, dict[s
     (PaginationError, (SinchError,), Outcome.UNKNOWN, {}),
     (UnexpectedStateError, (SinchError,), Outcome.UNKNOWN, {"number": NUMBER}),
     (JournalError, (SinchError,), Outcome.UNKNOWN, {}),
+    (EmailError, (SinchError,), Outcome.UNKNOWN, {}),
     (WebhookError, (SinchError,), Outcome.NOT_SENT, {}),
 ]
 """Class, bases, default outcome, and required arguments."""

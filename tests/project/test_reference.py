@@ -11,7 +11,7 @@ from codegen.reference import PAGES, reference_pages
 from sinch_qn import bulk, models, parsing
 
 ROOT = Path(__file__).parents[2]
-CLIENT, BULK, PARSING = PAGES
+CLIENT, BULK, *_, PARSING = PAGES
 
 PACKAGE = {
     "sinch_qn/__init__.py": "from sinch_qn.made import Kind, Thing, make\n",

@@ -1,5 +1,6 @@
 """Where a run is kept: the contract, and one file for each place."""
 
+from sinch_qn.bulk.journal.deliveries import Deliveries, Delivery, DeliveryState, delivered_numbers
 from sinch_qn.bulk.journal.memory import MemoryJournal
 from sinch_qn.bulk.journal.protocol import (
     Batch,
@@ -16,6 +17,9 @@ from sinch_qn.bulk.journal.sqlite import SqliteJournal
 __all__ = [
     "Batch",
     "BatchState",
+    "Deliveries",
+    "Delivery",
+    "DeliveryState",
     "Identity",
     "Journal",
     "LoggedWrite",
@@ -23,5 +27,6 @@ __all__ = [
     "SqliteJournal",
     "Submission",
     "can_be_enabled",
+    "delivered_numbers",
     "logged_write",
 ]

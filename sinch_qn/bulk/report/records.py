@@ -12,14 +12,15 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from sinch_qn.bulk.journal.deliveries import Delivery, delivered_numbers
 from sinch_qn.bulk.journal.protocol import Batch
-from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about
+from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about, what_to_do_about_delivery
 from sinch_qn.bulk.states import Entry
 from sinch_qn.models import GlobalProcessState
 
@@ -29,7 +30,7 @@ _INNER_FORMULA = re.compile(r'([\t\r\n;,|]"?)(?=[=@+\-\uff1d\uff20\uff0b\uff0d])
 """The same after a separator or a line end: a spreadsheet may split the cell there."""
 
 
-def entry_record(entry: Entry) -> dict[str, str | int | None]:
+def entry_record(entry: Entry, *, emailed: Collection[str] = ()) -> dict[str, str | int | None]:
     """Return *entry* as written to CSV and JSON, with the API's names; times are UTC."""
     return {
         "phoneNumber": entry.number,
@@ -43,7 +44,7 @@ def entry_record(entry: Entry) -> dict[str, str | int | None]:
         "regionCode": entry.region,
         "batch": entry.batch,
         "note": entry.note,
-        "whatToDo": what_to_do(entry),
+        "whatToDo": what_to_do(entry, emailed=emailed),
     }
 
 
@@ -66,20 +67,43 @@ def state_name(state: GlobalProcessState | None) -> str | None:
     return None if state is None else state.value.removeprefix("GLOBAL_PROCESS_STATE_")
 
 
-def write_csv(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write a CSV line for each of *rows*; a `'` disarms formulas."""
+def delivery_record(delivery: Delivery) -> dict[str, str | int | None]:
+    """Return an email with invoices as written to JSON."""
+    return {
+        "email": delivery.key,
+        "state": delivery.state.value,
+        "numbers": len(delivery.numbers),
+        "at": _time(delivery.at),
+        "note": delivery.note,
+        "whatToDo": what_to_do_about_delivery(delivery),
+    }
+
+
+def write_csv(
+    rows: Iterable[Entry], path: str | os.PathLike[str], *, deliveries: Iterable[Delivery] = ()
+) -> None:
+    """Write a CSV line for each of *rows*; a `'` disarms formulas.
+
+    *deliveries* are the emails with invoices: `await journal.deliveries.all()`.
+    """
+    emailed = delivered_numbers(deliveries)
     with output_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(entry_record(Entry(number="")))
         for entry in rows:
-            writer.writerow([_disarm(value) for value in entry_record(entry).values()])
+            writer.writerow(
+                [_disarm(value) for value in entry_record(entry, emailed=emailed).values()]
+            )
 
 
-def write_json_lines(rows: Iterable[Entry], path: str | os.PathLike[str]) -> None:
-    """Write a JSON object on its own line for each of *rows*."""
+def write_json_lines(
+    rows: Iterable[Entry], path: str | os.PathLike[str], *, deliveries: Iterable[Delivery] = ()
+) -> None:
+    """Write a JSON object on its own line for each of *rows*; see `write_csv`."""
+    emailed = delivered_numbers(deliveries)
     with output_file(path) as file:
         for entry in rows:
-            file.write(json.dumps(entry_record(entry)) + "\n")
+            file.write(json.dumps(entry_record(entry, emailed=emailed)) + "\n")
 
 
 def _disarm(value: str | int | None) -> str | int | None:

@@ -11,7 +11,7 @@ import click
 from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import error_context, with_client
-from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import (
     confirm,
     json_option,
@@ -118,9 +118,11 @@ def add(numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
                     lines.add_number(number)
 
     with_client(job)
+    file = click.get_current_context().params.get("path") or "FILE"
     print_message(
-        "Now prove that they are yours: email their invoices to orders@sinch.com (1 to 3 working"
-        " days), or call each with `sinch-qn send NUMBER` and submit the code that is read out."
+        "Now prove that they are yours: call each with `sinch-qn send NUMBER` and submit the code"
+        " that is read out, or email their invoices to orders@sinch.com (1 to 3 working days):"
+        f" {invoices_command(file)}"
     )
 
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+import attrs
 import click
 import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
+from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
 from sinch_qn.bulk.report import (
     batch_record,
+    delivery_record,
     entries_needing_attention,
     entry_record,
     first_of_each_state,
     what_to_do,
     what_to_do_about,
+    what_to_do_about_delivery,
+    without_invoices,
     write_csv,
     write_html,
 )
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import error_context
-from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import (
     FILE,
     OUTPUT,
@@ -64,54 +69,89 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
 
     Lists the numbers and orders that need attention, also while the run is active.
     """
-    counts, batches = asyncio.run(_read(path))
-    attention = entries_needing_attention(SqliteJournal(path).rows(), counts, batches)
+    run = asyncio.run(_read(path))
+    rows, emailed = SqliteJournal(path).rows, delivered_numbers(run.deliveries)
+    attention = entries_needing_attention(rows(), run.counts, run.batches, emailed)
     entries = list(islice(attention, first))
+    missing = [entry.number for entry in islice(without_invoices(rows(), emailed), first)]
     if as_json:
         record = {
             "journal": os.fsencode(path).decode(errors="replace"),
-            "counts": {state.value: count for state, count in counts.items()},
-            "needsAttention": [entry_record(entry) for entry in entries],
-            "batches": [batch_record(batch) for batch in batches],
+            "counts": {state.value: count for state, count in run.counts.items()},
+            "needsAttention": [entry_record(entry, emailed=emailed) for entry in entries],
+            "batches": [batch_record(batch) for batch in run.batches],
+            "emails": [delivery_record(delivery) for delivery in run.deliveries],
+            "withoutInvoices": missing,
         }
         click.echo(orjson.dumps(record))
         return
-    print_counts(path, counts)
+    print_counts(path, run.counts, emailed)
     with Lines("NUMBER", "STATE", "NOTE", "NEXT", as_json=False) as lines:
         for entry in entries:
-            advice = what_to_do(entry) or ""
+            advice = what_to_do(entry, emailed=emailed) or ""
             lines.add({}, entry.number, entry.state.value, entry.note or "", advice)
     with Lines("BATCH", "STATE", "NUMBERS", "ORDER", "NOTE", "NEXT", as_json=False) as lines:
-        for batch in batches:
+        for batch in run.batches:
             name = f"{batch.id} {'toll-free' if batch.toll_free else batch.region}"
             order, note = batch.order_id or "", batch.note or ""
             advice = what_to_do_about(batch) or ""
             lines.add({}, name, batch.state.value, len(batch.numbers), order, note, advice)
+    with Lines("EMAIL", "STATE", "NUMBERS", "NOTE", "NEXT", as_json=False) as lines:
+        for row in run.deliveries:
+            advice = what_to_do_about_delivery(row) or ""
+            lines.add({}, row.key, row.state.value, len(row.numbers), row.note or "", advice)
+    print_without_invoices(missing, more=len(missing) == first, path=path)
 
 
-async def _read(path: Path) -> tuple[Mapping[ChallengeState, int], Sequence[Batch]]:
+def print_without_invoices(
+    numbers: Sequence[str], *, more: bool, path: Path, file: object = "FILE"
+) -> None:
+    """Print which numbers lack invoices, and the command that sends them."""
+    if numbers:
+        shown = ", ".join(numbers) + (" …" if more else "")
+        print_message(f"Invoices are missing for {shown}: {invoices_command(file, path)}")
+
+
+@attrs.frozen
+class _Snapshot:
+    """What a journal has besides its rows."""
+
+    identity: Identity
+    counts: Mapping[ChallengeState, int]
+    batches: Sequence[Batch]
+    deliveries: Sequence[Delivery]
+    inputs: Sequence[str]
+
+
+async def _read(path: Path) -> _Snapshot:
     async with open_journal(path) as journal:
-        return await journal.counts(), await journal.batches()
+        return _Snapshot(
+            await journal.identity(),
+            await journal.counts(),
+            await journal.batches(),
+            await journal.deliveries.all(),
+            await input_names(journal),
+        )
 
 
-async def _read_for_page(path: Path) -> tuple[str, Sequence[Batch]]:
-    """Return the lines under the title of a run's page, and its batches."""
+async def read_emailed(path: Path) -> Collection[str]:
+    """Return the numbers of the journal at *path* whose invoices were emailed."""
     async with open_journal(path) as journal:
-        identity = await journal.identity()
-        about = [f"Project: {identity.project_id} at {identity.base_url}", f"Journal: {path}"]
-        if inputs := await input_names(journal):
-            about.append(f"Input: {', '.join(inputs)}")
-        return "\n".join(about), await journal.batches()
+        return delivered_numbers(await journal.deliveries.all())
 
 
-def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
+def print_counts(
+    path: Path, counts: Mapping[ChallengeState, int], emailed: Collection[str] = ()
+) -> None:
     """Print how many numbers are in each state, with an example and what to do about it."""
     examples = first_of_each_state(SqliteJournal(path).rows(), counts)
     with Lines("STATE", "NUMBERS", "SUCH AS", "NEXT", as_json=False) as lines:
         for state, count in counts.items():
             if count:
                 entry = examples.get(state)
-                example = (entry.number, what_to_do(entry) or "") if entry else ("", "")
+                example = (
+                    (entry.number, what_to_do(entry, emailed=emailed) or "") if entry else ("", "")
+                )
                 lines.add({}, state.value, count, *example)
 
 
@@ -211,17 +251,26 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
     check_files(path)
     write_reports(path, html=html, csv_file=csv_file)
     if as_json:
+        emailed = delivered_numbers(asyncio.run(_read(path)).deliveries)
         for entry in SqliteJournal(path).rows():
-            click.echo(orjson.dumps(entry_record(entry)))
+            click.echo(orjson.dumps(entry_record(entry, emailed=emailed)))
 
 
 def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
     """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
-    rows = SqliteJournal(path).rows
+    if html is None and csv_file is None:
+        return
+    rows, run = SqliteJournal(path).rows, asyncio.run(_read(path))
     if html is not None:
-        about, batches = asyncio.run(_read_for_page(path))
-        write_html(rows(), html, batches=batches, about=about)
+        about = [
+            f"Project: {run.identity.project_id} at {run.identity.base_url}",
+            f"Journal: {path}",
+        ]
+        if run.inputs:
+            about.append(f"Input: {', '.join(run.inputs)}")
+        lines = "\n".join(about)
+        write_html(rows(), html, batches=run.batches, deliveries=run.deliveries, about=lines)
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
-        write_csv(rows(), csv_file)
+        write_csv(rows(), csv_file, deliveries=run.deliveries)
         print_message(f"CSV report: {csv_file.absolute()}")

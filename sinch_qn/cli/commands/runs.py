@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,14 +18,20 @@ import orjson
 
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
+from sinch_qn.bulk.pacing import MAX_UNKNOWN
 from sinch_qn.bulk.preview import RunPreview
-from sinch_qn.bulk.report import needs_attention
+from sinch_qn.bulk.report import needs_attention, without_invoices
 from sinch_qn.bulk.run import RING_WINDOW
 from sinch_qn.cli.app import command
 from sinch_qn.cli.client import Dependencies, client_from_env
-from sinch_qn.cli.commands.run_tools import print_counts, write_reports
+from sinch_qn.cli.commands.run_tools import (
+    print_counts,
+    print_without_invoices,
+    read_emailed,
+    write_reports,
+)
 from sinch_qn.cli.exit_codes import Exit
-from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import (
     FILE,
     GROWING_FILE,
@@ -79,6 +86,14 @@ _options = combine(
     ),
     click.option(
         "--rate", type=_SECONDS, default=5.0, show_default=True, help="Maximum calls per second."
+    ),
+    click.option(
+        "--max-unknown",
+        type=click.IntRange(min=1),
+        default=MAX_UNKNOWN,
+        show_default=True,
+        help="Maximum calls in flight, which an outage leaves UNKNOWN. Limits the rate to this"
+        " number divided by the time of a response.",
     ),
     click.option("--calling-hours", help="When phones may ring, in local time: 09:00-20:00."),
     click.option("--default-zone", help="The time zone of toll-free numbers."),
@@ -155,6 +170,8 @@ def run(
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
     write_reports(settings.journal, html=report, csv_file=csv_file)
+    if settings.add_missing:
+        _print_without_invoices(settings, path)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
 
@@ -278,6 +295,11 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
     if preview.counts:
         held = preview.open - waiting
         yield f"{settings.journal}: {waiting} waiting for a call, {held} for a code or a response."
+    if settings.add_missing:
+        yield (
+            "Numbers that are not in the project are added. Those that are not proved by a call"
+            f" need invoices: {invoices_command(path, settings.journal)}"
+        )
     if settings.limit is not None:
         yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
     if to_call := preview.to_call(settings.limit):
@@ -331,6 +353,15 @@ def _show_result(
         if not is_demo:  # the demo deletes its journal
             print_message(f"Needs attention: sinch-qn status {settings.journal}")
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _print_without_invoices(settings: RunSettings, path: Path, shown: int = 20) -> None:
+    """Print which added numbers lack invoices: those that calls have not proved."""
+    emailed = asyncio.run(read_emailed(settings.journal))
+    rows = SqliteJournal(settings.journal).rows()
+    missing = [entry.number for entry in islice(without_invoices(rows, emailed), shown)]
+    more = len(missing) == shown
+    print_without_invoices(missing, more=more, path=settings.journal, file=path)
 
 
 def _print_result(settings: RunSettings, result: SessionResult) -> None:
