@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check codegen format dist-check soak fuzz bench audit lock clean
+.PHONY: help demo test test-fast check codegen format dist-check soak fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -81,6 +81,9 @@ lock: $(READY) ## Update the pins in requirements.txt (needs pip-tools in the en
 	@mkdir -p build
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(d for e in p["project"]["optional-dependencies"].values() for d in e if "sinch-qn" not in d), *p["dependency-groups"]["dev"], sep="\n")' > build/requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --strip-extras --allow-unsafe -o requirements.txt build/requirements.in
+
+sqlite-oldest: $(READY) ## Run the journal's tests on SQLite 3.34, the oldest version (needs npm and a C compiler)
+	@bash .ci/sqlite-oldest
 
 clean: ## Remove the environment, builds and caches
 	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,16 +8,16 @@ Names are loaded when they are first used, so that importing the package costs n
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sinch_qn._version import __version__ as __version__
+from sinch_qn import _lazy_face
 
 if TYPE_CHECKING:
     from sinch_qn import errors as errors
     from sinch_qn import models as models
     from sinch_qn._paging import Page as Page
     from sinch_qn._pipeline import PreparedCall as PreparedCall
+    from sinch_qn._version import __version__ as __version__
     from sinch_qn.auth import BasicAuth as BasicAuth
     from sinch_qn.auth import OAuth2 as OAuth2
     from sinch_qn.client import QualifiedNumbersClient as QualifiedNumbersClient
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "_paging": ("Page",),
     "_pipeline": ("PreparedCall",),
+    "_version": ("__version__",),
     "auth": ("BasicAuth", "OAuth2"),
     "client": ("QualifiedNumbersClient",),
     "errors": ("Outcome", "SinchError"),
@@ -72,22 +73,7 @@ _NAMES = {
     "rate_limit": ("RateLimit",),
     "retry": ("Failure", "RetryPolicy"),
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 _MODULES = ("errors", "models")
 
 if not TYPE_CHECKING:  # for type checkers a misspelt name is an error
-    __all__ = tuple(sorted([*_MODULE_OF, *_MODULES, "__version__"]))
-
-    def __getattr__(name: str) -> Any:
-        """Load the module that *name* lives in (PEP 562)."""
-        if name in _MODULE_OF:
-            value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-        elif name in _MODULES:
-            value = import_module(f"{__name__}.{name}")
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return list(__all__)
+    __getattr__, __dir__, __all__ = _lazy_face.open_face(__name__, _NAMES, _MODULES)

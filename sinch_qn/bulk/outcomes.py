@@ -24,7 +24,7 @@ from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import QualifiedNumber
 
 UNKNOWN_TO_SINCH = "Sinch does not know this number: add it to the project first"
-ASK_AGAIN = "the response to its code was lost twice: ask for the code again, or recall"
+ASK_AGAIN = "it is not known whether its code was right: ask for the code again, or recall"
 _NOTE_GONE = "Sinch no longer knows this number"
 NOTE_CALL_UNKNOWN = (
     "the response to the call was lost: ask whether the phone rang; a code settles it"
@@ -137,7 +137,7 @@ def refusal_taken_back(entry: Entry, event: Event, error: SinchError, at: float)
     return Change(number=entry.number, event=event, at=at, intent=entry.intent, due=at, note=note)
 
 
-def after_verify(
+def after_verify(  # noqa: PLR0911 - a table
     intent: Entry,
     result: QualifiedNumber | SinchError,
     at: float,
@@ -160,6 +160,8 @@ def after_verify(
     if not is_refusal(result):
         return change(event=Event.CODE_NOT_SENT, due=retry_at, note=str(result))
     note = f"the code was refused: {result}"
+    if intent.tries > 1:  # the lost response may have verified it, which look-ups show later
+        return change(event=Event.VERIFY_UNKNOWN, due=retry_at, note=note)
     return change(event=Event.CODE_REJECTED, max_codes=max_codes, note=note)
 
 

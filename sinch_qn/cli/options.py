@@ -31,6 +31,7 @@ from sinch_qn.parsing import (
 )
 from sinch_qn.parsing.phone_numbers import ALL_REGIONS
 from sinch_qn.phone import REGIONS
+from sinch_qn.preflight import OrderRequest, letter_of
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -337,6 +338,20 @@ def confirm(question: str, *, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{question} No terminal to confirm at: repeat it with --yes.")
     click.confirm(question, abort=True, err=True)
+
+
+def print_letter(request: OrderRequest) -> None:
+    """Print what the Letter of Authorization says and to whom it goes: personal data.
+
+    So it is printed on a terminal, or if it is asked for.
+    """
+    letter = letter_of(request)
+    if letter is None:
+        print_message("No letter is sent: the blanket LOA was agreed before.")
+        return
+    print_message(f"The Letter of Authorization goes to {letter.recipient} to be signed.")
+    for line in letter.says:
+        print_message(f"It says: {line}")
 
 
 def summarize_numbers(numbers: Sequence[ParsedNumber], shown: int = 5) -> str:

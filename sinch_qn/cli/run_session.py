@@ -25,6 +25,7 @@ from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
+from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_settings import Orders, RunSettings
 from sinch_qn.cli.signals import GracefulStop, JobControl
 from sinch_qn.client import QualifiedNumbersClient
@@ -147,9 +148,10 @@ def _code_sources(
 async def _add_and_finish(
     run: VoiceChallengeRun, journal: Journal, preview: RunPreview, settings: RunSettings
 ) -> None:
-    stale = preview.stale_numbers() if settings.limit is None else iter(())
-    while old := await asyncio.to_thread(list, islice(stale, _PAGE)):
-        await journal.discard_invalid(old)
+    await remember_input(journal, settings.input)
+    gone = preview.lines_gone() if settings.limit is None else iter(())
+    while lines := await asyncio.to_thread(list, islice(gone, _PAGE)):
+        await journal.remove_corrected(dict.fromkeys(lines, ""))
     numbers = preview.new_numbers(settings.limit)
     while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
         await run.add(page)

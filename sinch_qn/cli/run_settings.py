@@ -25,6 +25,8 @@ class Orders:
 class RunSettings:
     """The options of a run."""
 
+    input: Path
+    """The file of numbers."""
     journal: Path
     codes: Path | None
     limit: int | None

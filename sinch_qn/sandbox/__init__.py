@@ -3,10 +3,11 @@
 from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.faults import Answer, Fault, Faults, Scripted
 from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
+from sinch_qn.sandbox.number_store import Number
 from sinch_qn.sandbox.request_validation import Violation
 from sinch_qn.sandbox.server import Sandbox
 from sinch_qn.sandbox.state import Calls
-from sinch_qn.sandbox.world import Number, Order, Refusal, Settings, World
+from sinch_qn.sandbox.world import Order, Refusal, Settings, World
 
 __all__ = [
     "Answer",

@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 import orjson
 
 from sinch_qn.models import GlobalProcessState as SinchState
+from sinch_qn.sandbox.number_store import Number
 from sinch_qn.sandbox.request_validation import ValidRequest, Violation, ViolationError
-from sinch_qn.sandbox.world import Event, Number, Order, Refusal, World
+from sinch_qn.sandbox.world import Event, Order, Refusal, World
 
 _HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -170,7 +171,7 @@ def _add(world: World, request: ValidRequest) -> object:
 
 
 def _get(world: World, request: ValidRequest) -> object:
-    return number_json(world, world.get(request.phone_number))
+    return number_json(world, world.read(request.phone_number))
 
 
 def _delete(world: World, request: ValidRequest) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import heapq
 import uuid
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Any, Literal, TypeAlias
 
@@ -19,9 +18,10 @@ import attrs
 from sinch_qn.models import CallbackEventType as EventType
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import HostingOrderState as OrderState
-from sinch_qn.phone import is_toll_free, region_of
+from sinch_qn.phone import REGIONS, check_regions, is_toll_free, region_of
 from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
+from sinch_qn.sandbox.number_store import Number, NumberStore
 
 CODE_DIGITS = 4
 """Digits of a code; leading zeros occur."""
@@ -48,6 +48,12 @@ class Settings:
     """Time until a Letter of Authorization is signed; None: until `sign_loa`."""
     hosting_delay: float = 0.0
     """Time that an order is IN_PROGRESS."""
+    visibility_delay: float = 0.0
+    """Time until `get` and `list` show a request's changes."""
+    regions: Collection[str] = attrs.field(default=REGIONS, converter=check_regions)
+    """Regions of `+1` whose numbers can be added."""
+    several_callbacks: bool = False
+    """Send several callbacks a number, each twice and in any order, instead of one."""
 
 
 Status: TypeAlias = Literal[
@@ -65,26 +71,6 @@ class Refusal(Exception):  # noqa: N818 - a response of the API, not a defect
         self.status = status
         self.fields = tuple(fields)
         """Invalid fields, each with a description."""
-
-
-@attrs.define(eq=False)
-class Number:
-    """A qualified number, with its latest phone call."""
-
-    phone_number: str
-    region: str
-    state: SinchState
-    created: float
-    updated: float
-    position: int
-    """Index by creation; -1 once deleted."""
-    rings: int = 0
-    """How often the phone rang."""
-    wrong_codes: int = 0
-    code: str | None = None
-    """The code of the latest call."""
-    called: float = 0.0
-    """Time of the latest call."""
 
 
 @attrs.define(eq=False)
@@ -133,9 +119,7 @@ class World:
         self.orders: dict[str, Order] = {}
         self.events: deque[Event] = deque()
         self._random = random or Random()  # noqa: S311 - test codes
-        self._numbers: dict[str, Number] = {}
-        self._by_creation: list[Number | None] = []
-        self._counts: Counter[tuple[SinchState, str]] = Counter()
+        self._numbers = NumberStore()
         self._due: list[tuple[float, int, Callable[[Any, float], None], object]] = []
         self._scheduled = 0
 
@@ -175,7 +159,8 @@ class World:
         seeded = 0
         for phone_number in phone_numbers:
             number = self._numbers.get(phone_number) or self._create(phone_number, state, now)
-            self._move(number, state, now)
+            number.state, number.updated = state, now
+            self._numbers.show(number, state, now)
             if state is SinchState.VERIFICATION_PENDING:
                 number.code, number.called = self._new_code(), now
             seeded += 1
@@ -186,15 +171,16 @@ class World:
         now = self.advance_to_now()
         requested = list(phone_numbers)
         if wrong := [
-            (f"phoneNumbers[{index}]", "is not a US or CA phone number")
+            (f"phoneNumbers[{index}]", f"is not a {self._regions} phone number")
             for index, phone_number in enumerate(requested)
-            if region_of(phone_number) is None
+            if region_of(phone_number, self.settings.regions) is None
         ]:
             raise Refusal("INVALID_ARGUMENT", "The phone numbers are not valid.", wrong)
         return [self._numbers.get(each) or self._add(each, now) for each in requested]
 
     def _add(self, phone_number: str, now: float) -> Number:
         number = self._create(phone_number, SinchState.ELIGIBLE_CHECK_PENDING, now)
+        self._move(number, number.state, now)
         delay = self.settings.eligibility_delay
         if MisbehavingNumber.SLOW_ELIGIBILITY.matches(phone_number):
             delay = max(10 * delay, 5.0)
@@ -211,36 +197,44 @@ class World:
         self.advance_to_now()
         number = self._numbers.get(phone_number)
         if number is None:
-            raise Refusal("NOT_FOUND", "The imported number could not be found.")
+            raise _not_found()
+        return number
+
+    def read(self, phone_number: str) -> Number:
+        """Return a number as `getQualifiedNumber` shows it; see `Settings.visibility_delay`."""
+        number = self._numbers.as_shown(self.get(phone_number))
+        if number is None:
+            raise _not_found()
         return number
 
     def delete(self, phone_number: str) -> None:
-        """Delete a number; its order continues without it."""
-        number = self.get(phone_number)
-        del self._numbers[phone_number]
-        self._by_creation[number.position] = None
-        self._counts[number.state, number.region] -= 1
-        number.position = -1
+        """Delete a number, which is visible at once; its order continues without it."""
+        self._numbers.remove(self.get(phone_number))
 
     def _create(self, phone_number: str, state: SinchState, now: float) -> Number:
-        region = region_of(phone_number)
+        region = region_of(phone_number, self.settings.regions)
         if region is None:
-            raise ValueError(f"not a US or CA phone number: {phone_number!r}")
-        number = Number(phone_number, region, state, now, now, len(self._by_creation))
-        self._numbers[phone_number] = number
-        self._by_creation.append(number)
-        self._counts[state, region] += 1
-        return number
+            raise ValueError(f"not a {self._regions} phone number: {phone_number!r}")
+        return self._numbers.create(phone_number, region, state, now)
+
+    @property
+    def _regions(self) -> str:
+        return " or ".join(self.settings.regions)
 
     def _move(self, number: Number, state: SinchState, at: float) -> None:
-        self._counts[number.state, number.region] -= 1
-        self._counts[state, number.region] += 1
         number.state, number.updated = state, at
+        if delay := self.settings.visibility_delay:
+            self._schedule(at + delay, self._show, (number, state, at))
+        else:
+            self._numbers.show(number, state, at)
+
+    def _show(self, change: tuple[Number, SinchState, float], _: float) -> None:
+        self._numbers.show(*change)
 
     def count(self, state: SinchState, region: str | None = None) -> int:
-        """Return how many numbers are in *state*, optionally in one region."""
+        """Return how many numbers are shown in *state*, optionally in one region."""
         self.advance_to_now()
-        return sum(self._counts[state, each] for each in ([region] if region else ["US", "CA"]))
+        return self._numbers.count(state, region)
 
     def page(
         self,
@@ -251,22 +245,9 @@ class World:
         by_update: bool = False,
         after: tuple[float, int] | None = None,
     ) -> tuple[list[Number], tuple[float, int] | None]:
-        """Return a page of the numbers in *state*, and the next page's *after* or None.
-
-        The oldest come first. Paging skips no number that stays in *state*.
-        """
-        wanted = min(size + 1, self.count(state, region))
-        start = after[1] + 1 if after and not by_update else 0
-        found: Iterable[Number] = (
-            number
-            for number in islice(self._by_creation, start, None)
-            if number is not None and number.state is state and region in {None, number.region}
-        )
-        if by_update:
-            later = (each for each in found if after is None or _by_update(each) > after)
-            found = heapq.nsmallest(wanted, later, _by_update)
-        page = list(islice(found, wanted))
-        return page[:size], _by_update(page[size - 1]) if len(page) > size else None
+        """Return a page of the numbers shown in *state*, and the next page's *after* or None."""
+        self.advance_to_now()
+        return self._numbers.page(state, size=size, region=region, by_update=by_update, after=after)
 
     # Calls.
 
@@ -399,12 +380,18 @@ class World:
             return  # deleted
         self._move(number, SinchState.HOSTING_FAILED if failed else SinchState.HOSTING_DONE, at)
         if url := order.request.get("callbackUrl"):
-            event_id = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-            kind, code = EventType.OSR_UPDATE, "INVALID_NNID" if failed else None
-            if order.state is OrderState.REJECTED:
-                kind, code = EventType.HOSTING_PROCESS, None  # rejected before the OSR update
-            event = Event(url, event_id, kind, number.phone_number, at, not failed, code)
-            self.events.append(event)
+            several = self.settings.several_callbacks
+            events = [
+                Event(url, self._event_id(), kind, number.phone_number, at, succeeded, code)
+                for kind, succeeded, code in _outcomes(order, failed=failed, several=several)
+            ]
+            if several:
+                events += events
+                self._random.shuffle(events)
+            self.events.extend(events)
+
+    def _event_id(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
 
 _CALLABLE = frozenset(
@@ -419,8 +406,24 @@ def _precondition(number: Number, action: str) -> Refusal:
     return Refusal("FAILED_PRECONDITION", message)
 
 
-def _by_update(number: Number) -> tuple[float, int]:
-    return number.updated, number.position
+def _not_found() -> Refusal:
+    return Refusal("NOT_FOUND", "The imported number could not be found.")
+
+
+def _outcomes(
+    order: Order, *, failed: bool, several: bool
+) -> list[tuple[EventType, bool, str | None]]:
+    """Return the events of a number whose hosting ended: type, success and failure code."""
+    if order.state is OrderState.REJECTED:  # before the OSR update
+        return [(EventType.HOSTING_PROCESS, False, None)]
+    last = (EventType.OSR_UPDATE, not failed, "INVALID_NNID" if failed else None)
+    if not several:
+        return [last]
+    # The OSR update of another carrier has an event of its own.
+    steps = [EventType.HOSTING_PROCESS, EventType.PROVISIONING_TO_SMS_PLATFORM, last[0]]
+    if "campaignId" in order.request:
+        steps.append(EventType.LINK_TO_10DLC_CAMPAIGN)
+    return [*((step, True, None) for step in steps), last]
 
 
 def _has(order: Order, kind: MisbehavingNumber) -> bool:

@@ -259,6 +259,18 @@ def looked(result: QualifiedNumber | SinchError, entry: Entry = VERIFYING) -> En
     return after(entry, outcomes.after_resolve(entry, result, 100.0, max_codes=3, retry_at=120.0))
 
 
+@pytest.mark.parametrize("error", REJECTED, ids=name)
+def test_a_refusal_of_a_code_that_was_sent_before(error: SinchError) -> None:
+    """Rule 15: a code that is refused when sent again is looked up later: it may have been right.
+
+    The first response was lost, and a look-up may not show yet what that request did.
+    """
+    again = attrs.evolve(VERIFYING, tries=2)
+    change = outcomes.after_verify(again, error, 100.0, max_codes=1, retry_at=120.0)
+    entry = after(again, change)
+    assert (entry.state, entry.todo, entry.due) == (ChallengeState.VERIFYING, Todo.RESOLVE, 120.0)
+
+
 def test_resolving_a_number_that_is_pending() -> None:
     """Rule 15: the code of a pending number is sent once more; then a new one is requested."""
     entry = looked(number(SinchState.VERIFICATION_PENDING))

@@ -310,6 +310,17 @@ def test_exit_codes_of_a_run(sandbox: Sandbox, qn: Callable[..., Result]) -> Non
     assert "Input: numbers.csv" in page
 
 
+def test_a_page_names_the_files_of_its_numbers(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """The journal keeps the names of the files that its numbers came from, each one once."""
+    sandbox.add([ONE, TWO], SinchState.VERIFIED)
+    write(ONE)
+    Path("more <b>.csv").write_text(f"phone\n{TWO}\n")
+    for file in ("numbers.csv", "more <b>.csv", "numbers.csv"):
+        assert qn("run", file, *RUN[2:], "--yes").exit_code == 0
+    assert qn("report", "run.db", "--html", "page.html").exit_code == 0
+    assert "Input: numbers.csv, more &lt;b&gt;.csv<" in Path("page.html").read_text()
+
+
 def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
     """At a terminal the run is confirmed, and then takes NUMBER CODE below its display."""
     write(ONE, TWO)

@@ -634,24 +634,7 @@ async def test_a_proxy_that_refuses_to_connect(status: bytes) -> None:
 
 
 class OddError(Exception):
-    """An exception of a connector that is not aiohttp's, as those for SOCKS have."""
-
-
-class OddConnector(aiohttp.TCPConnector):
-    """A connector with exceptions of its own."""
-
-    async def _create_connection(self, *_: object) -> Any:
-        raise OddError("SOCKS server: no")
-
-
-async def test_a_connector_with_errors_of_its_own() -> None:
-    """What any connector raises before there is a connection is a ConnectError, NOT_SENT."""
-    async with aiohttp.ClientSession(connector=OddConnector()) as session:
-        client = make_client("https://api.example.invalid", session=session, retry=ONCE)
-        error = await failing(client.send_voice_challenge(NUMBER))
-    assert type(error) is ConnectError
-    assert error.outcome is Outcome.NOT_SENT
-    assert "SOCKS server: no" in str(error)
+    """An exception that is not aiohttp's, of a session's own code."""
 
 
 async def test_a_trace_that_fails_after_sending() -> None:

@@ -107,22 +107,30 @@ async def order(client: QualifiedNumbersClient, url: str, *numbers: str) -> None
     )
 
 
+@pytest.mark.parametrize(("several", "events", "delivered"), [(False, 1, 1), (True, 4, 8)])
 @both
-async def test_callbacks_are_taken_and_looked_into(serve: Serve, tmp_path: Path) -> None:
-    """Each signed callback of the sandbox is accepted at once, then its number is fetched."""
+async def test_callbacks_are_taken_and_looked_into(
+    serve: Serve, tmp_path: Path, *, several: bool, events: int, delivered: int
+) -> None:
+    """Each signed callback of the sandbox is accepted at once, then its number is fetched.
+
+    If a number has several events, each delivered twice, it is fetched once an event.
+    """
     async with (
-        Sandbox() as sandbox,
+        Sandbox(several_callbacks=several) as sandbox,
         serve(sandbox.client(), sandbox.webhook_secret, tmp_path) as (url, looks),
         sandbox.client() as client,
     ):
         sandbox.add([*NUMBERS, FAILS], "VERIFIED")
         await order(client, url, *NUMBERS, FAILS)
         await sandbox.callbacks_done()
-        assert sandbox.callbacks == {"delivered": 3}
-        await eventually(lambda: len(looks()) == 3)
-        found = await asyncio.to_thread(looks)
-        assert found == [(NUMBERS[0], HOSTED), (NUMBERS[1], HOSTED), (FAILS, FAILED)]
-        assert sandbox.calls.total("getQualifiedNumber") == 3
+        assert sandbox.callbacks == {"delivered": 3 * delivered}
+        await eventually(lambda: len(looks()) == 3 * events)
+        found = [(NUMBERS[0], HOSTED), (NUMBERS[1], HOSTED), (FAILS, FAILED)]
+        assert sorted(await asyncio.to_thread(looks)) == [
+            each for each in found for _ in range(events)
+        ]
+        assert sandbox.calls.total("getQualifiedNumber") == 3 * events
         assert sandbox.violations == []
 
 

@@ -10,13 +10,23 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 import pytest
 
 import sinch_qn
-from sinch_qn import BasicAuth, OAuth2, Page, QualifiedNumbersClient, RateLimit, RetryPolicy, models
+from sinch_qn import (
+    BasicAuth,
+    OAuth2,
+    Page,
+    QualifiedNumbersClient,
+    RateLimit,
+    RetryPolicy,
+    bulk,
+    models,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +62,35 @@ METHODS = {
 """The client's public methods and their parameters."""
 
 
+@attrs.frozen
+class Face:
+    """A package whose names are loaded when they are used."""
+
+    package: ModuleType
+
+    def __str__(self) -> str:
+        return self.package.__name__
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Its `__all__`."""
+        return tuple(vars(self.package)["__all__"])
+
+    @property
+    def module_of(self) -> dict[str, str]:
+        """The module of each of its names."""
+        table = vars(self.package)["_NAMES"].items()
+        return {name: module for module, names in table for name in names}
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that it offers themselves."""
+        return tuple(vars(self.package).get("_MODULES", ()))
+
+
+FACES = (Face(sinch_qn), Face(bulk))
+
+
 def parameters(of: Any) -> str:
     """Return the parameters of a function or class without annotations and `self`."""
     signature = inspect.signature(of)
@@ -77,57 +116,58 @@ def run_fresh(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_all_is_sorted_and_complete() -> None:
-    """`__all__` is the lazy table, the modules and the version, sorted, without duplicates."""
-    lazy = {*sinch_qn._MODULE_OF, *sinch_qn._MODULES, "__version__"}
-    assert set(ALL) == lazy
-    assert list(ALL) == sorted(set(ALL))
-    assert lazy >= DESIGNED
-    assert dir(sinch_qn) == list(ALL)
+@pytest.mark.parametrize("face", FACES, ids=str)
+def test_all_is_sorted_and_complete(face: Face) -> None:
+    """`__all__` is the lazy table and the modules, sorted, without duplicates."""
+    assert list(face.all) == sorted({*face.module_of, *face.modules})
+    assert dir(face.package) == list(face.all)
+    assert face.package is not sinch_qn or set(face.all) >= DESIGNED
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_public_name_is_there(name: str) -> None:
-    """Every public name can be imported from the package and is its module's object."""
-    value = getattr(sinch_qn, name)
-    if name in sinch_qn._MODULE_OF:
-        module = importlib.import_module(f"sinch_qn.{sinch_qn._MODULE_OF[name]}")
-        assert value is getattr(module, name)
-        assert value.__module__ == module.__name__
-    elif name in sinch_qn._MODULES:
-        assert value is importlib.import_module(f"sinch_qn.{name}")
+@pytest.mark.parametrize(("face", "name"), [(face, name) for face in FACES for name in face.all])
+def test_public_name_is_there(face: Face, name: str) -> None:
+    """Every public name can be imported from its package and is its module's object."""
+    value = getattr(face.package, name)
+    if name in face.modules:
+        assert value is importlib.import_module(f"{face}.{name}")
+    else:
+        assert value is getattr(importlib.import_module(f"{face}.{face.module_of[name]}"), name)
+        assert getattr(value, "__module__", f"{face}").startswith(f"{face}")
 
 
-def test_names_are_loaded_once_when_they_are_used() -> None:
+@pytest.mark.parametrize("face", FACES, ids=str)
+def test_names_are_loaded_once_when_they_are_used(face: Face) -> None:
     """A name is loaded at its first use only."""
-    for name in ALL:
-        vars(sinch_qn).pop(name, None) if name != "__version__" else None
-        first = getattr(sinch_qn, name)
-        assert vars(sinch_qn)[name] is first
-        assert getattr(sinch_qn, name) is first
+    for name in face.all:
+        vars(face.package).pop(name, None)
+        first = getattr(face.package, name)
+        assert vars(face.package)[name] is first
+        assert getattr(face.package, name) is first
 
 
+@pytest.mark.parametrize("face", FACES, ids=str)
 @pytest.mark.parametrize("name", ["nothing", "__path_to_nowhere__", "_converter", "Client"])
-def test_unknown_name_is_an_attribute_error(name: str) -> None:
+def test_unknown_name_is_an_attribute_error(face: Face, name: str) -> None:
     """An unknown name is an AttributeError."""
-    with pytest.raises(AttributeError, match=f"module 'sinch_qn' has no attribute '{name}'"):
-        getattr(sinch_qn, name)
-    assert not hasattr(sinch_qn, name)
+    with pytest.raises(AttributeError, match=f"module '{face}' has no attribute '{name}'"):
+        getattr(face.package, name)
+    assert not hasattr(face.package, name)
 
 
-def test_type_checkers_see_the_lazy_table() -> None:
+@pytest.mark.parametrize("face", FACES, ids=str)
+def test_type_checkers_see_the_lazy_table(face: Face) -> None:
     """`__init__` imports the same names for type checkers as it loads at run time."""
-    tree = ast.parse((ROOT / "sinch_qn/__init__.py").read_text())
+    tree = ast.parse(Path(str(face.package.__file__)).read_text())
     (block,) = (
         n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
     )
     imported = {
-        alias.name: (node.module or "").removeprefix("sinch_qn").lstrip(".")
+        alias.name: (node.module or "").removeprefix(f"{face}").lstrip(".")
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert imported == sinch_qn._MODULE_OF | dict.fromkeys(sinch_qn._MODULES, "")
+    assert imported == face.module_of | dict.fromkeys(face.modules, "")
 
 
 def test_star_import_gives_the_public_names() -> None:
@@ -215,14 +255,25 @@ def test_public_things_have_docstrings() -> None:
         assert inspect.getdoc(getattr(QualifiedNumbersClient, name)), name
 
 
-@pytest.mark.parametrize("module", ["sinch_qn", "sinch_qn.errors", "sinch_qn.pytest_plugin"])
+@pytest.mark.parametrize(
+    "module", ["sinch_qn", "sinch_qn.errors", "sinch_qn.bulk", "sinch_qn.pytest_plugin"]
+)
 def test_import_is_cheap(module: str) -> None:
-    """Importing the package, its errors or its pytest plugin imports no networking library."""
+    """Importing a face, the errors or the pytest plugin imports no networking library."""
     heavy = {"aiohttp", "cattrs", "orjson", "yarl", "asyncio", "jsonschema_rs", "sinch_qn.client"}
     if module == "sinch_qn.pytest_plugin":
         heavy -= {"asyncio"}  # imported by pytest
     code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
     assert run_fresh(code) == ""
+
+
+def test_a_journal_and_its_reports_need_no_client() -> None:
+    """Codes are submitted, and reports written, without aiohttp: only runs need the client."""
+    names = set(vars(bulk)["__all__"]) - {"VoiceChallengeRun", "RunReport", "RunEvent"}
+    offline = ", ".join(sorted(names - {"TextEnableRun"}))
+    code = f"import sys; from sinch_qn.bulk import {offline}; print('aiohttp' in sys.modules)"
+    assert run_fresh(code) == "False"
+    assert run_fresh(code.replace("bulk import", "bulk import VoiceChallengeRun,")) == "True"
 
 
 def test_names_work_in_a_fresh_interpreter() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 
+from sinch_qn.models import CallbackEvent, CallbackEventType, TextEnableNumbersRequest
 from sinch_qn.models import GlobalProcessState as SinchState
-from sinch_qn.models import TextEnableNumbersRequest
 from sinch_qn.sandbox import MisbehavingNumber, Sandbox, World
-from sinch_qn.webhooks import sign
+from sinch_qn.webhooks import parse, sign
 from tests.sandbox.curl import NUMBER, Receiver, conforms, order_of, running
 from tests.support.loa import DIRECT
 
@@ -81,6 +82,36 @@ async def test_a_callback_that_is_not_taken_is_repeated_a_few_times() -> None:
         await sandbox.callbacks_done()
         assert sandbox.callbacks["failed"] == 1
         assert len(receiver.got) == 6
+
+
+@pytest.mark.parametrize("campaign", [{}, {"campaignId": "C3O84GA"}])
+async def test_several_callbacks_a_number(campaign: dict[str, str]) -> None:
+    """Each step and each carrier has its own event, delivered twice, in any order.
+
+    Whoever processes each `eventId` once processes each event once; the failure is one of them.
+    """
+    failing = f"+1202{MisbehavingNumber.HOSTING_FAILS.value}"
+    async with Receiver() as receiver, running(several_callbacks=True) as (sandbox, curl):
+        sandbox.add([NUMBER, failing], SinchState.VERIFIED)
+        body = order_of(NUMBER, failing, callbackUrl=receiver.url, **campaign)
+        await curl.send("POST", "/qualifiedNumbers:textEnableNumbers", body=body)
+        await sandbox.callbacks_done()
+        deliveries = [
+            parse(raw, {"X-Sinch-Signature": signature}, secret=sandbox.webhook_secret)
+            for raw, signature in receiver.got
+        ]
+        events = {event.event_id: event for event in deliveries}
+        by_number: dict[str, list[CallbackEvent]] = {each: [] for each in (NUMBER, failing)}
+        for event in events.values():
+            by_number[str(event.resource_id)].append(event)
+        each = 4 + len(campaign)
+        assert [len(of_one) for of_one in by_number.values()] == [each, each]
+        assert sorted(Counter(event.event_id for event in deliveries).values()) == [2] * 2 * each
+        assert {event.failure_code for event in by_number[NUMBER]} == {None}
+        failures = [event for event in by_number[failing] if event.failure_code]
+        assert [event.event_type for event in failures] == [CallbackEventType.OSR_UPDATE]
+        linked = CallbackEventType.LINK_TO_10DLC_CAMPAIGN
+        assert any(event.event_type is linked for event in events.values()) is bool(campaign)
 
 
 async def test_a_callback_to_nobody_fails() -> None:

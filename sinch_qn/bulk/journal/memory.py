@@ -83,13 +83,6 @@ class MemoryJournal:
         del self._entries[entry.number]
         self._counts[entry.state] -= 1
 
-    async def discard_invalid(self, numbers: Sequence[str]) -> None:
-        """Delete the entries of *numbers* that are INVALID."""
-        for number in numbers:
-            entry = self._entries.get(number)
-            if entry is not None and entry.state is ChallengeState.INVALID:
-                self._remove(entry)
-
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
         return self._entries.get(number)

@@ -138,16 +138,6 @@ class SqliteJournal:
         values = [(line, "%" + invalid_line("", line), number) for line, number in lines.items()]
         await self._write(lambda database: sqlite_work.remove_invalid(database, condition, values))
 
-    async def discard_invalid(self, numbers: Sequence[str]) -> None:
-        """Delete the entries of *numbers* that are INVALID."""
-        delete = "DELETE FROM numbers WHERE number = ? AND state = 'invalid'"
-
-        def write(database: Connection) -> None:
-            database.executemany(delete, [(number,) for number in numbers])
-            database.clear_cache()
-
-        await self._write(write)
-
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
         return await self._read(lambda database: database.entry(number))

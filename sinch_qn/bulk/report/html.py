@@ -23,6 +23,7 @@ from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
 
 _MAX_LISTED_BATCHES = 1000
+_PERCENT = "\N{NO-BREAK SPACE}%"
 
 _BATCH_HEADINGS = (
     *(
@@ -32,10 +33,10 @@ _BATCH_HEADINGS = (
         ("State", ""),
         ("Sent (UTC)", "nowrap"),
     ),
-    *(("At Sinch", ""), ("Order, note and what to do", "wide")),
+    *(("At Sinch", "seen"), ("Details", "wide")),
 )
 _ENTRY_HEADINGS = (
-    *(("Number", ""), ("Ref", "ref"), ("Line", "num"), ("State", ""), ("Note", "wide")),
+    *(("Number", "number"), ("Ref", "ref"), ("Line", "num"), ("State", ""), ("Note", "wide")),
 )
 """Headings of the tables, and their CSS classes."""
 
@@ -78,7 +79,7 @@ def write_html(
         page_title=_escaped(title),
         title=_text(title),
         about="".join(f"<p>{_text(line)}</p>" for line in about.splitlines()) if about else "",
-        now=f"{written_at:%d %B %Y, %H:%M UTC}",
+        now=f"Written: {written_at:%d %B %Y, %H:%M UTC}",
         tiles=_tiles(summary, batches),
         states=_states(summary),
         timeline=timeline_chart(summary.timeline.curve()),
@@ -105,8 +106,10 @@ def _share(part: int, whole: int) -> str:
     """Return a percentage, rounded down; only exact shares are shown as 0 or 100 %."""
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 0.1:
-        return "under 0.1 %"
-    return "100 %" if part == whole else f"{math.floor(percent * 10) / 10:.1f} %"
+        return f"under 0.1{_PERCENT}"
+    if percent in {0, 100}:
+        return f"{percent:.0f}{_PERCENT}"
+    return f"{math.floor(percent * 10) / 10:.1f}{_PERCENT}"
 
 
 def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
@@ -114,6 +117,9 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
     verified = states[ChallengeState.VERIFIED] + states[ChallengeState.SKIPPED]
     in_progress = sum(states[state] for state in ChallengeState if not state.settled)
     batches_advised = sum(what_to_do_about(batch) is not None for batch in batches)
+    attention = "see below for what to do" if summary.advised else "nothing to do"
+    if batches_advised:
+        attention = f"and {batches_advised:,} of the orders"
     tiles = [
         ("", "Numbers", whole, f"{states[ChallengeState.INVALID]:,} invalid"),
         ("done", "Verified", verified, f"{_share(verified, whole)} of all"),
@@ -122,9 +128,7 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
             "warn" if summary.advised or batches_advised else "none",
             "Needs attention",
             summary.advised.total(),
-            f"and {batches_advised:,} of the orders"
-            if batches_advised
-            else "see below for what to do",
+            attention,
         ),
     ]
     return "".join(

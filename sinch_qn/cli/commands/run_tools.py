@@ -14,7 +14,7 @@ import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
-from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
+from sinch_qn.bulk.journal import Delivery, delivered_numbers
 from sinch_qn.bulk.report import (
     batch_record,
     delivery_record,
@@ -42,6 +42,7 @@ from sinch_qn.cli.options import (
     yes_option,
 )
 from sinch_qn.cli.output import Lines
+from sinch_qn.cli.run_inputs import input_names
 from sinch_qn.cli.run_session import open_journal
 from sinch_qn.parsing import ParsedNumber
 
@@ -115,7 +116,8 @@ def print_without_invoices(
 class _Snapshot:
     """What a journal has besides its rows."""
 
-    identity: Identity
+    about: str
+    """The lines under the title of its page."""
     counts: Mapping[ChallengeState, int]
     batches: Sequence[Batch]
     deliveries: Sequence[Delivery]
@@ -123,8 +125,12 @@ class _Snapshot:
 
 async def _read(path: Path) -> _Snapshot:
     async with open_journal(path) as journal:
+        identity = await journal.identity()
+        about = [f"Project: {identity.project_id} at {identity.base_url}", f"Journal: {path}"]
+        if inputs := await input_names(journal):
+            about.append(f"Input: {', '.join(inputs)}")
         return _Snapshot(
-            await journal.identity(),
+            "\n".join(about),
             await journal.counts(),
             await journal.batches(),
             await journal.deliveries.all(),
@@ -253,17 +259,13 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
             click.echo(orjson.dumps(entry_record(entry, emailed=emailed)))
 
 
-def write_reports(
-    path: Path, *, html: Path | None, csv_file: Path | None, input_file: Path | None = None
-) -> None:
+def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
     """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
     if html is None and csv_file is None:
         return
     rows, run = SqliteJournal(path).rows, asyncio.run(_read(path))
     if html is not None:
-        about = f"Project: {run.identity.project_id} at {run.identity.base_url}\nJournal: {path}"
-        about += "" if input_file is None else f"\nInput: {input_file}"
-        write_html(rows(), html, batches=run.batches, deliveries=run.deliveries, about=about)
+        write_html(rows(), html, batches=run.batches, deliveries=run.deliveries, about=run.about)
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
         write_csv(rows(), csv_file, deliveries=run.deliveries)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.preview import RunPreview
@@ -47,6 +48,7 @@ from sinch_qn.cli.options import (
     loa_option,
     more_regions_option,
     no_number,
+    print_letter,
     read_lines,
     yes_option,
 )
@@ -61,6 +63,7 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.parsing import BadLine, Column, GoodLine
+from sinch_qn.preflight import order_problems, order_warnings
 
 _NO_ZONE: Final = (
     "its time zone is not known, which calling hours need: give it with --default-zone, such as"
@@ -153,14 +156,14 @@ def run(
     to resume after any stop, and no phone is called twice. Exits with 0 if every number is
     verified, with 1 if some need attention.
     """
-    settings = _settings(**more)
+    settings = _settings(input=path, **more)
     check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
         result = asyncio.run(run_to_completion(client, preview, settings))
-    write_reports(settings.journal, html=report, csv_file=csv_file, input_file=path)
+    write_reports(settings.journal, html=report, csv_file=csv_file)
     if settings.add_missing:
         _print_without_invoices(settings, path)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
@@ -202,8 +205,11 @@ def _orders(
         "service_plan_id": service_plan_id,
         **(loa or {"blanket_loa_info": BlanketLoaInfo()}),
     }
+    template = TextEnableNumbersRequest(campaign_id=campaign_id, **common)
+    if problems := order_problems(template):
+        raise click.UsageError("\n".join(problems))
     return Orders(
-        request=TextEnableNumbersRequest(campaign_id=campaign_id, **common),
+        request=template,
         toll_free_request=TextEnableTollFreeNumbersRequest(**common) if loa else None,
         follow=follow,
         batches_per_second=Dependencies.current().batches_per_second,
@@ -266,6 +272,11 @@ def _confirm(
     print_message(f"Project {client.project_id} at {client.base_url}.")
     for line in _describe(preview, path, settings):
         print_message(line)
+    if settings.orders is not None:
+        for warning in order_warnings(settings.orders.request):
+            print_message(warning, "warning")
+        if sys.stderr.isatty():
+            print_letter(settings.orders.request)
     parts = []
     if to_call := preview.to_call(settings.limit):
         parts.append(f"Call {to_call} {'phone' if to_call == 1 else 'phones'} now")
@@ -293,6 +304,11 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
         )
     if settings.limit is not None:
         yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
+    if settings.orders is not None:
+        yield (
+            f"Orders have at most {MAX_NUMBERS} numbers: US, CA and toll-free ones are apart"
+            + ("." if settings.orders.toll_free_request else ", and the latter need --loa.")
+        )
     if to_call := preview.to_call(settings.limit):
         hours = f", within {settings.hours.window} where each phone is" if settings.hours else ""
         yield (

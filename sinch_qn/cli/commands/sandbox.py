@@ -11,7 +11,7 @@ import click
 
 from sinch_qn.cli.app import command
 from sinch_qn.cli.messages import print_message
-from sinch_qn.cli.options import combine
+from sinch_qn.cli.options import accepted_regions, combine, more_regions_option
 from sinch_qn.sandbox import Sandbox
 
 _SECONDS: Final = click.FloatRange(min=0)
@@ -37,7 +37,18 @@ _options = combine(
     click.option("--answer-delay", type=_SECONDS, help="Seconds until a call has a code."),
     click.option("--loa-delay", type=_SECONDS, help="Seconds until a LOA is signed."),
     click.option("--hosting-delay", type=_SECONDS, help="Seconds that hosting takes."),
+    click.option(
+        "--visibility-delay",
+        type=_SECONDS,
+        help="Seconds until get and list show what a request changed.",
+    ),
     click.option("--latency", type=_SECONDS, help="Seconds that every response takes."),
+    click.option(
+        "--several-callbacks",
+        is_flag=True,
+        help="Send several callbacks a number, each twice and in any order.",
+    ),
+    more_regions_option,
     click.option("--sign-by-hand", is_flag=True, help="Wait until a LOA is signed with curl."),
 )
 """The main settings of `sinch_qn.sandbox.Sandbox`, with its defaults."""
@@ -57,6 +68,7 @@ def sandbox(*, sign_by_hand: bool, **settings: Any) -> None:
     Prints the variables of a client for it, ready to paste or to `eval`.
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    given["regions"] = accepted_regions()
     if sign_by_hand:
         given["loa_delay"] = None
     with suppress(KeyboardInterrupt):
