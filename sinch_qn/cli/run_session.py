@@ -83,6 +83,7 @@ def _make_run(
         journal,
         max_ringing=settings.max_ringing,
         calls_per_second=settings.rate,
+        max_unknown=settings.max_unknown,
         code_timeout=settings.code_timeout,
         calling_hours=settings.hours,
         add_missing=settings.add_missing,

@@ -32,6 +32,7 @@ class RunSettings:
     limit: int | None
     max_ringing: int
     rate: float
+    max_unknown: int
     hours: CallingHours | None
     code_timeout: float
     recheck: float

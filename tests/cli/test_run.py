@@ -153,6 +153,22 @@ def test_a_piped_run_says_what_it_does_and_waits_for(
         assert "to call" not in waits
 
 
+def test_a_rate_that_cannot_be_reached_is_a_warning(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`--max-unknown` limits the rate: a warning has both rates, once."""
+    numbers = [f"+1202557{n:04}" for n in range(100, 170)]
+    sandbox.add(numbers)
+    write(*numbers)
+    options = ("--rate", "2000", "--max-unknown", "1", "--max-ringing", "99")
+    result = qn(*RUN, "--yes", "--code-timeout", "2", *options)
+    warning = (
+        r"warning: --rate 2000 cannot be reached: a call takes \S+ s, so --max-unknown 1 allows"
+        r" \S+ calls a second\. A higher one lets an outage leave more numbers UNKNOWN"
+    )
+    assert len(re.findall(warning, result.stderr.replace("\n", " "))) == 1, result.stderr
+
+
 def test_a_typed_number_is_shown_in_full(sandbox: Sandbox) -> None:
     """On the terminal of the person who typed it a number is not masked."""
     write(ONE)

@@ -8,18 +8,19 @@ FLOORS: dict[str, dict[int, str]] = {
     "": {
         6: "cli",
         4: "bulk sandbox pytest_plugin",
-        3: "client parsing invoices preflight",
+        3: "client resources parsing invoices preflight",
         2: "_pipeline _paging waiting auth rate_limit _deadlines _transport smtp",
-        1: "_operations _http _codec _readers _checks retry lifecycle webhooks phone",
+        1: ("_operations _http _codec _readers _checks _queries retry lifecycle webhooks phone"),
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
     "bulk": {
-        5: "run",
-        4: "scheduler text_enable",
+        6: "run",
+        5: "scheduler text_enable",
+        4: "chores",
         3: "steps preview report",
         2: (
             "unsafe_writes invoice_emails admission actions pacing refusals journal_watch"
-            " text_enable_report"
+            " due_numbers text_enable_report rate_ceiling"
         ),
         1: "outcomes journal",
         0: "states at_most_once calling_hours",
@@ -33,13 +34,21 @@ FLOORS: dict[str, dict[int, str]] = {
     },
     "bulk/report": {3: "html", 2: "charts", 1: "summary records", 0: "advice"},
     "parsing": {2: "number_files", 1: "columns codes", 0: "phone_numbers rows text_files loa"},
+    "resources": {
+        1: "imported_numbers",
+        0: "hosting_orders callback_configuration number_links",
+    },
     "sandbox": {
-        5: "server",
-        4: "app",
-        3: "callbacks control_api",
-        2: "handlers state",
-        1: "world",
-        0: "request_validation faults misbehaving_numbers clock number_store",
+        8: "server",
+        7: "app",
+        6: "callbacks control_api handlers",
+        5: "hosting_handlers state",
+        4: "world",
+        3: "hosting_orders",
+        2: "imported_numbers",
+        1: "timeline payloads",
+        0: "request_validation faults misbehaving_numbers number_store clock settings refusal"
+        " events",
     },
     "cli": {
         8: "__main__",
@@ -61,10 +70,12 @@ FLOORS: dict[str, dict[int, str]] = {
 
 NEIGHBOURS = {
     "pytest_plugin": {"sandbox"},
+    "client": {"resources"},
     "_pipeline": {"_deadlines", "_transport", "auth", "rate_limit"},
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
     "_checks": {"phone"},
+    "_queries": {"_checks"},
     "retry": {"_operations"},
     "webhooks": {"_codec"},
     "errors": {"_redaction", "models"},
@@ -97,10 +108,12 @@ OWNERS = {
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
+    " bulk/rate_ceiling.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
-    " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py invoices.py"
-    " bulk/journal/deliveries.py preflight.py sandbox/number_store.py"
+    " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
+    " sandbox/number_store.py invoices.py bulk/journal/deliveries.py"
+    " resources/number_links.py preflight.py"
 ).split()
 """Pure files besides floors 0 and 1 of `sinch_qn/`."""
 

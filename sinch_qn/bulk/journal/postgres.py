@@ -142,11 +142,6 @@ class PostgresJournal:
         ]
         await self._change(lambda tx: _delete_invalid(tx, condition, rows))
 
-    async def discard_invalid(self, numbers: Sequence[str]) -> None:
-        """Delete the entries of *numbers* that are INVALID."""
-        rows = [{"number": number} for number in numbers]
-        await self._change(lambda tx: _delete_invalid(tx, "n.number = c.number", rows))
-
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
         query = SELECT + " WHERE run = %s AND number = %s"

@@ -14,7 +14,7 @@ import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
-from sinch_qn.bulk.journal import Delivery, delivered_numbers
+from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
 from sinch_qn.bulk.report import (
     batch_record,
     delivery_record,
@@ -116,24 +116,21 @@ def print_without_invoices(
 class _Snapshot:
     """What a journal has besides its rows."""
 
-    about: str
-    """The lines under the title of its page."""
+    identity: Identity
     counts: Mapping[ChallengeState, int]
     batches: Sequence[Batch]
     deliveries: Sequence[Delivery]
+    inputs: Sequence[str]
 
 
 async def _read(path: Path) -> _Snapshot:
     async with open_journal(path) as journal:
-        identity = await journal.identity()
-        about = [f"Project: {identity.project_id} at {identity.base_url}", f"Journal: {path}"]
-        if inputs := await input_names(journal):
-            about.append(f"Input: {', '.join(inputs)}")
         return _Snapshot(
-            "\n".join(about),
+            await journal.identity(),
             await journal.counts(),
             await journal.batches(),
             await journal.deliveries.all(),
+            await input_names(journal),
         )
 
 
@@ -265,7 +262,14 @@ def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> No
         return
     rows, run = SqliteJournal(path).rows, asyncio.run(_read(path))
     if html is not None:
-        write_html(rows(), html, batches=run.batches, deliveries=run.deliveries, about=run.about)
+        about = [
+            f"Project: {run.identity.project_id} at {run.identity.base_url}",
+            f"Journal: {path}",
+        ]
+        if run.inputs:
+            about.append(f"Input: {', '.join(run.inputs)}")
+        lines = "\n".join(about)
+        write_html(rows(), html, batches=run.batches, deliveries=run.deliveries, about=lines)
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
         write_csv(rows(), csv_file, deliveries=run.deliveries)

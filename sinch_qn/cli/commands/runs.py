@@ -19,6 +19,7 @@ import orjson
 from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
 from sinch_qn.bulk.journal import Identity
+from sinch_qn.bulk.pacing import MAX_UNKNOWN
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.bulk.report import needs_attention, without_invoices
 from sinch_qn.bulk.run import RING_WINDOW
@@ -88,6 +89,14 @@ _options = combine(
     ),
     click.option(
         "--rate", type=_SECONDS, default=5.0, show_default=True, help="Maximum calls per second."
+    ),
+    click.option(
+        "--max-unknown",
+        type=click.IntRange(min=1),
+        default=MAX_UNKNOWN,
+        show_default=True,
+        help="Maximum calls in flight, which an outage leaves UNKNOWN. Limits the rate to this"
+        " number divided by the time of a response.",
     ),
     click.option("--calling-hours", help="When phones may ring, in local time: 09:00-20:00."),
     click.option("--default-zone", help="The time zone of toll-free numbers."),
