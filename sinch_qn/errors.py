@@ -18,6 +18,8 @@
     ├── InvalidResponseError                      an unreadable response
     ├── PaginationError                           a listing that would never end
     ├── UnexpectedStateError                      a wait that can no longer succeed
+    ├── OrderRejectedError                        a hosting order that Sinch rejected
+    ├── UnlinkError                               an imported number that could not be unlinked
     ├── JournalError                              a run's journal cannot be used
     ├── EmailError                                an email was not accepted, or perhaps was
     └── WebhookError                              a callback that is not authentic or not readable
@@ -41,7 +43,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sinch_qn._redaction import printable
 
 if TYPE_CHECKING:
-    from sinch_qn.models import QualifiedNumber
+    from sinch_qn.models import HostingOrder, ImportedNumber, QualifiedNumber
 
 
 _SHOWN_VIOLATIONS = 10
@@ -240,6 +242,26 @@ class UnexpectedStateError(SinchError):
         super().__init__(message)
         self.number = number
         """The number as last seen."""
+
+
+class OrderRejectedError(SinchError):
+    """A hosting order is REJECTED; the API tells the reasons by number and carrier, if at all."""
+
+    _default_outcome = Outcome.REJECTED
+
+    def __init__(self, message: str = "", *, order: HostingOrder) -> None:
+        super().__init__(message)
+        self.order = order
+        """The order as last seen."""
+
+
+class UnlinkError(SinchError):
+    """An imported number could not be unlinked, so it was not linked anew."""
+
+    def __init__(self, message: str = "", *, number: ImportedNumber) -> None:
+        super().__init__(message)
+        self.number = number
+        """The number as last seen, with the error code."""
 
 
 class JournalError(SinchError):

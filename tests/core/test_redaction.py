@@ -33,36 +33,18 @@ from sinch_qn.auth import Token
 from sinch_qn.bulk import Entry, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.report import write_csv, write_html, write_json_lines
 from sinch_qn.cli.app import cli
-from sinch_qn.models import (
-    Address,
-    AuthorizedPerson,
-    DirectLoaInfo,
-    TextEnableNumbersRequest,
-    VerifyVoiceChallengeRequest,
-)
+from sinch_qn.models import TextEnableNumbersRequest, VerifyVoiceChallengeRequest
 from sinch_qn.sandbox import Fault, Sandbox
 from sinch_qn.sandbox.world import World
+from tests.support.loa import marked
 
 NUMBER, OTHER, LOST = "+12025550134", "+12025550135", "+12025559996"
 NUMBERS = (NUMBER, OTHER, LOST)
 
 KEY_ID, SECRET, TOKEN = "canary-key-id", "canary-secret", "canary-token-of-32-characters-xx"
 CODE, WRONG = "C0DEcanary", "WR0NGcanary"
-LOA = DirectLoaInfo(
-    authorised_person=AuthorizedPerson(
-        first_name="FirstCanary", last_name="LastCanary", email="person@canary.example"
-    ),
-    address=Address(
-        building_number="BuildingCanary",
-        street="StreetCanary",
-        city="CityCanary",
-        state="StateCanary",
-        postal_code="PostalCanary",
-        country="CountryCanary",
-    ),
-    current_voice_carrier="CarrierCanary",
-)
-PEOPLE = re.findall(r"[A-Za-z@.]+[Cc]anary(?:\.example)?", str(attrs.asdict(LOA)))
+LOA = marked("Canary")
+PEOPLE = re.findall(r"\w+@Canary\.example", str(attrs.asdict(LOA)))
 BASIC = base64.b64encode(f"{KEY_ID}:{SECRET}".encode()).decode()
 ONCE = RetryPolicy(max_attempts=1)
 SECRETS = [SECRET, BASIC, TOKEN, CODE, WRONG, *PEOPLE]
@@ -486,7 +468,7 @@ async def test_an_echoed_code_is_not_noted(tmp_path: Path) -> None:
 def test_the_command_line_shows_no_secret(coded: None, tmp_path: Path) -> None:
     """Commands print numbers but no key, token, code or letter, also when they fail."""
     loa = tmp_path / "loa.json"
-    letter = {"current" + "VoiceCarrier": "CarrierCanary", "address": {"street": "StreetCanary"}}
+    letter = {"current" + "VoiceCarrier": PEOPLE[-1], "address": {"street": PEOPLE[0]}}
     loa.write_text(json.dumps({"directLoaInfo": letter}))
 
     async def play() -> list[str]:
