@@ -14,20 +14,23 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
     "bulk": {
-        6: "run",
-        5: "scheduler text_enable",
-        4: "chores",
-        3: "steps preview report",
-        2: "unsafe_writes admission actions pacing refusals journal_watch due_numbers"
-        " text_enable_report rate_ceiling",
-        1: "outcomes journal",
+        10: "run",
+        9: "scheduler text_enable",
+        8: "calls",
+        7: "chores due_numbers",
+        6: "steps preview report",
+        5: "unsafe_writes admission actions refusals journal_watch text_enable_report rate_ceiling",
+        4: "journal",
+        3: "permits",
+        2: "pacing",
+        1: "outcomes",
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
         4: "sqlite",
-        3: "sqlite_work",
+        3: "sqlite_work memory",
         2: "sqlite_thread",
-        1: "sqlite_schema memory",
+        1: "sqlite_schema memory_store local_runner",
         0: "protocol sqlite_file",
     },
     "bulk/report": {3: "html", 2: "charts", 1: "summary records", 0: "advice"},
@@ -94,7 +97,7 @@ OWNERS = {
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
-    " bulk/rate_ceiling.py"
+    " bulk/rate_ceiling.py bulk/permits.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
