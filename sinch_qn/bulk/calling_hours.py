@@ -52,6 +52,10 @@ class CallingHours:
                 "calling_hours: needs phonenumbers: pip install 'sinch-qn[parsing]'"
             ) from error
 
+    def __str__(self) -> str:
+        zone = f" (otherwise {self.default_zone})" if self.default_zone else ""
+        return f"{self.window}{zone}"
+
     def zones(self, number: str) -> tuple[str, ...]:
         """Return the possible zones of *number*; none for a toll-free one without a default."""
         if is_toll_free(number):
