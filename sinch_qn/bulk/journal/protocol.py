@@ -43,7 +43,7 @@ class RunSettings:
     max_codes: int = 3
     calling_hours: str | None = None
     add_missing: bool = False
-    regions: Sequence[str] = ()
+    regions: Sequence[str] = attrs.field(default=(), converter=tuple)
     recheck: float = 30.0
 
     def pacing(self) -> Pacing:
