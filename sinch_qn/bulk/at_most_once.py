@@ -47,24 +47,27 @@ async def at_most_once(
 ) -> tuple[I, R_co | SinchError] | None:
     """Send *write* once; return its intent and the response or error, for the outcome's commit.
 
-    *prepared* holds the rate-limit slot and the token, so nothing waits between the intent and the
-    request. Returns None if no intent was committed. A cancellation withdraws the intent, or marks
-    it unknown if the request may have been sent. An event loop that ends in between leaves the
-    intent open, like a crash.
+    *prepared* holds the rate-limit slot, the token and the connection, so nothing waits between the
+    intent and the request. Returns None if no intent was committed. A cancellation withdraws the
+    intent, or marks it unknown if the request may have been sent. An event loop that ends in
+    between leaves the intent open, like a crash.
     """
-    intent = await _commit_intent(write)
-    if intent is None:
-        return None
     try:
-        return intent, await write.send(intent, prepared)
-    except SinchError as error:
-        return intent, error
-    except asyncio.CancelledError:
-        if prepared.may_have_been_sent:
-            await write.mark_unknown(intent)
-        else:
-            await write.withdraw(intent)
-        raise
+        intent = await _commit_intent(write)
+        if intent is None:
+            return None
+        try:
+            return intent, await write.send(intent, prepared)
+        except SinchError as error:
+            return intent, error
+        except asyncio.CancelledError:
+            if prepared.may_have_been_sent:
+                await write.mark_unknown(intent)
+            else:
+                await write.withdraw(intent)
+            raise
+    finally:
+        prepared.close()  # its connection, if it was not used
 
 
 async def _commit_intent(write: UnsafeWrite[I, R_co]) -> I | None:

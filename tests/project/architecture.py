@@ -9,7 +9,7 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "cli",
         4: "bulk sandbox pytest_plugin",
         3: "client parsing",
-        2: "_pipeline _paging waiting auth rate_limit _deadlines _transport",
+        2: "_pipeline _paging waiting auth rate_limit _deadlines _transport _connections",
         1: "_operations _http _codec _readers _checks retry lifecycle webhooks phone",
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
@@ -58,9 +58,10 @@ FLOORS: dict[str, dict[int, str]] = {
 
 NEIGHBOURS = {
     "pytest_plugin": {"sandbox"},
-    "_pipeline": {"_deadlines", "_transport", "auth", "rate_limit"},
+    "_pipeline": {"_connections", "_deadlines", "_transport", "auth", "rate_limit"},
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
+    "_transport": {"_connections"},
     "_checks": {"phone"},
     "retry": {"_operations"},
     "webhooks": {"_codec"},
@@ -71,7 +72,7 @@ NEIGHBOURS = {
 
 _SERVERS = "sandbox/server.py sandbox/app.py sandbox/callbacks.py"
 OWNERS = {
-    "aiohttp": f"_transport.py {_SERVERS}",
+    "aiohttp": f"_transport.py _connections.py {_SERVERS}",
     "aiolimiter": "rate_limit.py",
     "attrs": "anywhere",
     "cattrs": "_codec.py",
@@ -86,7 +87,7 @@ OWNERS = {
     "sqlite3": "bulk/journal/sqlite bulk/preview.py",
     "termios": "cli/code_prompt.py",
     "tty": "cli/code_prompt.py",
-    "yarl": f"_transport.py {_SERVERS}",
+    "yarl": f"_transport.py _connections.py {_SERVERS}",
 }
 """The files that may import a third-party or platform module, by path prefix."""
 
@@ -125,7 +126,7 @@ class Allowed(NamedTuple):
 
 
 EXCEPTIONS = (
-    Allowed(3, "_transport.py", "_retry_connection", "aiohttp has no public switch for it"),
+    Allowed(3, "_connections.py", "_retry_connection", "aiohttp has no public switch for it"),
     Allowed(3, "client.py", "_getframe", "inspect.stack() would read every source file"),
     Allowed(3, "cli/signals.py", "_exit", "os._exit is public: it ends a process that hangs"),
     Allowed(5, "__init__.py", "*", "names load when they are used, so importing is cheap"),
