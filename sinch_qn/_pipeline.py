@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import attrs
 import orjson
 
-from sinch_qn._checks import check_above_zero, check_rule
+from sinch_qn._checks import check_above_zero, check_order_id, check_rule
 from sinch_qn._codec import encode
 from sinch_qn._connections import Progress
 from sinch_qn._deadlines import Deadline, Deadlines
@@ -121,6 +121,7 @@ class Pipeline:
         operation: Operation[T],
         *,
         phone_number: str | None = None,
+        order_id: str | None = None,
         body: object = None,
         timeout: float | None = None,
         retry: RetryRule | None = None,
@@ -131,7 +132,7 @@ class Pipeline:
         *timeout* limits the whole call in seconds, waits included. With *prepared* the first
         attempt acquires nothing.
         """
-        request = self._request(operation, phone_number=phone_number, body=body)
+        request = self._request(operation, phone_number=phone_number, order_id=order_id, body=body)
         call = CallState() if prepared is None else self._claim(prepared)
         call.body = body
         return self._run(timeout, operation, request, call, retry, read_model)
@@ -158,12 +159,13 @@ class Pipeline:
         self,
         operation: Operation[Any],
         *,
+        order_id: str | None = None,
         query: Mapping[str, str],
         timeout: float | None = None,
         retry: RetryRule | None = None,
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
         """Return a coroutine as `call` does, but for the response's JSON object."""
-        request = self._request(operation, query=query)
+        request = self._request(operation, order_id=order_id, query=query)
         return self._run(timeout, operation, request, CallState(), retry, read_json)
 
     async def close(self) -> None:
@@ -203,14 +205,17 @@ class Pipeline:
         operation: Operation[Any],
         *,
         phone_number: str | None = None,
+        order_id: str | None = None,
         query: Mapping[str, str] | None = None,
         body: object = None,
     ) -> Request:
         """Build the request: the only place where values become part of an address."""
         path = operation.path
+        # Neither an E.164 number nor an order's id has a character that ends its path segment.
         if "{phoneNumber}" in path:
-            # An E.164 number has no character that ends its path segment.
             path = path.replace("{phoneNumber}", check_e164(phone_number))
+        if "{hostingOrderId}" in path:
+            path = path.replace("{hostingOrderId}", check_order_id(order_id))
         return Request(
             operation.method,
             self._root + path + ("?" + urlencode(query, quote_via=quote, safe="") if query else ""),

@@ -185,6 +185,7 @@ class Transport:
                 raise
             failure = _translate(error, connected=progress.connection_acquired)
             if not isinstance(error, _QUOTING):
+                _cut_frames(error)
                 raise failure from error
         finally:
             self._slots.release()
@@ -361,6 +362,12 @@ def _is_cancelled_here(error: BaseException) -> bool:
     """Whether this task is cancelled; otherwise the session was closed, and its task cancelled."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+
+
+def _cut_frames(error: BaseException) -> None:
+    """Forget aiohttp's frames: reporters that read local variables would find the token there."""
+    if isinstance(error, aiohttp.ClientError | OSError) and error.__traceback__ is not None:
+        error.__traceback__.tb_next = None
 
 
 def _unquoted(error: BaseException) -> str:

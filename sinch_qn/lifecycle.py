@@ -1,8 +1,9 @@
-"""The life of a qualified number: its states in order, what follows what, and groups of states."""
+"""The lives of a qualified number and of a hosting order: states in order, what follows what."""
 
 from __future__ import annotations
 
 from sinch_qn.models import GlobalProcessState as SinchState
+from sinch_qn.models import HostingOrderState as OrderState
 
 IN_ORDER = tuple(state for state in SinchState if state is not SinchState.UNSPECIFIED)
 """The ten documented states. A listing in this order shows a number that moves meanwhile twice
@@ -40,3 +41,8 @@ REACHABLE: dict[SinchState, frozenset[SinchState]] = {
     SinchState.HOSTING_FAILED: frozenset(),
 }
 """The states that a number can still reach from each state."""
+
+ORDERS_IN_ORDER = tuple(state for state in OrderState if state is not OrderState.UNSPECIFIED)
+"""The six documented states of a hosting order."""
+
+ORDER_ENDED = frozenset({OrderState.COMPLETED, OrderState.REJECTED})
