@@ -68,9 +68,9 @@ build/bench/.ready: benchmarks/requirements.txt
 	build/bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-BENCHES := calls listings imports growth run journal
+BENCHES := calls listings imports growth run rate journal
 
-bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (25 minutes)
+bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (27 minutes)
 	$(foreach b,$(BENCHES),build/bench/bin/python benchmarks/$(b).py --json build/figures/$(b).json &&) \
 	build/bench/bin/python benchmarks/report.py build/figures
 

@@ -20,6 +20,7 @@ import growth
 import imports
 import journal
 import listings
+import rate
 import run
 from contenders import BY_HAND, GENERATED, OURS, READ, TELNYX, VENDOR
 from measuring import table
@@ -31,6 +32,7 @@ BENCHES = {
     "imports": imports,
     "growth": growth,
     "run": run,
+    "rate": rate,
     "journal": journal,
 }
 
@@ -85,7 +87,7 @@ def bars(figures: dict[str, Any]) -> str:
         ("the generated client ÷ `get_number`, CPU", 1 / ratio[GENERATED], "≥", 8, ""),
         ("AsyncTelnyx ÷ `get_number`, CPU", 1 / ratio[TELNYX], "≥", 12, ""),
         ("the vendor's SDK ÷ `get_number`, CPU, one at a time", 1 / ratio[VENDOR], "≥", 6, ""),
-        ("reading an item ÷ plain cattrs", decode[OURS]["of_plain"], "≤", 0.75, ""),
+        ("reading an item ÷ plain cattrs", decode[OURS]["of_plain"], "≤", 0.40, ""),
         (
             "peak RSS of a listing: 100,000 numbers ÷ 10,000",
             peaks["100000"] / peaks["10000"],
@@ -119,6 +121,10 @@ def bars(figures: dict[str, Any]) -> str:
             1.25,
             "",
         ),
+        *(
+            (f"`sinch-qn {name}`, CPU from start to end", each["cpu_ms"], "≤", 200, " ms")
+            for name, each in figures["imports"]["commands"].items()
+        ),
         (
             "one client, after its first call",
             figures["imports"]["client_kib"]["after its first call"],
@@ -130,6 +136,32 @@ def bars(figures: dict[str, Any]) -> str:
             (f"a run ÷ a bare loop, CPU: {scheme}, {name}", f[key][1], "≤", 1.3, "")
             for scheme, f in beside.items()
             for name, key in (("MemoryJournal", "memory_times"), ("SqliteJournal", "sqlite_times"))
+        ),
+        (
+            "numbers a second of a run without a rate: http, SqliteJournal",
+            beside["http"]["sqlite_numbers_per_second"],
+            "≥",
+            700,
+            "",
+        ),
+        *(
+            (f"share of {rate} calls a second that is used", f["share"], "≥", f["bar"], "")
+            for rate, f in figures["rate"].items()
+        ),
+        *(
+            (
+                f"most calls in any second at {rate} ÷ (1.05 × {rate} + 1)",
+                f["most_in_a_second"] / (1.05 * float(rate) + 1),
+                "≤",
+                1,
+                "",
+            )
+            for rate, f in figures["rate"].items()
+        ),
+        *(
+            (f"CPU of a run at {rate} calls a second, of a core", f["cores"], "≤", most, "")
+            for rate, most in (("5", 0.03), ("50", 0.18))
+            for f in [figures["rate"][rate]]
         ),
         (f"peak RSS of a run of {largest['numbers']:,}", largest["peak_mb"], "≤", 200, " MB"),
     ]

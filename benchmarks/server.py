@@ -3,7 +3,7 @@
     python benchmarks/server.py        prints its port; exits when its standard input ends
 
 Numbers start at +12000000000. All are ELIGIBLE, `--numbers` of them are listed, each call returns
-VERIFICATION_PENDING, and each code is right.
+VERIFICATION_PENDING, and each code is right. `GET /calls` returns when each call arrived.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import re
 import ssl
 import sys
+import time
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,6 +29,7 @@ _NUMBER = (
     b'"ownershipVerification":{"status":"WAITING"},"hostedNumber":{"status":0},'
     b'"createdTime":"2019-08-24T14:15:22Z","updatedTime":"2019-08-24T14:15:22.123Z"}'
 )
+_STATES = {"sendVoiceChallenge": b"VERIFICATION_PENDING", "verifyVoiceChallenge": b"VERIFIED"}
 _TOKEN = b'{"access_token":"bench","token_type":"bearer","expires_in":3600,"scope":""}'
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
@@ -34,9 +37,18 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 class Server:
     """The responses; pages are cached unless their memory would distort a measurement."""
 
-    def __init__(self, numbers: int, page_delay: float = 0.0, *, remembers: bool = True) -> None:
+    def __init__(
+        self,
+        numbers: int,
+        page_delay: float = 0.0,
+        call_delay: float = 0.0,
+        *,
+        remembers: bool = True,
+    ) -> None:
         self.numbers = numbers
         self.page_delay = page_delay
+        self.call_delay = call_delay
+        self.called_at: list[float] = []
         self._remembers = remembers
         self._pages: dict[int, bytes] = {}
 
@@ -45,14 +57,15 @@ class Server:
         target = head.split(b" ", 2)[1].decode()
         if target.endswith("/oauth2/token"):
             return _TOKEN, 0.0
+        if target == "/calls":
+            return json.dumps(self.called_at).encode(), 0.0
         path, _, verb = target.partition(":")
         number = path.rpartition("/")[2].replace("%2B", "+").encode()
-        if verb == "sendVoiceChallenge":
-            return _NUMBER % (number, b"VERIFICATION_PENDING"), 0.0
-        if verb == "verifyVoiceChallenge":
-            return _NUMBER % (number, b"VERIFIED"), 0.0
         if number.startswith(b"+"):  # of either API
-            return _NUMBER % (number, b"ELIGIBLE"), 0.0
+            is_call = verb == "sendVoiceChallenge"
+            if is_call:
+                self.called_at.append(time.monotonic())
+            return _NUMBER % (number, _STATES.get(verb, b"ELIGIBLE")), self.call_delay * is_call
         query = parse_qs(urlsplit(target).query)
         if query["states"] != ["GLOBAL_PROCESS_STATE_ELIGIBLE"]:
             return b'{"qualifiedNumbers":[],"totalSize":0}', self.page_delay
@@ -113,9 +126,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--numbers", type=int, default=0)
     parser.add_argument("--page-delay", type=float, default=0.0, help="seconds")
+    parser.add_argument("--call-delay", type=float, default=0.0, help="seconds")
     parser.add_argument("--certificate", help="PEM file with certificate and key: speak TLS")
     options = parser.parse_args()
-    server = Server(options.numbers, options.page_delay)
+    server = Server(options.numbers, options.page_delay, options.call_delay)
     context = None
     if options.certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

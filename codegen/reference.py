@@ -39,6 +39,14 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Bulk runs",
         {"sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*")},
     ),
+    Path("docs/reference/invoices.md"): (
+        "Invoices",
+        {
+            "sinch_qn.invoices": ("compose", "*"),
+            "sinch_qn.smtp": ("*",),
+            "sinch_qn.bulk.invoice_emails": ("*",),
+        },
+    ),
     Path("docs/reference/parsing.md"): (
         "Parsing",
         {"sinch_qn.parsing": ("parse_phone_number", "read_numbers", "*")},

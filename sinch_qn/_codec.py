@@ -16,6 +16,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from sinch_qn import drift, models
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
+from sinch_qn._readers import READERS
 from sinch_qn.errors import InvalidRequestError, InvalidResponseError
 
 T = TypeVar("T")
@@ -260,7 +261,31 @@ def _read_items(values: list[Any], read_item: Callable[..., Any], kind: Any) -> 
     return items
 
 
-def _model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
+def _model_reader(
+    converter: Converter, readers: Mapping[type, Callable[[Any], Any]]
+) -> Callable[[type], Callable[..., Any]]:
+    """Read a model by its straight-line reader, and by *converter* what that does not take."""
+    explaining = _explaining_model_reader(converter)
+
+    def factory(model: type) -> Callable[..., Any]:
+        explain = explaining(model)
+        read_straight = readers.get(model)
+        if read_straight is None:
+            return explain
+
+        def read_model(value: Any, kind: Any) -> Any:
+            try:
+                return read_straight(value)
+            except Exception:  # noqa: BLE001, S110 - any: it is read again
+                pass
+            return explain(value, kind)
+
+        return read_model
+
+    return factory
+
+
+def _explaining_model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
     def factory(model: type) -> Callable[..., Any]:
         attrs.resolve_types(model)
         fields = attrs.fields(model)
@@ -340,7 +365,8 @@ def _enums(kind: type[E]) -> list[type[E]]:
     return [enum for enum in kind.__subclasses__() if enum.__module__ == models.__name__]
 
 
-def _make_converter() -> Converter:
+def make_converter(readers: Mapping[type, Callable[[Any], Any]] = READERS) -> Converter:
+    """Return a converter that reads models by *readers* where these can."""
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _read_str)
     converter.register_structure_hook(bool, _read_bool)
@@ -353,7 +379,7 @@ def _make_converter() -> Converter:
         converter.register_structure_hook(numbered, _int_enum_reader(numbered))
     converter.register_structure_hook_factory(_open_enum_or_int_predicate, _read_open_enum_or_int)
     converter.register_structure_hook_factory(_is_list, _list_reader(converter))
-    converter.register_structure_hook_factory(attrs.has, _model_reader(converter))
+    converter.register_structure_hook_factory(attrs.has, _model_reader(converter, readers))
     converter.register_unstructure_hook(datetime, write_datetime)
     converter.register_unstructure_hook(OpenStrEnum, _write_plain)
     converter.register_unstructure_hook(OpenIntEnum, _write_plain)
@@ -370,5 +396,5 @@ def _write_plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-_converter = _make_converter()
+_converter = make_converter()
 _reader: Callable[[type], Callable[..., Any]] = functools.cache(_converter.get_structure_hook)

@@ -205,6 +205,11 @@ class Transport:
                 raise
             # The connector's task was cancelled and not this one: the session was closed.
             raise _translate(error, "", connected=progress.connection_acquired) from error
+        except (aiohttp.ClientError, OSError) as error:
+            # Without the inner frames: reporters that read local variables would find the token.
+            if error.__traceback__ is not None:
+                error.__traceback__.tb_next = None
+            raise _translate(error, str(error), connected=progress.connection_acquired) from error
         except Exception as error:
             raise _translate(error, str(error), connected=progress.connection_acquired) from error
         finally:

@@ -21,6 +21,7 @@
     ├── OrderRejectedError                        a hosting order that Sinch rejected
     ├── UnlinkError                               an imported number that could not be unlinked
     ├── JournalError                              a run's journal cannot be used
+    ├── EmailError                                an email was not accepted, or perhaps was
     └── WebhookError                              a callback that is not authentic or not readable
 
 Check an error's `outcome` before you repeat a call that calls a phone or places an order:
@@ -265,6 +266,22 @@ class UnlinkError(SinchError):
 
 class JournalError(SinchError):
     """A run's journal cannot be used; the file is left as it was."""
+
+
+class EmailError(SinchError):
+    """A mail server did not accept an email, or its response was lost: see `outcome`."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: int | None = None,
+        outcome: Outcome | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, outcome=outcome, attempts=attempts)
+        self.code = code
+        """The reply code of the server, such as 550, or None."""
 
 
 class WebhookError(SinchError):

@@ -13,13 +13,19 @@ from sinch_qn.errors import Outcome, RateLimitError, SinchError
 STREAK = 20
 """Unanswered calls in a row that pause calling: an outage must not flood the run with unknowns."""
 
-_MAX_UNKNOWN = 2 * STREAK
-"""Calls in flight plus the streak: the most unknowns that an outage can leave."""
+MAX_UNKNOWN = 2 * STREAK
+"""The default of `max_unknown`."""
+
+LATENESS = 0.02
+"""A turn that is late by no more seconds counts as on time: timers are always a little late."""
 
 _INITIAL_BACKOFF = 15.0
 """Seconds without calls after the first failed resume; doubled each time."""
 
 _MAX_BACKOFF = 1800.0
+
+_MAX_LIMITED = 400
+"""Limited numbers that are remembered."""
 
 _MAX_INTERVAL = 60.0
 """Seconds between two calls; rate limiting slows a run no further."""
@@ -32,6 +38,8 @@ class Pacing:
     max_ringing: int
     ring_window: float
     calls_per_second: float
+    max_unknown: int = MAX_UNKNOWN
+    """Calls in flight plus the streak: the most unknowns that an outage can leave."""
     paused: bool = True
     """No calls until a probe succeeds: at the start of a run, and in an outage."""
     _slots: OrderedDict[str, float] = attrs.field(factory=OrderedDict)
@@ -45,13 +53,17 @@ class Pacing:
     _misses: int = 0
     """Other requests in a row without a response."""
     _failed_resumes: int = 0
-    _allowed: int = _MAX_UNKNOWN
+    _allowed: int = attrs.field(init=False)
     _limited: OrderedDict[str, tuple[int, int]] = attrs.field(factory=OrderedDict)
     _passes: int = 0
 
     @_interval.default
     def _full_speed(self) -> float:
         return 1.0 / self.calls_per_second
+
+    @_allowed.default
+    def _all_allowed(self) -> int:
+        return self.max_unknown
 
     @property
     def ringing(self) -> int:
@@ -62,6 +74,16 @@ class Pacing:
     def rate(self) -> float:
         """Calls a second at most, as slowed by rate limiting."""
         return 1.0 / self._interval
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether calls wait because `max_unknown` are in flight."""
+        at_bound = len(self._in_flight) >= self.max_unknown
+        return at_bound and not self.paused and self.ringing < self.max_ringing
+
+    @property
+    def _max_in_flight(self) -> int:
+        return min(self._allowed, self.max_unknown - self._streak)
 
     def observe(self, number: str, request: Todo, response: object) -> float | None:
         """Learn from the response to a request; return seconds to postpone *number*, if limited.
@@ -86,7 +108,7 @@ class Pacing:
         """Return the seconds until a phone may be called; None: not before something happens."""
         while self._slots and next(iter(self._slots.values())) <= now:
             self._slots.popitem(last=False)
-        if self.paused or len(self._in_flight) >= min(self._allowed, _MAX_UNKNOWN - self._streak):
+        if self.paused or len(self._in_flight) >= self._max_in_flight:
             return None
         if self.ringing >= self.max_ringing:
             return next(iter(self._slots.values())) - now if self._slots else None
@@ -94,8 +116,9 @@ class Pacing:
 
     def reserve(self, number: str, now: float) -> None:
         """Give *number* a slot and its turn."""
-        # A late turn does not shorten the next intervals: that would be a burst.
-        self._next_at = max(now, self._next_at) + self._interval
+        # A turn that is later than that does not shorten the next intervals: it would be a burst.
+        start = self._next_at if now - self._next_at <= LATENESS else now
+        self._next_at = start + self._interval
         self._in_flight.add(number)
         self._slots.pop(number, None)
         self._reserved.add(number)
@@ -124,7 +147,7 @@ class Pacing:
         """Note a response to a call: the streak ends, and the run speeds up again."""
         self._streak = self._failed_resumes = 0
         self._passes += 1
-        self._allowed = min(_MAX_UNKNOWN, 2 * self._allowed)
+        self._allowed = min(self.max_unknown, 2 * self._allowed)
         self._interval = max(1.0 / self.calls_per_second, self._interval * 0.9)
         self._limited.pop(number, None)
 
@@ -137,7 +160,7 @@ class Pacing:
         self._streak = 0
         times, passes = self._limited.pop(number, (0, self._passes))
         self._limited[number] = (times + 1, self._passes)
-        if len(self._limited) > 10 * _MAX_UNKNOWN:
+        if len(self._limited) > _MAX_LIMITED:
             self._limited.popitem(last=False)
         if not times or passes == self._passes:
             self._interval = min(_MAX_INTERVAL, 2 * self._interval)
@@ -146,7 +169,9 @@ class Pacing:
     def unanswered(self) -> None:
         """Note a call without a response; too many in a row pause calling."""
         self._streak += 1
-        if not self.paused and self._streak >= min(STREAK, self._allowed):
+        if not self.paused and self._streak >= min(
+            STREAK, self._allowed, (self.max_unknown + 1) // 2
+        ):
             self.paused = True
             if self._allowed == 1:
                 self._failed_resumes += 1

@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from sinch_qn.bulk.admission import NewNumber
+from sinch_qn.bulk.journal.protocol import is_line
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.parsing import BadLine, Column, GoodLine
 
@@ -57,7 +58,7 @@ class RunPreview:
             "CREATE TABLE lines (line INTEGER, number TEXT, ref TEXT, region TEXT, problem TEXT,"
             f" known INTEGER DEFAULT {_NEW})"
         )
-        self._database.execute("CREATE TABLE stale (number TEXT)")
+        self._database.execute("CREATE TABLE gone (line INTEGER)")
         # Bad lines are kept by their line: their text may be that of another line.
         self._database.execute("CREATE UNIQUE INDEX good ON lines (number) WHERE problem IS NULL")
 
@@ -130,30 +131,23 @@ class RunPreview:
         update = "UPDATE lines SET known = ? WHERE number = ? AND problem IS NULL"
         while page := list(islice(entries, _PAGE)):
             self.counts.update(entry.state for entry in page)
-            invalid = [entry for entry in page if entry.state is ChallengeState.INVALID]
-            stale = [(entry.number,) for entry in invalid if self._is_stale(entry)]
-            self._database.executemany("INSERT INTO stale VALUES (?)", stale)
+            lines = [(entry.line,) for entry in page if is_line(entry)]
+            self._database.executemany("INSERT INTO gone VALUES (?)", lines)
             # One that was INVALID is added anew if it is valid now.
             kept = [entry for entry in page if entry.state is not ChallengeState.INVALID]
             marks = [(_SETTLED if e.state.settled else _OPEN, e.number) for e in kept]
             self._database.executemany(update, marks)
+        self._database.execute("DELETE FROM gone WHERE line IN (SELECT line FROM lines)")
         query = "SELECT known, count(*) FROM lines WHERE problem IS NULL GROUP BY known"
         found = dict(self._database.execute(query))
         self.new = found.get(_NEW, 0)
         self.settled = found.get(_SETTLED, 0)
         self.known = found.get(_OPEN, 0) + self.settled
 
-    def _is_stale(self, entry: Entry) -> bool:
-        """Return whether an invalid entry is of a line that was corrected, moved or deleted."""
-        text, mark, _ = entry.number.rpartition(f" (line {entry.line})")
-        query = "SELECT 1 FROM lines WHERE number = ? AND line = ? AND problem IS NOT NULL"
-        found = self._database.execute(query, (text, entry.line)).fetchone()
-        return bool(mark) and found is None
-
-    def stale_numbers(self) -> Iterator[str]:
-        """Yield the invalid entries of the journal whose lines are bad no longer."""
-        for (number,) in self._database.execute("SELECT number FROM stale"):
-            yield number
+    def lines_gone(self) -> Iterator[int]:
+        """Yield the lines that are INVALID in the journal, and have no number in the file now."""
+        for (line,) in self._database.execute("SELECT line FROM gone"):
+            yield line
 
     def new_numbers(self, limit: int | None) -> Iterator[NewNumber]:
         """Yield the lines to add to the run: all, or the first *limit* valid, unsettled numbers."""

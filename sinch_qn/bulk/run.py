@@ -21,7 +21,8 @@ from sinch_qn.bulk.admission import AddReport, Admission, NewNumber
 from sinch_qn.bulk.at_most_once import drain
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Identity, Journal, Submission
-from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.pacing import MAX_UNKNOWN, Pacing
+from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.bulk.scheduler import Scheduler
 from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
 from sinch_qn.bulk.steps import Steps
@@ -94,6 +95,7 @@ class VoiceChallengeRun:
         max_ringing: int = 20,
         ring_window: float = RING_WINDOW,
         calls_per_second: float = 5.0,
+        max_unknown: int = MAX_UNKNOWN,
         concurrency: int = 50,
         code_timeout: float = 86_400.0,
         max_codes: int = 3,
@@ -109,9 +111,11 @@ class VoiceChallengeRun:
 
         *max_ringing* phones ring at once, each from its call until its code is there or
         *ring_window* ends; *calls_per_second* is the rate, *concurrency* the API requests in
-        flight. A code is awaited for *code_timeout*; one call is worth *max_codes* codes.
-        *calling_hours*, such as `09:00-20:00`, are local to each number. With *add_missing* a
-        number that Sinch does not know is added first (invoices or a call must follow).
+        flight. An outage leaves at most *max_unknown* numbers UNKNOWN: so many calls are in flight
+        at once, which limits the rate to *max_unknown* ÷ the time of a response. A code is awaited
+        for *code_timeout*; one call is worth *max_codes* codes. *calling_hours*, such as
+        `09:00-20:00`, are local to each number. With *add_missing* a number that Sinch does not
+        know is added first (invoices or a call must follow).
         Numbers of +1 outside *regions* are kept as INVALID: others than US and CA, such as PR, can
         be named. *recheck* is how often a number is looked up whose eligibility is being checked,
         and *drain_timeout* how long leaving waits for responses.
@@ -124,18 +128,19 @@ class VoiceChallengeRun:
             "drain_timeout": drain_timeout,
         }.items():
             check_above_zero(value, name)
-        self._regions = check_regions(regions)
-        check_whole(max_ringing, "max_ringing")
-        check_whole(concurrency, "concurrency")
-        check_whole(max_codes, "max_codes")
+        for name, count in {
+            "max_ringing": max_ringing,
+            "max_unknown": max_unknown,
+            "concurrency": concurrency,
+            "max_codes": max_codes,
+        }.items():
+            check_whole(count, name)
         hours = CallingHours(calling_hours) if isinstance(calling_hours, str) else calling_hours
-        self._client = client
-        self._journal = journal
-        self._clock = clock
-        self._code_timeout = code_timeout
-        self._drain_timeout = drain_timeout
-        self._hours = hours
-        self._pacing = Pacing(max_ringing, ring_window, calls_per_second)
+        self._client, self._journal = client, journal
+        self._regions = check_regions(regions)
+        self._clock, self._hours = clock, hours
+        self._code_timeout, self._drain_timeout = code_timeout, drain_timeout
+        self._pacing = Pacing(max_ringing, ring_window, calls_per_second, max_unknown)
         self._scheduler = Scheduler(
             steps=Steps(
                 client=client,
@@ -149,8 +154,7 @@ class VoiceChallengeRun:
             ),
             journal=journal,
             pacing=self._pacing,
-            # More would wait for a connection after their intent: UNKNOWN after a crash.
-            concurrency=min(concurrency, client.max_connections or concurrency),
+            concurrency=min(concurrency, client.max_connections or concurrency),  # see Scheduler
             hours=hours,
             publish=self._publish,
         )
@@ -234,6 +238,11 @@ class VoiceChallengeRun:
     def rate(self) -> float:
         """Calls a second at most, as slowed by rate limiting; 0 while calling is paused."""
         return 0.0 if self._pacing.paused else self._pacing.rate
+
+    @property
+    def ceiling(self) -> RateCeiling | None:
+        """Why `calls_per_second` cannot be reached, once that is known: a warning to show."""
+        return self._scheduler.ceiling
 
     @property
     def last_error(self) -> SinchError | None:

@@ -8,35 +8,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
 
 from sinch_qn.bulk.calling_hours import CallingHours
+from sinch_qn.bulk.chores import Listing, Probe
+from sinch_qn.bulk.due_numbers import POLL, DueNumbers
 from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.journal_watch import JournalWatch
 from sinch_qn.bulk.outcomes import is_fatal, is_unanswered
 from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.rate_ceiling import CallTimes, RateCeiling
 from sinch_qn.bulk.refusals import Refusals
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.states import Change, Entry, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.errors import SinchError
-from sinch_qn.waiting import backoff, until_reachable
 
 _log = logging.getLogger("sinch_qn")
-
-_POLL = 0.25
-"""Seconds between two polls for what other processes write into the journal."""
-
-_BUFFER = 200
-"""Entries fetched from the journal at a time, to be started as their turn comes."""
-
-_LIST_FROM = 50
-"""Numbers to be looked up from which on a listing may be cheaper."""
 
 _MAX_ADD = 500
 """Numbers in one addNumbers request, as many as Sinch's dashboard takes."""
@@ -55,35 +48,45 @@ class Scheduler:
     journal: Journal
     pacing: Pacing
     concurrency: int
+    """No more than connections: a call that waited for one after its intent would be UNKNOWN after
+    a crash."""
     hours: CallingHours | None
     publish: Callable[[Event, Entry], None]
     fatal_error: BaseException | None = None
     """The error that stopped the run."""
-    last_error: SinchError | None = None
-    """The error of the last call without a response; None once Sinch responds again."""
+    ceiling: RateCeiling | None = None
+    """Why the rate cannot be reached, once that is known."""
     stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set once nothing new may start."""
     idle: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Set while there is nothing left to do for any number."""
+    _probe: Probe = attrs.field(init=False)
+    _listing: Listing = attrs.field(init=False)
     _watch: JournalWatch = attrs.field(init=False)
+    _due: DueNumbers = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _fetched: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
-    _next_poll: dict[Todo, float] = attrs.field(factory=dict)
-    _busy: set[str] = attrs.field(factory=set)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
     _looking_up: int = 0
     _adding_singly: bool = False
     _missing: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added to the project, many at a time."""
     _refused_together: deque[Entry] = attrs.field(factory=deque)  # to be added one by one
+    _call_times: CallTimes = attrs.field(init=False)
     _refusals: Refusals = attrs.field(factory=Refusals)
-    _probing: bool = False
-    _listing: bool = False
-    _next_listing: float = 0.0
 
-    @_watch.default
-    def _watch_journal(self) -> JournalWatch:
-        return JournalWatch(self.journal, self.steps.clock)
+    def __attrs_post_init__(self) -> None:
+        self._probe = Probe(steps=self.steps, stopping=self.stopping)
+        self._listing = Listing(
+            steps=self.steps, journal=self.journal, publish=self.publish, stopping=self.stopping
+        )
+        self._call_times = CallTimes(calls_per_second=self.pacing.calls_per_second)
+        self._watch = JournalWatch(self.journal, self.steps.clock)
+        self._due = DueNumbers(journal=self.journal, clock=self.steps.clock)
+
+    @property
+    def last_error(self) -> SinchError | None:
+        """The error of the last call without a response; None once Sinch responds again."""
+        return self._probe.last_error
 
     async def run(self) -> None:
         """Start what is due until the run is stopped or cannot go on."""
@@ -109,8 +112,7 @@ class Scheduler:
     def wake(self, *todos: Todo) -> None:
         """Poll for *todos* at once."""
         self.idle.clear()
-        for todo in todos:
-            self._next_poll.pop(todo, None)
+        self._due.poll(todos)
         self._wake.set()
 
     # ---- what to start -------------------------------------------------------------------------
@@ -118,12 +120,12 @@ class Scheduler:
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
         """Start steps for what is due; return whether any was started."""
         if self.pacing.paused:
-            if not self._probing:
-                self._probing = True
-                self._start(group, self._probe)
+            if not self._probe.is_running:
+                self._probe.is_running = True
+                self._start(group, self._probe_and_resume)
             return False
-        if await self._should_list():
-            self._listing = True
+        if self._due.must_poll(Todo.LOOK_UP) and await self._listing.may_be_cheaper():
+            self._listing.is_running = True
             self._start(group, self._list)
         started = self._start_adding(group)
         work: tuple[tuple[Todo, Callable[[Entry], Coroutine[Any, Any, None]]], ...] = (
@@ -133,7 +135,9 @@ class Scheduler:
             (Todo.LOOK_UP, self._look_up),
         )
         for todo, take in work:
-            while self._has_room and (entry := await self._next(todo)):
+            if todo is Todo.LOOK_UP and self._listing.is_running:
+                continue
+            while self._has_room and (entry := await self._due.next(todo)):
                 self._start(group, partial(take, entry), entry.number)
                 started = True
         return await self._start_calling(group) or started
@@ -147,7 +151,8 @@ class Scheduler:
         started = False
         clock = asyncio.get_running_loop().time
         while self._has_room and self.pacing.wait(clock()) == 0:
-            entry = await self._next(Todo.CALL)
+            # No more than can ring at once: a recall must not wait behind fetched numbers.
+            entry = await self._due.next(Todo.CALL, most=self.pacing.max_ringing)
             if entry is None:
                 break
             step: _Step = self._call
@@ -167,7 +172,8 @@ class Scheduler:
             self._adding_singly = True
             numbers = [entry.number for entry in self._refused_together]
             self._start(group, self._add_singly, *numbers)
-        more_to_come = self._listing or self._fetched[Todo.LOOK_UP] or self._looking_up
+        listing = self._listing.is_running
+        more_to_come = listing or self._due.has_fetched(Todo.LOOK_UP) or self._looking_up
         if not self._missing or (len(self._missing) < _MAX_ADD and more_to_come):
             return False
         batch = [self._missing.popleft() for _ in range(min(_MAX_ADD, len(self._missing)))]
@@ -189,48 +195,19 @@ class Scheduler:
 
         def finished(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._busy.difference_update(numbers)
+            self._due.finished(numbers)
             self._wake.set()
 
-        self._busy.update(numbers)
+        self._due.busy.update(numbers)
         task = group.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(finished)
 
-    async def _next(self, todo: Todo) -> Entry | None:
-        """Return the next entry to work on; fetch some from the journal when a poll is due."""
-        fetched = self._fetched[todo]
-        clock = asyncio.get_running_loop().time()
-        if not fetched and clock >= self._next_poll.get(todo, 0.0):
-            if todo is Todo.LOOK_UP and self._listing:
-                return None
-            # No more than can ring at once: a recall must not wait behind fetched numbers.
-            most = self.pacing.max_ringing if todo is Todo.CALL else _BUFFER
-            limit = min(_BUFFER, most) + len(self._busy)
-            due = await self.journal.due(todo, self.steps.clock(), limit)
-            fetched.extend(entry for entry in due if entry.number not in self._busy)
-            self._busy.update(entry.number for entry in fetched)
-            if not fetched:
-                self._next_poll[todo] = clock + _POLL
-        return fetched.popleft() if fetched else None
-
-    async def _should_list(self) -> bool:
-        """Return whether so many numbers are to be looked up that listing may be cheaper."""
-        clock = asyncio.get_running_loop().time()
-        next_poll = max(self._next_listing, self._next_poll.get(Todo.LOOK_UP, 0.0))
-        if self._listing or self._fetched[Todo.LOOK_UP] or clock < next_poll:
-            return False
-        due = await self.journal.due(Todo.LOOK_UP, self.steps.clock(), _LIST_FROM)
-        return len(due) >= _LIST_FROM
-
     async def _wait(self) -> None:
         """Wait until something happens or is due; note whether the run is idle."""
         self._wake.clear()
-        timeout = _POLL
-        if self._fetched[Todo.CALL]:
-            clock = asyncio.get_running_loop().time()
-            timeout = min(timeout, self.pacing.wait(clock) or timeout)
-        if not (self._busy or self._missing or self._refused_together or self._listing):
+        adding = self._missing or self._refused_together
+        if not (self._due.busy or adding or self._listing.is_running):
             if await self.journal.next_due() is None:
                 if not self._wake.is_set():  # else something came after the journal was read
                     self.idle.set()
@@ -238,8 +215,15 @@ class Scheduler:
                 self.idle.clear()
         if not self._wake.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(min(POLL, self._next_call_in())):
                     await self._wake.wait()
+
+    def _next_call_in(self) -> float:
+        """Return the seconds until another call may be started; infinity: not by time alone."""
+        turn = self.pacing.wait(asyncio.get_running_loop().time())
+        if turn is None or not self._has_room:
+            return math.inf
+        return max(0.0, turn, self._due.poll_in(Todo.CALL))
 
     # ---- steps, and their results --------------------------------------------------------------
 
@@ -259,7 +243,7 @@ class Scheduler:
         if request is not None:
             delay = self.pacing.observe(number, request, response)
         if request is Todo.CALL and is_unanswered(response):
-            self.last_error = response
+            self._probe.last_error = response
         for change in result.changes:
             due = change.due if delay is None else change.at + delay
             await self._commit(attrs.evolve(change, due=due))
@@ -278,19 +262,31 @@ class Scheduler:
         if change.event not in _NO_EVENT:
             self.publish(change.event, entry)
         if entry.due <= change.at:
-            self.wake(entry.todo)
+            self._due.became_due(entry)
+            self.wake()
 
     async def _call(self, entry: Entry) -> StepResult:
         number, clock = entry.number, asyncio.get_running_loop().time
+        started = clock()
         try:
             result = await self.steps.call(
                 entry, on_intent=lambda: self.pacing.call_started(number, clock())
             )
-            if result.request is not Todo.CALL:
-                self.pacing.release(number)  # it was not sent
+            if self.ceiling is None and result.request is Todo.CALL:
+                self._note_time(clock() - started)
+            return result
         finally:
             self.pacing.call_finished(number)
-        return result
+
+    def _note_time(self, seconds: float) -> None:
+        limit = None
+        if self.pacing.holds_back:
+            limit = "max_unknown", self.pacing.max_unknown
+        elif not self._has_room:
+            limit = "concurrency", self.concurrency
+        self.ceiling = self._call_times.observe(seconds, limit)
+        if self.ceiling is not None:
+            _log.warning("%s", self.ceiling)
 
     async def _verify(self, entry: Entry) -> StepResult:
         self.pacing.release(entry.number)
@@ -309,43 +305,13 @@ class Scheduler:
 
     async def _list(self) -> None:
         try:
-            async with aclosing(self.steps.look_up_by_listing()) as pages:
-                async for changes in pages:
-                    entries = await self.journal.apply(changes)
-                    for change, entry in zip(changes, entries, strict=True):
-                        if entry is not None and entry.state is not ChallengeState.PENDING:
-                            self.publish(change.event, entry)
-                    if self.stopping.is_set():
-                        return
-        except SinchError as error:
-            if is_fatal(error):
-                raise  # otherwise the numbers are looked up one by one
+            await self._listing.run()
         finally:
-            self._listing = False
-            self._next_listing = asyncio.get_running_loop().time() + self.steps.recheck
             self.wake(Todo.LOOK_UP, Todo.CALL)
 
-    # ---- outages -------------------------------------------------------------------------------
-
-    async def _probe(self) -> None:
-        """Probe until Sinch responds: at the start, and in an outage. Then calls may go on."""
-        try:
-            reachable = await until_reachable(
-                self.steps.client.list_number_pages,
-                delays=backoff(jitter=self.steps.jitter),
-                stop=self.stopping,
-                on_failure=self._note_failed_probe,
-            )
-        finally:
-            self._probing = False
-        if reachable:
-            self.last_error = None
+    async def _probe_and_resume(self) -> None:
+        if await self._probe.run():
             self.pacing.resume(asyncio.get_running_loop().time())
-
-    def _note_failed_probe(self, error: SinchError) -> None:
-        if self.last_error is None:
-            _log.warning("calling pauses: no response (%s)", type(error).__name__)
-        self.last_error = error
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -28,6 +28,10 @@ COMMANDS: Final = {
     "delete": ("numbers:delete", "Delete NUMBERS from the project."),
     "send": ("verification:send", "Call NUMBER and read out a code."),
     "verify": ("verification:verify", "Submit the CODE that was read out to NUMBER."),
+    "invoices": (
+        "invoices:invoices",
+        "Email the invoices of the numbers in FILE to orders@sinch.com.",
+    ),
     "text-enable": ("text_enabling:text_enable", "Order SMS for verified NUMBERS."),
     "text-enable-toll-free": (
         "text_enabling:text_enable_toll_free",

@@ -16,12 +16,13 @@ from rich.text import Text
 
 from sinch_qn._redaction import printable
 from sinch_qn.bulk import ChallengeState, RunEvent, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.cli.background_stream import BackgroundStream
 from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.messages import in_full, is_dumb, print_message
-from sinch_qn.cli.output import make_console
 from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
+from sinch_qn.cli.tables import make_console
 
 _REFRESH_INTERVAL: Final = 0.25
 """Seconds between two updates of a live display."""
@@ -120,8 +121,12 @@ class RunDisplay:
     async def show(self) -> None:
         """Update the display until cancelled."""
         interval, next_line, before = _MIN_LINE_INTERVAL, 0.0, ""
+        warned = False
         while True:
             await self._status.update()
+            if self._run.ceiling is not None and not warned:
+                warned = True
+                self.notify(_why_not_faster(self._run.ceiling), "warning")
             if self._live is not None and self._live.is_started:
                 if not self._messages.behind:
                     self._live.update(self._table(), refresh=True)
@@ -158,6 +163,17 @@ class RunDisplay:
 def is_live(*, as_json: bool) -> bool:
     """Is the display live: at a terminal that can move its cursor, unless it is JSON?"""
     return sys.stderr.isatty() and not is_dumb() and not as_json
+
+
+def _why_not_faster(ceiling: RateCeiling) -> str:
+    limit, advice = f"{ceiling.in_flight} requests in flight allow", ""
+    if ceiling.option == "max_unknown":
+        limit = f"--max-unknown {ceiling.in_flight} allows"
+        advice = ". A higher one lets an outage leave more numbers UNKNOWN"
+    return (
+        f"--rate {ceiling.calls_per_second:g} cannot be reached: a call takes"
+        f" {ceiling.response_time:.2g} s, so {limit} {ceiling.reachable:.3g} calls a second{advice}"
+    )
 
 
 def _event_line(event: RunEvent) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,11 @@ from sinch_qn.bulk import (
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.code_prompt import CodePrompt
+from sinch_qn.cli.journals import open_journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
+from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_settings import Orders, RunSettings
 from sinch_qn.cli.signals import GracefulStop, JobControl
 from sinch_qn.client import QualifiedNumbersClient
@@ -63,17 +64,6 @@ async def run_to_completion(
     return SessionResult(counts=counts, interrupted=stop.requested.is_set(), orders=orders)
 
 
-@asynccontextmanager
-async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
-    """Open a journal that another process may be running."""
-    journal = SqliteJournal(path)
-    await journal.open(None, running=False)
-    try:
-        yield journal
-    finally:
-        await journal.close()
-
-
 def _make_run(
     client: QualifiedNumbersClient, journal: SqliteJournal, settings: RunSettings
 ) -> VoiceChallengeRun:
@@ -82,6 +72,7 @@ def _make_run(
         journal,
         max_ringing=settings.max_ringing,
         calls_per_second=settings.rate,
+        max_unknown=settings.max_unknown,
         code_timeout=settings.code_timeout,
         calling_hours=settings.hours,
         add_missing=settings.add_missing,
@@ -147,9 +138,10 @@ def _code_sources(
 async def _add_and_finish(
     run: VoiceChallengeRun, journal: Journal, preview: RunPreview, settings: RunSettings
 ) -> None:
-    stale = preview.stale_numbers() if settings.limit is None else iter(())
-    while old := await asyncio.to_thread(list, islice(stale, _PAGE)):
-        await journal.discard_invalid(old)
+    await remember_input(journal, settings.input)
+    gone = preview.lines_gone() if settings.limit is None else iter(())
+    while lines := await asyncio.to_thread(list, islice(gone, _PAGE)):
+        await journal.remove_corrected(dict.fromkeys(lines, ""))
     numbers = preview.new_numbers(settings.limit)
     while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
         await run.add(page)

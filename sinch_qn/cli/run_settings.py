@@ -25,11 +25,14 @@ class Orders:
 class RunSettings:
     """The options of a run."""
 
+    input: Path
+    """The file of numbers."""
     journal: Path
     codes: Path | None
     limit: int | None
     max_ringing: int
     rate: float
+    max_unknown: int
     hours: CallingHours | None
     code_timeout: float
     recheck: float

@@ -76,6 +76,10 @@ async def test_a_corrected_line_takes_its_old_entry_away(backend: Backend) -> No
         (f"{bad} (line 7)", invalid),
         ("202-555 (line 3)", invalid),
     }
+    await journal.remove_corrected({3: "", 7: "", 13: ""})  # blank or deleted now
+    assert {number for number, state in await kept(journal) if state is invalid} == {
+        *(TOLL_FREE, bad, f"{bad} (line 7)"),
+    }
 
 
 async def test_a_good_line_replaces_its_bad_number(backend: Backend) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import pytest
 
 from sinch_qn.bulk import MemoryJournal, SqliteJournal
 from sinch_qn.bulk.journal import Identity, Journal, logged_write
+from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
-from tests.support.journals import MINE, Backend, called, happen, rows
+from tests.support.journals import MINE, Backend, called, happen, rows, without_tokens
 from tests.support.runs import NUMBER, OTHER, numbers
 
 
@@ -238,6 +238,7 @@ async def test_a_journal_belongs_to_one_project(backend: Backend) -> None:
     await journal.open(MINE, running=True)
 
 
+@pytest.mark.parametrize("backend", ["memory", "sqlite"], indirect=True)
 async def test_one_runner_at_a_time(backend: Backend) -> None:
     """Rule 11: a second runner is refused until the first has closed; a submitter is not."""
     journal = backend.journal
@@ -279,17 +280,11 @@ async def test_concurrent_callers(journal: Journal) -> None:
     assert (await journal.counts())[ChallengeState.CALLING] == 60
 
 
-def without_tokens(result: Any) -> Any:
-    """Return *result* without the tokens of intents, which differ from journal to journal."""
-    if isinstance(result, list | tuple):
-        return [without_tokens(part) for part in result]
-    return attrs.evolve(result, intent=None) if isinstance(result, Entry) else result
-
-
-async def test_both_kinds_agree(tmp_path: Path) -> None:
+async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:
     """The same calls to each kind of journal lead to the same results, rows and codes."""
     memory, sqlite = MemoryJournal(), SqliteJournal(tmp_path / "run.db")
-    journals: list[Journal] = [memory, sqlite]
+    postgres = PostgresJournal(url, require_durable=False)
+    journals: list[Journal] = [memory, sqlite, postgres]
     for each in journals:
         await each.open(MINE, running=True)
         await each.add([Entry(number=number) for number in numbers(8)])
@@ -322,17 +317,18 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
                 entry = await each.get(number)
                 token = None if entry is None else entry.intent
                 results.append(await each.apply([attrs.evolve(change, intent=token)]))
-        assert without_tokens(results[0]) == without_tokens(results[1]), (moment, kind, change)
-    assert without_tokens(await rows(memory)) == without_tokens(await rows(sqlite))
-    await sqlite.close()
-    found = sqlite3.connect(tmp_path / "run.db")
-    inbox_rows = found.execute("SELECT number, attempt, code, status FROM inbox").fetchall()
-    found.close()
-    assert sorted(inbox_rows) == sorted(
-        (number, *key, status)
-        for number, inbox in memory._inbox.items()
-        for key, status in inbox.items()
-    )
+        first, *others = map(without_tokens, results)
+        assert others == [first, first], (moment, kind, change)
+    first, *others = [without_tokens(await rows(each)) for each in journals]
+    assert others == [first, first]
+    inbox = "SELECT number, attempt, code, status FROM inbox"
+    for backend in (Backend(sqlite, path=tmp_path / "run.db"), Backend(postgres, url=url)):
+        assert sorted(backend.query(inbox)) == sorted(
+            (number, *key, status)
+            for number, codes in memory._inbox.items()
+            for key, status in codes.items()
+        )
+        await backend.journal.close()
 
 
 def test_the_log_of_unsafe_writes() -> None:
@@ -359,24 +355,3 @@ async def test_a_bookmark_is_kept(backend: Backend) -> None:
     await journal.close()
     await journal.open(MINE, running=True)
     assert [await journal.bookmark(name) for name in ("a", "b", "base_url")] == ["3", "2", None]
-
-
-async def test_only_invalid_entries_are_discarded(journal: Journal) -> None:
-    """Invalid entries are deleted and counted no more; others stay; all goes on as before."""
-    bad = [Entry(number=f"{n}", state=ChallengeState.INVALID) for n in range(3)]
-    await journal.add([Entry(number=NUMBER), *bad, Entry(number=OTHER)])
-    await journal.discard_invalid([NUMBER, "0", "2", "3"])
-    assert [entry.number for entry in await rows(journal)] == [NUMBER, "1", OTHER]
-    counts = await journal.counts()
-    assert (counts[ChallengeState.INVALID], counts[ChallengeState.PENDING]) == (1, 2)
-    assert await journal.get("0") is None
-    assert await journal.add([Entry(number="0"), bad[1]]) == 1
-    assert [entry.number for entry in await rows(journal)] == [NUMBER, "1", OTHER, "0"]
-    assert [entry.number for entry in await journal.due(Todo.LOOK_UP, 1.0, 9)] == [
-        NUMBER,
-        OTHER,
-        "0",
-    ]
-    assert await journal.next_due() == 0.0
-    await journal.discard_invalid([])
-    assert (await journal.counts())[ChallengeState.INVALID] == 1

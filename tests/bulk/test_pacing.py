@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sinch_qn.bulk.pacing import STREAK, Pacing
+from sinch_qn.bulk.pacing import MAX_UNKNOWN, STREAK, Pacing
 from sinch_qn.bulk.states import Todo
 from sinch_qn.errors import (
     BadRequestError,
@@ -24,6 +27,7 @@ def pacing(**more: float) -> Pacing:
         int(more.get("max_ringing", 1000)),
         more.get("ring_window", 90.0),
         more.get("calls_per_second", 10.0),
+        int(more.get("max_unknown", MAX_UNKNOWN)),
     )
     made.resume(0.0)
     return made
@@ -46,6 +50,42 @@ def test_calls_are_an_interval_apart() -> None:
     assert made.wait(0.5) == 0
     made.reserve("b", 100.0)
     assert made.wait(100.0) == pytest.approx(0.5)
+
+
+@given(
+    late=st.lists(st.floats(0.0, 0.02), min_size=50, max_size=200),
+    rate=st.floats(1.0, 1000.0),
+)
+def test_turns_that_are_a_little_late_lose_no_rate(late: list[float], rate: float) -> None:
+    """The n-th call is at most 20 ms late, however late the calls before it were."""
+    made, now = pacing(calls_per_second=rate), 1000.0
+    for n, lateness in enumerate(late):
+        wait = made.wait(now)
+        assert wait is not None
+        now += wait + (lateness if wait else 0.0)
+        assert now <= 1000.0 + n / rate + 0.02 + 1e-6
+        made.reserve(str(n), now)
+        made.call_finished(str(n))
+
+
+@given(
+    late=st.lists(st.floats(0.0, 0.1) | st.floats(0.0, 3.0), min_size=50, max_size=300),
+    rate=st.floats(1.0, 1000.0),
+)
+def test_no_second_has_a_burst(late: list[float], rate: float) -> None:
+    """No second has more calls than 5 % + 1 above the rate, however late the turns are."""
+    made, now = pacing(calls_per_second=rate), 1000.0
+    calls: list[float] = []
+    for n, lateness in enumerate(late):
+        wait = made.wait(now)
+        assert wait is not None
+        now += wait + lateness
+        while made.wait(now) == 0 and len(calls) < 2000:
+            calls.append(now)
+            made.reserve(f"{n}-{len(calls)}", now)
+            made.call_finished(f"{n}-{len(calls)}")
+    most = max(bisect_left(calls, at + 1.0) - index for index, at in enumerate(calls))
+    assert most <= 1.05 * rate + 1
 
 
 def called(made: Pacing, number: str, now: float) -> None:
@@ -107,6 +147,15 @@ def unanswered_calls(made: Pacing, *, in_flight: int) -> int:
         made.call_finished(flying.pop(0))
         made.unanswered()
         lost += 1
+
+
+@pytest.mark.parametrize("in_flight", [1, 5, 1000])
+@pytest.mark.parametrize("max_unknown", [1, 2, 7, 39, 40, 200])
+def test_an_outage_leaves_max_unknown_at_most(in_flight: int, max_unknown: int) -> None:
+    """Rule 5: an outage leaves `max_unknown` numbers UNKNOWN at most, and pauses calling."""
+    made = pacing(max_ringing=10_000, max_unknown=max_unknown)
+    assert unanswered_calls(made, in_flight=in_flight) <= max_unknown
+    assert made.paused
 
 
 @pytest.mark.parametrize("in_flight", [1, 5, 1000])

@@ -120,21 +120,19 @@ def test_each_bad_line_is_kept(preview: RunPreview) -> None:
     ]
 
 
-def test_invalid_entries_of_corrected_lines_are_stale(preview: RunPreview) -> None:
-    """An invalid entry is stale once its line is good, other, moved or gone; others are kept."""
+def test_lines_without_a_number_are_gone(preview: RunPreview) -> None:
+    """A line that is INVALID in the journal is gone if it is blank, deleted or a duplicate now.
+
+    Of a line that has a number, good or bad, the run itself replaces the entry.
+    """
 
     def invalid(number: str, line: int) -> Entry:
         return Entry(number=number, line=line, state=ChallengeState.INVALID)
 
-    kept = [invalid("unknown (line 2)", 2), invalid("of a bot", 1), Entry(number="x", line=9)]
-    stale = [
-        invalid("unknown (line 3)", 3),
-        invalid("202555 (line 4)", 4),
-        invalid("unknown (line 5)", 5),
-    ]
-    add_lines(preview, "phone,name", "unknown,A", "+12025550134,B", "unknown,C")
-    preview.mark_known([*kept, *stale])
-    assert list(preview.stale_numbers()) == [entry.number for entry in stale]
+    add_lines(preview, "phone,name", "unknown,A", "+12025550134,B", "", "+12025550134,C")
+    of_lines = [invalid(f"202555 (line {line})", line) for line in range(2, 8)]
+    preview.mark_known([*of_lines, invalid("of a bot", 9), Entry(number="x", line=8)])
+    assert list(preview.lines_gone()) == [4, 5, 6, 7]
 
 
 def test_a_preview_takes_no_memory() -> None:

@@ -42,7 +42,7 @@ from tests.support.virtual_clock import virtual_clock
 @virtual_clock
 async def test_an_hour_of_outage(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule 5: an hour's outage leaves fewer than 50 UNKNOWNs; the run resumes after it."""
-    monkeypatch.setattr(scheduler, "_POLL", 5.0)  # no other process writes into this journal
+    monkeypatch.setattr(scheduler, "POLL", 5.0)  # no other process writes into this journal
     sinch = Sinch(numbers(600))
     clock = asyncio.get_running_loop().time
 

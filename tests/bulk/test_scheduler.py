@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import pytest
 
 from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal
-from sinch_qn.bulk.pacing import STREAK
+from sinch_qn.bulk.pacing import STREAK, Pacing
 from sinch_qn.bulk.states import Change, Event, Todo
 from sinch_qn.bulk.steps import StepResult
 from sinch_qn.errors import AuthenticationError, BadRequestError, SinchError, TransportError
@@ -187,7 +188,6 @@ async def test_what_is_published() -> None:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="woken while busy: it waits for the next poll")
 @virtual_clock
 async def test_a_number_that_became_due() -> None:
     """A change that makes a number due starts its next step at once, before the next poll."""
@@ -206,6 +206,63 @@ async def test_a_number_that_became_due() -> None:
     (verified, _, _), (resolved, _, _) = setup.steps.log
     assert setup.steps.names() == ["verify", "resolve"]
     assert resolved - verified < 0.01
+
+
+@virtual_clock
+async def test_every_turn_is_used() -> None:
+    """A turn wakes the scheduler, also when it has started all numbers that it had fetched."""
+    setup = Setup(pacing=Pacing(5, 0.19, 20.0))
+    await setup.journal.add(callable_now(*numbers(100)))
+    async with setup.running():
+        await until(lambda: len(setup.steps.log) == 100)
+    started = [at for at, _, _ in setup.steps.log]
+    assert started == pytest.approx([started[0] + n * 0.05 for n in range(100)], abs=0.001)
+
+
+def all_published(setup: Setup, count: int) -> bool:
+    """Return whether *count* events are published."""
+    return len(setup.published) == count
+
+
+@virtual_clock
+async def test_a_rate_that_cannot_be_reached(caplog: pytest.LogCaptureFixture) -> None:
+    """A rate that `max_unknown` or the concurrency does not allow is logged once, with both."""
+    for option, value in (("max_unknown", 5), ("concurrency", 10)):
+        caplog.clear()
+        setup = Setup(pacing=Pacing(1000, 90.0, 100.0), latency=0.5)
+        if option == "max_unknown":
+            setup = Setup(pacing=Pacing(1000, 90.0, 100.0, max_unknown=5), latency=0.5)
+        setup.scheduler.concurrency = 10
+        setup.steps.results["call"] = lambda entries: StepResult(
+            changes=outcome(entries, Event.CALLED, window=600.0),
+            request=Todo.CALL,
+            response=RESPONSE,
+        )
+        await setup.journal.add(callable_now(*numbers(150)))
+        async with setup.running():
+            await until(partial(all_published, setup, 150))
+        (logged,) = caplog.records
+        assert logged.getMessage() == (
+            f"calls_per_second=100 cannot be reached: a call takes 0.5 s, so {option}={value}"
+            f" allows {value / 0.5:.3g} calls a second"
+        )
+
+
+@pytest.mark.parametrize(("rate", "max_ringing"), [(8.0, 1000), (100.0, 4)])
+@virtual_clock
+async def test_a_rate_that_something_else_limits(
+    rate: float, max_ringing: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no warning while a rate is reached, or `max_ringing` limits it."""
+    setup = Setup(pacing=Pacing(max_ringing, 0.5, rate, max_unknown=5), latency=0.5)
+    setup.steps.results["call"] = lambda entries: StepResult(
+        changes=outcome(entries, Event.CALLED, window=600.0), request=Todo.CALL, response=RESPONSE
+    )
+    await setup.journal.add(callable_now(*numbers(150)))
+    async with setup.running():
+        await until(lambda: len(setup.published) == 150)
+    assert not caplog.records
+    assert setup.scheduler.ceiling is None
 
 
 @virtual_clock
@@ -317,4 +374,4 @@ async def test_work_that_is_cancelled_before_it_starts_is_not_created() -> None:
         task.cancel()
     assert not created
     assert not scheduler._tasks
-    assert NUMBER not in scheduler._busy
+    assert NUMBER not in scheduler._due.busy

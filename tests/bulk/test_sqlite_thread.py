@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 import time
@@ -64,10 +65,28 @@ async def test_a_single_writer_does_not_wait(path: Path, monkeypatch: pytest.Mon
     assert sleeps == []
     await asyncio.gather(*(journal.add([entry]) for entry in wanted[10:]))
     await journal.add([wanted[0]])
-    assert set(sleeps) == {sqlite_thread._GROUP_COMMIT_DELAY}
+    assert len(sleeps) == 1
     sleeps.clear()
     await asyncio.gather(*(journal.get(entry.number) for entry in wanted))
     assert sleeps == []
+    await journal.close()
+
+
+@pytest.mark.parametrize(("commit", "delay"), [(0.0005, 0.0005), (0.5, 0.002)])
+async def test_a_group_waits_as_long_as_a_commit_takes(
+    path: Path, monkeypatch: pytest.MonkeyPatch, commit: float, delay: float
+) -> None:
+    """A group commit is delayed by the time of the last commit, by 2 ms at most."""
+    sleeps: list[float] = []
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "sleep", sleeps.append)
+    monkeypatch.setattr(time, "perf_counter", lambda: commit * next(ticks))
+    journal = await opened(path)
+    wanted = [Entry(number=f"+1{2025550000 + index}") for index in range(60)]
+    await journal.add([wanted[0]])
+    await asyncio.gather(*(journal.add([entry]) for entry in wanted))
+    await journal.add([wanted[0]])
+    assert sleeps == [pytest.approx(delay)]
     await journal.close()
 
 

@@ -90,6 +90,17 @@ def rings(sandbox: Sandbox, *numbers: str) -> list[int]:
     return [sandbox.world.rings(number) for number in numbers]
 
 
+def silent(sandbox: Sandbox, qn: Callable[..., Result]) -> list[str]:
+    """Return the numbers whose call has an intent, but was killed before it was sent."""
+    entries = map(json.loads, qn("report", "run.db", "--json").stdout.splitlines())
+    return [
+        number
+        for entry in entries
+        if entry["state"] in ("calling", "unknown")
+        and not sandbox.world.rings(number := entry["phoneNumber"])
+    ]
+
+
 # ── Preview and confirmation ────────────────────────────────────────────────────────────────────
 
 
@@ -151,6 +162,22 @@ def test_a_piped_run_says_what_it_does_and_waits_for(
         assert re.search(r"1 code is awaited, the first until .*\d\d:\d\d \S+: append", waits)
         assert "append NUMBER,CODE to codes.csv, or sinch-qn code run.db NUMBER" in waits
         assert "to call" not in waits
+
+
+def test_a_rate_that_cannot_be_reached_is_a_warning(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`--max-unknown` limits the rate: a warning has both rates, once."""
+    numbers = [f"+1202557{n:04}" for n in range(100, 170)]
+    sandbox.add(numbers)
+    write(*numbers)
+    options = ("--rate", "2000", "--max-unknown", "1", "--max-ringing", "99")
+    result = qn(*RUN, "--yes", "--code-timeout", "2", *options)
+    warning = (
+        r"warning: --rate 2000 cannot be reached: a call takes \S+ s, so --max-unknown 1 allows"
+        r" \S+ calls a second\. A higher one lets an outage leave more numbers UNKNOWN"
+    )
+    assert len(re.findall(warning, result.stderr.replace("\n", " "))) == 1, result.stderr
 
 
 def test_a_typed_number_is_shown_in_full(sandbox: Sandbox) -> None:
@@ -310,6 +337,17 @@ def test_exit_codes_of_a_run(sandbox: Sandbox, qn: Callable[..., Result]) -> Non
     assert "Input: numbers.csv" in page
 
 
+def test_a_page_names_the_files_of_its_numbers(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """The journal keeps the names of the files that its numbers came from, each one once."""
+    sandbox.add([ONE, TWO], SinchState.VERIFIED)
+    write(ONE)
+    Path("more <b>.csv").write_text(f"phone\n{TWO}\n")
+    for file in ("numbers.csv", "more <b>.csv", "numbers.csv"):
+        assert qn("run", file, *RUN[2:], "--yes").exit_code == 0
+    assert qn("report", "run.db", "--html", "page.html").exit_code == 0
+    assert "Input: numbers.csv, more &lt;b&gt;.csv<" in Path("page.html").read_text()
+
+
 def test_codes_are_typed_at_a_prompt(sandbox: Sandbox) -> None:
     """At a terminal the run is confirmed, and then takes NUMBER CODE below its display."""
     write(ONE, TWO)
@@ -442,7 +480,10 @@ def test_the_same_command_resumes(
             assert f"run the same command to resume: sinch-qn {' '.join(command)}" in err
             assert not {"calling", "verifying", "unknown"} & counts(qn).keys()
         assert sum(rings(sandbox, *NUMBERS)) < len(NUMBERS)
+        unheard = silent(sandbox, qn)
         with process(*command) as second:
+            for number in unheard:
+                eventually(lambda: qn("recall", "run.db", number).exit_code == 0)  # noqa: B023
             code, out, err = finish(second)
     assert code == 0, err
     assert "0 new numbers, 30 already in run.db" in err

@@ -18,6 +18,7 @@ from sinch_qn.errors import (
     ConflictError,
     ConnectError,
     DeadlineExceededError,
+    EmailError,
     InvalidRequestError,
     InvalidResponseError,
     JournalError,
@@ -71,6 +72,7 @@ TABLE: list[tuple[type[SinchError], tuple[type[Exception], ...], Outcome, dict[s
     (OrderRejectedError, (SinchError,), Outcome.REJECTED, {"order": HostingOrder()}),
     (UnlinkError, (SinchError,), Outcome.UNKNOWN, {"number": ImportedNumber()}),
     (JournalError, (SinchError,), Outcome.UNKNOWN, {}),
+    (EmailError, (SinchError,), Outcome.UNKNOWN, {}),
     (WebhookError, (SinchError,), Outcome.NOT_SENT, {}),
 ]
 """Class, bases, default outcome, and required arguments."""

@@ -11,7 +11,7 @@ import attrs
 import pytest
 import yaml
 
-from codegen.__main__ import MODELS, SANDBOX_SPEC, SPEC, generate, main
+from codegen.__main__ import MODELS, READERS, SANDBOX_SPEC, SPEC, generate, main
 from codegen.reference import PAGES
 from sinch_qn import models
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
-GENERATED = (MODELS, SANDBOX_SPEC, *PAGES)
+GENERATED = (MODELS, READERS, SANDBOX_SPEC, *PAGES)
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: schema
     for name, schema in yaml.safe_load((ROOT / SPEC).read_text())["components"]["schemas"].items()

@@ -10,13 +10,10 @@ import aiohttp
 
 import sinch_qn
 from sinch_qn import (
-    Address,
-    AuthorizedPerson,
     BasicAuth,
     BlanketLoaInfo,
     CallbackConfiguration,
     CarrierState,
-    DirectLoaInfo,
     Failure,
     GlobalProcessState,
     HostingOrder,
@@ -40,6 +37,7 @@ from sinch_qn import (
     errors,
     models,
 )
+from tests.support.loa import DIRECT
 
 
 def misspelt_names() -> None:
@@ -121,18 +119,6 @@ async def listings(client: QualifiedNumbersClient) -> None:
 
 async def orders(client: QualifiedNumbersClient) -> None:
     """Order text enablement, by keyword only."""
-    direct = DirectLoaInfo(
-        authorised_person=AuthorizedPerson(first_name="J", last_name="D", email="j@example.com"),
-        address=Address(
-            building_number="1",
-            street="Main Street",
-            city="Washington",
-            state="DC",
-            postal_code="20001",
-            country="US",
-        ),
-        current_voice_carrier="Verizon",
-    )
     request = TextEnableNumbersRequest(
         region_code="US",
         numbers=["+12025550134"],
@@ -144,7 +130,7 @@ async def orders(client: QualifiedNumbersClient) -> None:
         region_code="US",
         numbers=["+18335870229"],
         service_plan_id="plan",
-        direct_loa_info=direct,
+        direct_loa_info=DIRECT,
         scheduled_zipwhip_provisioning_time=datetime.now().astimezone(),
     )
     order = await client.text_enable_toll_free_numbers(toll_free)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import attrs
 
+from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
     CODE_STATUS_AFTER,
@@ -42,6 +43,8 @@ class MemoryJournal:
         self._batches: dict[int, Batch] = {}
         self._bookmarks: dict[str, str] = {}
         self._tokens = itertools.count(1)
+        self.deliveries = MemoryDeliveries()
+        """The messages that are delivered at most once."""
 
     async def open(self, identity: Identity | None, *, running: bool) -> None:
         """Open the journal, as its one runner or beside it."""
@@ -79,13 +82,6 @@ class MemoryJournal:
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.number]
         self._counts[entry.state] -= 1
-
-    async def discard_invalid(self, numbers: Sequence[str]) -> None:
-        """Delete the entries of *numbers* that are INVALID."""
-        for number in numbers:
-            entry = self._entries.get(number)
-            if entry is not None and entry.state is ChallengeState.INVALID:
-                self._remove(entry)
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""

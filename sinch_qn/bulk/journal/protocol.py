@@ -95,12 +95,9 @@ class Journal(Protocol):
     async def remove_corrected(self, lines: Mapping[int, str]) -> None:
         """Remove the INVALID entries of *lines* of a file, except those of the numbers given.
 
-        Only entries that `invalid_line` has named are a line's.
+        Only entries that `invalid_line` has named are a line's. A line that has no number any more
+        is given with an empty text.
         """
-        ...
-
-    async def discard_invalid(self, numbers: Sequence[str]) -> None:
-        """Delete the entries of *numbers* that are INVALID: their lines were corrected."""
         ...
 
     async def get(self, number: str) -> Entry | None:

@@ -20,6 +20,7 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     invalid_line,
 )
+from sinch_qn.bulk.journal.sqlite_deliveries import SqliteDeliveries
 from sinch_qn.bulk.journal.sqlite_file import (
     accept,
     check_file,
@@ -136,16 +137,6 @@ class SqliteJournal:
         condition = "line = ? AND number LIKE ? AND number <> ?"
         values = [(line, "%" + invalid_line("", line), number) for line, number in lines.items()]
         await self._write(lambda database: sqlite_work.remove_invalid(database, condition, values))
-
-    async def discard_invalid(self, numbers: Sequence[str]) -> None:
-        """Delete the entries of *numbers* that are INVALID."""
-        delete = "DELETE FROM numbers WHERE number = ? AND state = 'invalid'"
-
-        def write(database: Connection) -> None:
-            database.executemany(delete, [(number,) for number in numbers])
-            database.clear_cache()
-
-        await self._write(write)
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
@@ -297,6 +288,11 @@ class SqliteJournal:
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return await self._read(sqlite_work.batches)
+
+    @property
+    def deliveries(self) -> SqliteDeliveries:
+        """The messages that are delivered at most once; also beside a run."""
+        return SqliteDeliveries(self._database)
 
     async def bookmark(self, name: str) -> str | None:
         """Return what `set_bookmark` stored as *name*."""

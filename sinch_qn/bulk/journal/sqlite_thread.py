@@ -25,9 +25,8 @@ T = TypeVar("T")
 _MAX_GROUP = 2000
 """Jobs in one commit."""
 
-_GROUP_COMMIT_DELAY = 0.002
-"""Group-commit delay in seconds while writers are concurrent: about one fsync. Cuts commits to a
-third."""
+_MAX_GROUP_COMMIT_DELAY = 0.002
+"""Seconds. While writers are concurrent, a group waits as long as the last commit took, at most."""
 
 _CHECKPOINT_INTERVAL = 1.0
 """Seconds between two checkpoints that drop erased codes: how long such a code may last."""
@@ -151,6 +150,8 @@ class DatabaseThread:
         self._arrived = threading.Event()  # not a SimpleQueue: its timeouts may never end
         self._closing = False
         self._concurrent_writes = False
+        self._commit_time = _MAX_GROUP_COMMIT_DELAY
+        """Seconds that the last commit took: one fsync."""
         self._broken: JournalError | None = None
         self._thread = threading.Thread(target=self._work, name=f"journal {name}", daemon=True)
         self._thread.start()
@@ -197,7 +198,7 @@ class DatabaseThread:
         self._arrived.wait(self._until_checkpoint())
         jobs = self._take()
         if self._concurrent_writes and any(job.writes for job in jobs):
-            time.sleep(_GROUP_COMMIT_DELAY)
+            time.sleep(min(self._commit_time, _MAX_GROUP_COMMIT_DELAY))
             jobs += self._take()
         if writes := sum(job.writes for job in jobs):
             self._concurrent_writes = writes > 1
@@ -228,7 +229,9 @@ class DatabaseThread:
             results = [job.work(self._database) for job in jobs]
             if writes:
                 self._database.flush_counts()
+                started = time.perf_counter()
                 self._database.execute("COMMIT")
+                self._commit_time = time.perf_counter() - started
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
             # The content of the disk is not known after this: nothing more is written.
             self._broken = JournalError(f"{self._name}: the journal failed: {error}")

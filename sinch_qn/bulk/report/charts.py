@@ -24,10 +24,16 @@ _utc = partial(datetime.fromtimestamp, tz=UTC)
 
 
 def timeline_chart(points: Sequence[tuple[float, int, int]]) -> str:
-    """Draw the numbers settled and the numbers verified over time."""
+    """Draw the numbers settled and the numbers verified over time.
+
+    Numbers that settled in the same moment have no curve.
+    """
     if not points:
         return '<p class="muted">No number has settled yet.</p>'
     start, (end, settled, verified) = points[0][0], points[-1]
+    if len(points) == 2:
+        at = f"{_utc(start):%d %B, %H:%M:%S} UTC"
+        return f"<p>{settled:,} settled and {verified:,} verified, all on {at}.</p>"
     scale = _scale(settled)
 
     def path(values: Iterable[tuple[float, int]]) -> str:
@@ -82,13 +88,15 @@ def _time_axis(start: float, end: float) -> str:
 def wait_chart(waits: list[int], shortest: float, longest: float) -> str:
     """Draw how long codes took from call to verification, in the buckets of `WAITS`.
 
-    *shortest* and *longest* are in seconds. A single code has no distribution.
+    *shortest* and *longest* are in seconds. A single code, or equal ones, have no distribution.
     """
     total = sum(waits)
     if not total:
         return '<p class="muted">No code has been verified yet.</p>'
     if total == 1:
         return f"<p>One code was verified, {_duration(longest)} after its call.</p>"
+    if _duration(shortest) == _duration(longest):
+        return f"<p>{total:,} codes were verified, each {_duration(longest)} after its call.</p>"
     used, most = [i for i, n in enumerate(waits) if n], max(waits)
     rows = "".join(
         f'<tr><th scope="row">{_range(i)}</th>'
@@ -98,7 +106,7 @@ def wait_chart(waits: list[int], shortest: float, longest: float) -> str:
     )
     caption = (
         f"From {_duration(shortest)} to {_duration(longest)}; "
-        f"half took {_at_most(waits, 0.5)}, 90 % {_at_most(waits, 0.9)}."
+        f"half took {_at_most(waits, 0.5)}, 90\N{NO-BREAK SPACE}% {_at_most(waits, 0.9)}."
     )
     return f'<table class="bars"><tbody>{rows}</tbody></table><p class="muted">{caption}</p>'
 

@@ -13,15 +13,18 @@ from importlib import resources
 from string import Template
 
 from sinch_qn._redaction import printable
+from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState, delivered_numbers
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
-from sinch_qn.bulk.report.advice import what_to_do_about
+from sinch_qn.bulk.report.advice import what_to_do_about, what_to_do_about_delivery
 from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
-from sinch_qn.bulk.report.records import output_file, state_name
+from sinch_qn.bulk.report.output_files import output_file
+from sinch_qn.bulk.report.records import state_name
 from sinch_qn.bulk.report.summary import MAX_LISTED, Summary
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
 
 _MAX_LISTED_BATCHES = 1000
+_PERCENT = "\N{NO-BREAK SPACE}%"
 
 _BATCH_HEADINGS = (
     *(
@@ -31,10 +34,10 @@ _BATCH_HEADINGS = (
         ("State", ""),
         ("Sent (UTC)", "nowrap"),
     ),
-    *(("At Sinch", ""), ("Order, note and what to do", "wide")),
+    *(("At Sinch", "seen"), ("Details", "wide")),
 )
 _ENTRY_HEADINGS = (
-    *(("Number", ""), ("Ref", "ref"), ("Line", "num"), ("State", ""), ("Note", "wide")),
+    *(("Number", "number"), ("Ref", "ref"), ("Line", "num"), ("State", ""), ("Note", "wide")),
 )
 """Headings of the tables, and their CSS classes."""
 
@@ -59,28 +62,31 @@ def write_html(
     path: str | os.PathLike[str],
     *,
     batches: Sequence[Batch] = (),
+    deliveries: Sequence[Delivery] = (),
     title: str = "Voice challenges",
     about: str | None = None,
     now: float | None = None,
 ) -> None:
     """Write a self-contained page with counts, charts, batches and what needs attention.
 
+    *deliveries* are the emails with invoices: `await journal.deliveries.all()`.
     *about* is shown under the title, such as the project and the input file, a line each. *now* is
     the date shown, in wall-clock seconds since the epoch; the default is the current time.
     """
-    summary = Summary.of(rows)
+    summary = Summary.of(rows, delivered_numbers(deliveries))
     written_at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
     template = resources.files("sinch_qn.bulk.report").joinpath("report.html").read_text("utf-8")
     page = Template(template).substitute(
         page_title=_escaped(title),
         title=_text(title),
         about="".join(f"<p>{_text(line)}</p>" for line in about.splitlines()) if about else "",
-        now=f"{written_at:%d %B %Y, %H:%M UTC}",
+        now=f"Written: {written_at:%d %B %Y, %H:%M UTC}",
         tiles=_tiles(summary, batches),
         states=_states(summary),
         timeline=timeline_chart(summary.timeline.curve()),
         waits=wait_chart(summary.waits, summary.shortest_wait, summary.longest_wait),
         batches=_batches(batches, summary),
+        invoices=_invoices(deliveries, summary),
         attention=_attention(summary),
     )
     with output_file(path) as file:
@@ -101,8 +107,10 @@ def _share(part: int, whole: int) -> str:
     """Return a percentage, rounded down; only exact shares are shown as 0 or 100 %."""
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 0.1:
-        return "under 0.1 %"
-    return "100 %" if part == whole else f"{math.floor(percent * 10) / 10:.1f} %"
+        return f"under 0.1{_PERCENT}"
+    if percent in {0, 100}:
+        return f"{percent:.0f}{_PERCENT}"
+    return f"{math.floor(percent * 10) / 10:.1f}{_PERCENT}"
 
 
 def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
@@ -110,6 +118,9 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
     verified = states[ChallengeState.VERIFIED] + states[ChallengeState.SKIPPED]
     in_progress = sum(states[state] for state in ChallengeState if not state.settled)
     batches_advised = sum(what_to_do_about(batch) is not None for batch in batches)
+    attention = "see below for what to do" if summary.advised else "nothing to do"
+    if batches_advised:
+        attention = f"and {batches_advised:,} of the orders"
     tiles = [
         ("", "Numbers", whole, f"{states[ChallengeState.INVALID]:,} invalid"),
         ("done", "Verified", verified, f"{_share(verified, whole)} of all"),
@@ -118,9 +129,7 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
             "warn" if summary.advised or batches_advised else "none",
             "Needs attention",
             summary.advised.total(),
-            f"and {batches_advised:,} of the orders"
-            if batches_advised
-            else "see below for what to do",
+            attention,
         ),
     ]
     return "".join(
@@ -190,6 +199,26 @@ def _batch_kind(batch: Batch, hosting: Counter[SinchState | None]) -> str:
     if batch.state is not BatchState.ORDERED:
         return "warn"
     return "done" if hosting and set(hosting) == {SinchState.HOSTING_DONE} else "open"
+
+
+def _invoices(deliveries: Sequence[Delivery], summary: Summary) -> str:
+    """Return the emails that need a person, and the numbers whose invoices are missing."""
+    advised = [(row, advice) for row in deliveries if (advice := what_to_do_about_delivery(row))]
+    missing = summary.without_invoices
+    if not (deliveries or missing):
+        return ""
+    sent = sum(row.state is DeliveryState.SENT for row in deliveries)
+    parts = [f'<p class="muted">Emails with invoices: {sent:,} sent, {len(advised):,} not.</p>']
+    parts += [
+        f"<p><b>{row.state.value}</b>, {len(row.numbers):,} numbers: {_text(row.note or row.key)}."
+        f" {advice}</p>"
+        for row, advice in advised[:_MAX_LISTED_BATCHES]
+    ]
+    if missing:
+        heading = f'Their invoices are missing <span class="count">{missing:,}</span>'
+        rows = [_entry_row(entry) for entry in summary.listed_without_invoices]
+        parts.append(_table(_ENTRY_HEADINGS, [(heading, rows)]))
+    return f'<section class="long"><h2>Invoices</h2>{"".join(parts)}</section>'
 
 
 def _table(

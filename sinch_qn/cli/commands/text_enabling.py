@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import click
 
+from sinch_qn import parsing
 from sinch_qn._checks import MAX_NUMBERS
+from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
-from sinch_qn.cli.client import with_client
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     blanket_loa_option,
@@ -24,17 +25,12 @@ from sinch_qn.cli.options import (
     summarize_numbers,
     yes_option,
 )
-from sinch_qn.cli.output import Lines, show_order
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.parsing import ParsedNumber
 
-_LOA_SENT: Final = (
-    "The Letter of Authorization is sent by email; the order continues once it is signed."
-)
 _IF_UNKNOWN: Final = (
     "The order may have been placed: check with `sinch-qn list hosting_in_progress` before you"
     " repeat it, because a second order sends a second letter."
@@ -79,7 +75,7 @@ _order_options = combine(
     help="Migrate the numbers from another aggregator at T-Mobile.",
 )
 def text_enable(
-    numbers: Sequence[ParsedNumber],
+    numbers: Sequence[parsing.ParsedNumber],
     region: str | None,
     loa: dict[str, Any] | None,
     *,
@@ -104,11 +100,7 @@ def text_enable(
     if request.campaign_id is None:
         print_message("no --campaign-id: Sinch's guide requires one for SMS.", "warning")
     _confirm(numbers, request.region_code, yes=yes)
-    order_id = with_client(lambda client: client.text_enable_numbers(request))
-    with Lines("ORDER", as_json=as_json) as lines:
-        lines.add({"hostingOrderId": order_id}, order_id)
-    if loa:
-        print_message(_LOA_SENT)
+    jobs.order_sms(request, as_json=as_json)
 
 
 @command(
@@ -125,7 +117,7 @@ def text_enable(
     help="When to provision, such as 2026-01-13T14:30:00Z.",
 )
 def text_enable_toll_free(
-    numbers: Sequence[ParsedNumber],
+    numbers: Sequence[parsing.ParsedNumber],
     region: str | None,
     loa: dict[str, Any],
     *,
@@ -145,12 +137,10 @@ def text_enable_toll_free(
         **fields,
     )
     _confirm(numbers, request.region_code, yes=yes)
-    order = with_client(lambda client: client.text_enable_toll_free_numbers(request))
-    show_order(order, as_json=as_json)
-    print_message(_LOA_SENT)
+    jobs.order_toll_free_sms(request, as_json=as_json)
 
 
-def _check_kind(numbers: Sequence[ParsedNumber], *, toll_free: bool) -> None:
+def _check_kind(numbers: Sequence[parsing.ParsedNumber], *, toll_free: bool) -> None:
     """Reject numbers of the other kind, which has an operation of its own."""
     wrong = [number for number in numbers if number.toll_free is not toll_free]
     if wrong:
@@ -164,7 +154,7 @@ def _check_kind(numbers: Sequence[ParsedNumber], *, toll_free: bool) -> None:
         )
 
 
-def _region_of(numbers: Sequence[ParsedNumber]) -> str:
+def _region_of(numbers: Sequence[parsing.ParsedNumber]) -> str:
     regions = {number.region for number in numbers}
     if len(regions) > 1:
         raise click.UsageError(
@@ -174,7 +164,7 @@ def _region_of(numbers: Sequence[ParsedNumber]) -> str:
     return regions.pop()
 
 
-def _confirm(numbers: Sequence[ParsedNumber], region: str, *, yes: bool) -> None:
+def _confirm(numbers: Sequence[parsing.ParsedNumber], region: str, *, yes: bool) -> None:
     noun = "number" if len(numbers) == 1 else "numbers"
     confirm(
         f"Order SMS for {len(numbers)} {region} {noun} ({summarize_numbers(numbers)})?", yes=yes

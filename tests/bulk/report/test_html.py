@@ -93,9 +93,10 @@ def test_the_page_counts_exactly(tmp_path: Path) -> None:
     """Each state has its count and share; only exact shares are shown as 0 or 100 %."""
     rows = [entry()] * 1999 + [entry(ChallengeState.UNKNOWN)]
     page = page_of(tmp_path, rows)
-    assert re.search(r"verified.*?>1,999<.*?>99\.9 %<", page.source)
-    assert re.search(r"unknown.*?>1<.*?>under 0\.1 %<", page.source)
-    assert ">100 %<" in page_of(tmp_path, [entry()]).source
+    assert re.search(r"verified.*?>1,999<.*?>99\.9\s%<", page.source)
+    assert re.search(r"unknown.*?>1<.*?>under 0\.1\s%<", page.source)
+    assert ">100\N{NO-BREAK SPACE}%<" in page_of(tmp_path, [entry()]).source
+    assert "0\N{NO-BREAK SPACE}% of all" in page_of(tmp_path, []).text
 
 
 def test_numbers_that_need_attention_are_grouped(tmp_path: Path) -> None:
@@ -109,7 +110,10 @@ def test_numbers_that_need_attention_are_grouped(tmp_path: Path) -> None:
     assert page.text.count("Correct the lines shown, then run again.") == 1
     for shown in ("1.2E+10", "41", "42", "digits were lost", "chat 7", NUMBER):
         assert shown in page.text
-    assert "No number needs attention" in page_of(tmp_path, [entry()]).text
+    assert "see below for what to do" in page.text
+    nothing = page_of(tmp_path, [entry()]).text
+    assert "No number needs attention" in nothing
+    assert "nothing to do" in nothing
 
 
 def test_batches_that_need_attention_come_first(tmp_path: Path) -> None:
@@ -151,7 +155,14 @@ def test_any_run_can_be_drawn(tmp_path: Path, rows: list[Entry]) -> None:
     page = page_of(tmp_path, rows)
     assert not re.search(r"nan|inf[^o]", "".join(v or "" for k, v in page.attributes if k == "d"))
     settled = [row for row in rows if row.settled_at and row.state is not ChallengeState.INVALID]
-    assert ("area" in {v for k, v in page.attributes if k == "class"}) is bool(settled)
+    moments = {int(row.settled_at or 0) for row in settled}
+    assert ("area" in {v for k, v in page.attributes if k == "class"}) is (len(moments) > 1)
+
+
+def test_a_moment_has_no_curve(tmp_path: Path) -> None:
+    """Numbers that settled in the same second are counted in words, not drawn as a slope."""
+    text = page_of(tmp_path, [entry(), entry(), entry(ChallengeState.EXPIRED)]).text
+    assert "3 settled and 2 verified, all on" in text
 
 
 def test_how_long_codes_took(tmp_path: Path) -> None:
@@ -159,17 +170,31 @@ def test_how_long_codes_took(tmp_path: Path) -> None:
     rows = [entry(settled_at=T + 20)] * 6 + [entry(settled_at=T + 400)] * 3
     rows += [entry(settled_at=T + 90_000)]
     text = page_of(tmp_path, rows).text
-    assert "half took at most 30 s, 90 % at most 10 min." in text
+    assert "half took at most 30 s, 90\N{NO-BREAK SPACE}% at most 10 min." in text
     assert "From 20 s to 25 h;" in text
-    late = page_of(tmp_path, [entry(settled_at=T + 90_000)] * 2).text
-    assert "90 % up to more than 1 day" in late
+    late = page_of(tmp_path, [entry(settled_at=T + seconds) for seconds in (90_000, 99_000)]).text
+    assert "90\N{NO-BREAK SPACE}% up to more than 1 day" in late
 
 
-def test_a_single_code_has_its_time(tmp_path: Path) -> None:
-    """One verified code is a time, not a histogram."""
-    page = page_of(tmp_path, [entry(settled_at=T + 25)])
-    assert "One code was verified, 25 s after its call." in page.text
+@pytest.mark.parametrize(
+    ("waits", "shown"),
+    [
+        ([25.0], "One code was verified, 25 s after its call."),
+        ([25.0, 25.1, 24.9], "3 codes were verified, each 25 s after its call."),
+    ],
+)
+def test_a_single_time_is_no_histogram(tmp_path: Path, waits: list[float], shown: str) -> None:
+    """One verified code, or several that took equally long, are a time, not a histogram."""
+    page = page_of(tmp_path, [entry(settled_at=T + wait) for wait in waits])
+    assert shown in page.text
     assert 'class="bars"' not in page.source
+
+
+def test_a_long_text_leaves_room_for_the_rest(tmp_path: Path) -> None:
+    """The text of an invalid line, of up to a hundred characters, wraps inside its column."""
+    page = page_of(tmp_path, [entry(ChallengeState.INVALID, number="x" * 100)])
+    assert '<td class="number"' in page.source
+    assert re.search(r"\.list \.number \{ overflow-wrap: anywhere; \}", page.source)
 
 
 def test_empty_columns_are_left_out(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The work of a run that is not about one number: probing in an outage, and listing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+
+import attrs
+
+from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.outcomes import is_fatal
+from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
+from sinch_qn.bulk.steps import Steps
+from sinch_qn.errors import SinchError
+from sinch_qn.waiting import backoff, until_reachable
+
+_log = logging.getLogger("sinch_qn")
+
+_LIST_FROM = 50
+"""Numbers to be looked up from which on a listing may be cheaper."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class Probe:
+    """Probes until Sinch responds: at the start, and in an outage."""
+
+    steps: Steps
+    stopping: asyncio.Event
+    last_error: SinchError | None = None
+    """The error of the last call or probe without a response; None once Sinch responds again."""
+    is_running: bool = False
+    """Set by whoever starts `run`, before its task begins."""
+
+    async def run(self) -> bool:
+        """Return True once Sinch responds, False if the run stops before."""
+        try:
+            reachable = await until_reachable(
+                self.steps.client.list_number_pages,
+                delays=backoff(jitter=self.steps.jitter),
+                stop=self.stopping,
+                on_failure=self._note_failure,
+            )
+        finally:
+            self.is_running = False
+        if reachable:
+            self.last_error = None
+        return reachable
+
+    def _note_failure(self, error: SinchError) -> None:
+        if self.last_error is None:
+            _log.warning("calling pauses: no response (%s)", type(error).__name__)
+        self.last_error = error
+
+
+@attrs.define(kw_only=True, eq=False)
+class Listing:
+    """Looks up many numbers at once, by listing all numbers."""
+
+    steps: Steps
+    journal: Journal
+    publish: Callable[[Event, Entry], None]
+    stopping: asyncio.Event
+    is_running: bool = False
+    """Set by whoever starts `run`, before its task begins."""
+    _next_at: float = 0.0
+
+    async def may_be_cheaper(self) -> bool:
+        """Return whether many numbers are due to be looked up."""
+        if self.is_running or asyncio.get_running_loop().time() < self._next_at:
+            return False
+        due = await self.journal.due(Todo.LOOK_UP, self.steps.clock(), _LIST_FROM)
+        return len(due) >= _LIST_FROM
+
+    async def run(self) -> None:
+        """List the numbers, and commit their states; raise a fatal error."""
+        try:
+            async with aclosing(self.steps.look_up_by_listing()) as pages:
+                async for changes in pages:
+                    entries = await self.journal.apply(changes)
+                    for change, entry in zip(changes, entries, strict=True):
+                        if entry is not None and entry.state is not ChallengeState.PENDING:
+                            self.publish(change.event, entry)
+                    if self.stopping.is_set():
+                        return
+        except SinchError as error:
+            if is_fatal(error):
+                raise  # otherwise the numbers are looked up one by one
+        finally:
+            self.is_running = False
+            self._next_at = asyncio.get_running_loop().time() + self.steps.recheck

@@ -1,0 +1,168 @@
+"""What one transaction of a PostgreSQL journal read, decided, and is going to write."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+
+from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement
+from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, from_row, to_json
+from sinch_qn.bulk.states import ChallengeState, Entry, Todo
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Question:
+    """Statements that a unit of work needs the results of, before it goes on."""
+
+    statements: Sequence[Statement]
+    replies: list[Reply] = attrs.field(factory=list)
+
+
+Work: TypeAlias = Generator[Question, None, T]
+"""Yields questions, and returns what its caller waits for; all before COMMIT."""
+
+
+def ask(*statements: Statement) -> Work[list[Reply]]:
+    """Return the results of *statements*, to a unit of work that says `yield from`."""
+    question = Question(statements)
+    yield question
+    return question.replies
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Job:
+    """One caller's part of a transaction."""
+
+    work: Callable[[Transaction], Work[Any]]
+    numbers: Sequence[str] = ()
+    """Locked and read before. No two jobs of a transaction have a number in common."""
+    pick: tuple[Todo, int] | None = None
+    """How many due entries to lock and read; those that others have locked are skipped."""
+
+
+class Transaction:
+    """Entries as they are under their locks, and the statements that are to be committed."""
+
+    def __init__(self, *, run: int, writer: int, tokens: Iterator[int]) -> None:
+        self.run = run
+        self.writer = writer
+        self.lease_holds = False
+        """Whether its writer is a runner that may commit intents."""
+        self.entries: dict[str, Entry] = {}
+        self.picked: dict[Todo, list[Entry]] = {}
+        """Due entries, the longest due first."""
+        self._tokens = tokens
+        self._stored: dict[str, Entry] = {}
+        self._writers: dict[str, int | None] = {}
+        self._statements: list[Statement] = []
+
+    def locks(self, jobs: Sequence[Job]) -> Iterator[Statement]:
+        """Yield the statements that lock and read what *jobs* need, in one order for all."""
+        numbers = list({number: None for job in jobs for number in job.numbers})
+        if numbers:
+            query = SELECT + " WHERE run = %s AND number = ANY(%s) ORDER BY number FOR UPDATE"
+            yield Statement(query, (self.run, numbers))
+        for todo, limit in _picks(jobs).items():
+            query = (
+                f"{SELECT} WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW} "
+                "AND number <> ALL(%s) ORDER BY due, seq LIMIT %s FOR UPDATE SKIP LOCKED"
+            )
+            yield Statement(query, (self.run, todo.value, numbers, limit))
+
+    def keep(self, jobs: Sequence[Job], replies: Iterator[Reply]) -> None:
+        """Keep what `locks` has read."""
+        if any(job.numbers for job in jobs):
+            self._read(next(replies))
+        for todo in _picks(jobs):
+            self.picked[todo] = self._read(next(replies))
+
+    def _read(self, reply: Reply) -> list[Entry]:
+        entries = []
+        for row in reply.rows:
+            entry = from_row(row)
+            self.entries[entry.number] = self._stored[entry.number] = entry
+            self._writers[entry.number] = row[-1]
+            entries.append(entry)
+        return entries
+
+    def next_token(self) -> int:
+        """Return a token for an intent, unique in the database."""
+        return (self.writer << 32) + next(self._tokens)
+
+    def save(self, entry: Entry, *, keeps_writer: bool = False, is_intent: bool = False) -> None:
+        """Store *entry* in place of the one of its number.
+
+        *is_intent*: this writer's, without an outcome. *keeps_writer*: the open intent stays open.
+        """
+        self.entries[entry.number] = entry
+        if not keeps_writer:
+            self._writers[entry.number] = self.writer if is_intent else None
+
+    def execute(self, sql: str, *parameters: object) -> None:
+        """Have *sql* executed in the transaction's last round trip, in order."""
+        self._statements.append(Statement(sql, parameters))
+
+    def take(self) -> list[Statement]:
+        """Return the statements so far, to be executed now."""
+        statements, self._statements = self._statements, []
+        return statements
+
+    def writes(self) -> list[Statement]:
+        """Return the statements of the last round trip before COMMIT."""
+        changed = [
+            entry for number, entry in self.entries.items() if entry is not self._stored[number]
+        ]
+        if not changed:
+            return self._statements
+        update = Statement(UPDATE, (to_json(changed, self._writers), self.run))
+        return [update, *self._statements, *self._counts(changed)]
+
+    def _counts(self, changed: Sequence[Entry]) -> Iterator[Statement]:
+        deltas: Counter[ChallengeState] = Counter()
+        for entry in changed:
+            deltas[self._stored[entry.number].state] -= 1
+            deltas[entry.state] += 1
+        moved = {state.value: n for state, n in deltas.items() if n}
+        if moved:
+            query = (
+                "INSERT INTO counts SELECT %s, %s, * FROM unnest(%s::text[], %s::bigint[]) "
+                "ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n"
+            )
+            columns = [list(moved), list(moved.values())]
+            yield Statement(query, (self.run, self.writer, *columns))
+
+
+def _picks(jobs: Sequence[Job]) -> Mapping[Todo, int]:
+    """Return how many entries all *jobs* together want of each kind."""
+    wanted: Counter[Todo] = Counter()
+    for todo, limit in filter(None, (job.pick for job in jobs)):
+        wanted[todo] += limit
+    return wanted
+
+
+async def work_through(
+    jobs: Sequence[Job], transaction: Transaction, connection: Connection
+) -> list[Any]:
+    """Do *jobs* in order; what they ask for together is one round trip. Return their results."""
+    results: dict[Job, Any] = {}
+    works = {job: job.work(transaction) for job in jobs}
+    while works:
+        questions = []
+        for job, work in list(works.items()):
+            try:
+                questions.append(next(work))
+            except StopIteration as stop:
+                results[job] = stop.value
+                del works[job]
+        if questions:
+            asked = [statement for question in questions for statement in question.statements]
+            replies = iter(await connection.trip(asked))
+            for question in questions:
+                question.replies = list(itertools.islice(replies, len(question.statements)))
+    return [results[job] for job in jobs]
