@@ -121,6 +121,10 @@ def bars(figures: dict[str, Any]) -> str:
             1.25,
             "",
         ),
+        *(
+            (f"`sinch-qn {name}`, CPU from start to end", each["cpu_ms"], "≤", 200, " ms")
+            for name, each in figures["imports"]["commands"].items()
+        ),
         (
             "one client, after its first call",
             figures["imports"]["client_kib"]["after its first call"],

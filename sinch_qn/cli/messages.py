@@ -13,6 +13,10 @@ import click
 from sinch_qn._redaction import printable
 from sinch_qn.phone import mask
 
+INVOICES_IN_DOUBT: Final = (
+    "The email may have been sent, and is not sent again: ask orders@sinch.com whether it came."
+    " If it did not, repeat the command with --resend."
+)
 _TYPED: Final = "sinch_qn.typed"
 """The key of the numbers of `note_typed` in a context's `meta`."""
 _COLORS: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sinch_qn import __version__, errors
-from sinch_qn.cli import exit_codes, output
+from sinch_qn.cli import exit_codes, output, resources
 from sinch_qn.cli.app import COMMANDS, cli
 from sinch_qn.errors import Outcome
 from sinch_qn.models import GlobalProcessState as SinchState
@@ -151,7 +151,7 @@ def test_a_table_shows_every_detail(
         osr_eligibility=OsrEligibilityDetails(status=7, error="no \x1b[31mway"),
         hosted_number=HostedNumberDetails(status=HostingStatus.FAILED, error="[red]not[/red]"),
     )
-    with output.NumberLines(as_json=False) as lines:
+    with resources.NumberLines(as_json=False) as lines:
         for _ in range(3):
             lines.add_number(number)
     shown = capsys.readouterr().out
@@ -670,20 +670,6 @@ def test_without_the_extra_one_line_names_it() -> None:
     )
     assert done.returncode == exit_codes.Exit.USAGE
     assert done.stderr == "sinch-qn needs an extra: pip install 'sinch-qn[cli]'\n"
-
-
-def test_help_loads_little() -> None:
-    """`--help` loads no library but click, so that it is quick."""
-    script = (
-        "import sys; from sinch_qn.cli.app import cli;"
-        " cli.main(['--help'], standalone_mode=False);"
-        " heavy = {'aiohttp', 'asyncio', 'cattrs', 'orjson', 'phonenumbers', 'rich'};"
-        " print(heavy & {*sys.modules})"
-    )
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.endswith("set()\n")
 
 
 def test_numbers_of_other_regions_are_accepted_by_a_switch(

@@ -26,7 +26,10 @@ from sinch_qn import (
     RetryPolicy,
     bulk,
     models,
+    parsing,
 )
+from sinch_qn.bulk import journal, report
+from sinch_qn.cli import jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +91,7 @@ class Face:
         return tuple(vars(self.package).get("_MODULES", ()))
 
 
-FACES = (Face(sinch_qn), Face(bulk))
+FACES = tuple(map(Face, (sinch_qn, bulk, journal, report, parsing, jobs)))
 
 
 def parameters(of: Any) -> str:

@@ -17,7 +17,8 @@ from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState, delivered_
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
 from sinch_qn.bulk.report.advice import what_to_do_about, what_to_do_about_delivery
 from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
-from sinch_qn.bulk.report.records import output_file, state_name
+from sinch_qn.bulk.report.output_files import output_file
+from sinch_qn.bulk.report.records import state_name
 from sinch_qn.bulk.report.summary import MAX_LISTED, Summary
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import click
 
+from sinch_qn import parsing
 from sinch_qn._checks import MAX_NUMBERS
+from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
-from sinch_qn.cli.client import with_client
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     blanket_loa_option,
@@ -23,15 +24,14 @@ from sinch_qn.cli.options import (
     numbers_input,
     print_letter,
     region_option,
+    summarize_order,
     yes_option,
 )
-from sinch_qn.cli.output import Lines, show_order
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.parsing import ParsedNumber
 from sinch_qn.preflight import (
     OrderRequest,
     PlannedOrder,
@@ -40,9 +40,6 @@ from sinch_qn.preflight import (
     split_orders,
 )
 
-_LOA_SENT: Final = (
-    "The Letter of Authorization is sent by email; the order continues once it is signed."
-)
 _IF_UNKNOWN: Final = (
     "The order may have been placed: check with `sinch-qn list hosting_in_progress` before you"
     " repeat it, because a second order sends a second letter."
@@ -90,7 +87,7 @@ _order_options = combine(
     help="Migrate the numbers from another aggregator at T-Mobile.",
 )
 def text_enable(
-    numbers: Sequence[ParsedNumber],
+    numbers: Sequence[parsing.ParsedNumber],
     region: str | None,
     loa: dict[str, Any] | None,
     *,
@@ -116,11 +113,7 @@ def text_enable(
     if not _is_to_be_placed(request, orders, toll_free=False, dry_run=dry_run, as_json=as_json):
         return
     _confirm(orders[0], yes=yes)
-    order_id = with_client(lambda client: client.text_enable_numbers(request))
-    with Lines("ORDER", as_json=as_json) as lines:
-        lines.add({"hostingOrderId": order_id}, order_id)
-    if loa:
-        print_message(_LOA_SENT)
+    jobs.order_sms(request, as_json=as_json)
 
 
 @command(
@@ -137,7 +130,7 @@ def text_enable(
     help="When to provision, such as 2026-01-13T14:30:00Z.",
 )
 def text_enable_toll_free(
-    numbers: Sequence[ParsedNumber],
+    numbers: Sequence[parsing.ParsedNumber],
     region: str | None,
     loa: dict[str, Any],
     *,
@@ -160,9 +153,7 @@ def text_enable_toll_free(
     if not _is_to_be_placed(request, orders, toll_free=True, dry_run=dry_run, as_json=as_json):
         return
     _confirm(orders[-1], yes=yes)
-    order = with_client(lambda client: client.text_enable_toll_free_numbers(request))
-    show_order(order, as_json=as_json)
-    print_message(_LOA_SENT)
+    jobs.order_toll_free_sms(request, as_json=as_json)
 
 
 def _is_to_be_placed(
@@ -184,7 +175,7 @@ def _is_to_be_placed(
     if dry_run or sys.stderr.isatty():
         print_letter(request)
     if dry_run:
-        _show_orders(orders, as_json=as_json)
+        jobs.show_planned_orders(orders, as_json=as_json)
     if problems:
         raise click.UsageError("\n".join(problems))
     if len(orders) > 1 or orders[0].toll_free is not toll_free:
@@ -199,7 +190,7 @@ def _why_not_one_order(orders: Sequence[PlannedOrder], *, toll_free: bool) -> st
     if len(orders) == 1:
         kind = "not toll-free" if toll_free else "toll-free"
         other = "text-enable" if toll_free else "text-enable-toll-free"
-        return f"{_summary(orders[0])}: {kind}, which is for `sinch-qn {other}`."
+        return f"{summarize_order(orders[0])}: {kind}, which is for `sinch-qn {other}`."
     return (
         f"these numbers need {len(orders)} orders, of one kind and region and at most"
         f" {MAX_NUMBERS} numbers each: {', '.join(map(str, orders))}. Place one at a time, or all"
@@ -207,23 +198,5 @@ def _why_not_one_order(orders: Sequence[PlannedOrder], *, toll_free: bool) -> st
     )
 
 
-def _show_orders(orders: Sequence[PlannedOrder], *, as_json: bool) -> None:
-    with Lines("ORDER", "COMMAND", "NUMBERS", "SUCH AS", as_json=as_json) as lines:
-        for nth, order in enumerate(orders, 1):
-            command_name = "text-enable-toll-free" if order.toll_free else "text-enable"
-            record = {
-                "order": nth,
-                "command": command_name,
-                "regionCode": order.region,
-                "phoneNumbers": list(order.numbers),
-            }
-            lines.add(record, nth, command_name, str(order), _summary(order))
-
-
-def _summary(order: PlannedOrder) -> str:
-    more = len(order.numbers) - 5
-    return ", ".join(order.numbers[:5]) + (f" and {more} more" if more > 0 else "")
-
-
 def _confirm(order: PlannedOrder, *, yes: bool) -> None:
-    confirm(f"Order SMS for {order} ({_summary(order)})?", yes=yes)
+    confirm(f"Order SMS for {order} ({summarize_order(order)})?", yes=yes)
