@@ -193,7 +193,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     @invariant()
     def the_inbox_has_what_is_counted(self) -> None:
         """P8: no accepted code is lost: as many wait in the inbox as the entry counts."""
-        status = list(self.journal._inbox.get(NUMBER, {}).values())
+        status = list(self.journal._store.inbox.get(NUMBER, {}).values())
         assert status.count("waiting") == self.entry.codes_waiting
         assert status.count("in flight") == (
             1 if self.entry.state is ChallengeState.VERIFYING else 0
@@ -205,7 +205,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         if self.entry.settled_at is not None:
             assert self.entry.state.settled
             assert self.entry.codes_waiting == 0
-            assert NUMBER not in self.journal._inbox
+            assert NUMBER not in self.journal._store.inbox
 
     @invariant()
     def an_open_number_has_a_next_step(self) -> None:
