@@ -176,10 +176,11 @@ class LifeOfANumber(RuleBasedStateMachine):
     @precondition(lambda self: self.entry.codes_waiting)
     @rule()
     def claim(self) -> None:
-        """Law: a code can be claimed if one waits and the state allows it."""
+        """Law: a code can be taken once it is due, if the state allows it."""
         before = self.entry
         claimed = at_once(take_code(self.journal, NUMBER, self.time))
-        assert (claimed is not None) is (before.state in TABLE[Event.VERIFY])
+        is_due = before.todo is Todo.VERIFY and before.due <= self.time
+        assert (claimed is not None) is is_due
         if claimed is not None:
             self.entry, _ = claimed
             assert self.stored() == self.entry
