@@ -24,6 +24,9 @@ TURN_LIFETIME = 0.1
 _HORIZON = 0.06
 """Seconds that turns are given out ahead; a runner that dies costs the others so much."""
 
+_AHEAD = 200
+"""Due numbers that are counted beyond those that are wanted: calls are prepared for them."""
+
 _POLL = 0.25
 """Seconds after which to ask again while others may change the answer."""
 
@@ -56,7 +59,7 @@ async def permits(
             Statement(_END_CALLS, (slots,)),
             Statement(_FREE_SLOTS, (run,)),
             Statement(_COUNT_SLOTS, (run,)),
-            Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want)),
+            Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want + _AHEAD)),
             Statement(_IS_ALIVE, (writer,)),
         ]
     )
