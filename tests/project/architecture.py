@@ -27,7 +27,8 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
-        4: "sqlite",
+        5: "sqlite",
+        4: "sqlite_session",
         3: "sqlite_work memory",
         2: "sqlite_thread",
         1: "sqlite_schema memory_store local_runner",
