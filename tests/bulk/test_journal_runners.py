@@ -220,7 +220,7 @@ async def test_codes_are_taken_in_order(journal: Journal) -> None:
 
 
 async def test_intents_of_the_last_process_are_closed(backend: Backend) -> None:
-    """P8: `reap` closes the intents that a crash left open, once, and leaves other numbers alone."""
+    """P8: `reap` closes the intents that a crash left open, once, and no others."""
     journal = backend.journal
     calling, verifying, *rest = numbers(4)
     await called(journal, verifying, *rest)
