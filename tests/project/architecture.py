@@ -31,7 +31,7 @@ FLOORS: dict[str, dict[int, str]] = {
     },
     "bulk/journal": {
         7: "sqlite postgres",
-        6: "postgres_store",
+        6: "sqlite_session postgres_store",
         5: "postgres_claims postgres_deliveries",
         4: "sqlite_work memory postgres_work postgres_writer",
         3: "sqlite_deliveries postgres_transaction postgres_entrance",
