@@ -16,13 +16,13 @@ FLOORS: dict[str, dict[int, str]] = {
     "bulk": {
         6: "run",
         5: "scheduler text_enable",
-        4: "chores",
+        4: "chores order_watch",
         3: "steps preview report",
         2: (
-            "unsafe_writes invoice_emails admission actions pacing refusals journal_watch"
-            " due_numbers text_enable_report rate_ceiling"
+            "unsafe_writes lost_orders invoice_emails admission actions pacing refusals"
+            " journal_watch due_numbers text_enable_report rate_ceiling"
         ),
-        1: "outcomes journal",
+        1: "outcomes journal order_records",
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
