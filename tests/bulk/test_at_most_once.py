@@ -172,7 +172,7 @@ async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[
     parts: dict[str, Any] = {"client": sinch, "journal": journal, "clock": lambda: 100.0}
     call = VoiceCall(**parts, code_timeout=600.0, entry=entry, on_intent=lambda: None)
     addition = NumberAddition(**parts, entries=[entry], due=130.0)
-    order = TextEnableOrder(**parts, request=ORDER, region=None, limit=500)
+    order = TextEnableOrder(**parts, request=ORDER, region=None, limit=500, token="0" * 12)
     verification = CodeVerification(
         **parts, number=NUMBER, outcome=steps(sinch, journal)._after_verify
     )

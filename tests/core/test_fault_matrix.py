@@ -672,8 +672,7 @@ async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, 
         if taken > deadline:
             late[column.id] = taken - deadline
     slots = client._pipeline._transport._slots
-    assert isinstance(slots, asyncio.Semaphore)
-    assert not slots.locked()
+    assert slots.take()
     return cell
 
 
