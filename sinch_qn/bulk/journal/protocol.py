@@ -43,8 +43,9 @@ class RunSettings:
     code_timeout: float = 86_400.0
     max_codes: int = 3
     calling_hours: str | None = None
+    """As `CallingHours.parse` takes it."""
     add_missing: bool = False
-    regions: Sequence[str] = ()
+    regions: Sequence[str] = attrs.field(default=(), converter=tuple)
     recheck: float = 30.0
 
     def __attrs_post_init__(self) -> None:
