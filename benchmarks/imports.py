@@ -1,25 +1,30 @@
-"""The cost of importing sinch_qn and of one client.
+"""The cost of importing sinch_qn, of one client, and of a command from start to end.
 
     python benchmarks/imports.py [--rounds 21] [--json FILE]
 
-Each import runs in a fresh interpreter; imports alternate. CPU time, because wall time on a shared
-machine includes other processes.
+Each runs in a fresh interpreter; they alternate. CPU time, because wall time on a shared machine
+includes other processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from measuring import arguments, children_cpu, in_child, present, table
 from server import PROJECT
 from serving import serving
 
+ROOT = Path(__file__).parents[1]
 CODES = {
     "a bare interpreter": "",
     "sinch_qn": "import sinch_qn",
@@ -30,6 +35,19 @@ CODES = {
 }
 BARE = next(iter(CODES))
 CLIENTS = 200
+JOURNAL = "run.db"
+COMMAND = "import sys; from sinch_qn.cli import main; sys.exit(main())"
+NUMBER = "NUMBER"
+COMMANDS = (
+    ("status", JOURNAL),
+    ("code", JOURNAL, NUMBER, "0417"),
+    ("recall", JOURNAL, NUMBER),
+    ("--help",),
+    ("run", "--help"),
+    ("status", "--help"),
+    ("text-enable", "--help"),
+)
+"""Commands, in a folder with a journal; in each turn `NUMBER` is another one that was called."""
 
 
 def main() -> None:
@@ -38,6 +56,7 @@ def main() -> None:
     with serving() as base_url:  # also pins this process and its interpreters
         figures = importing(options.rounds)
         figures["client_kib"] = in_child(client_sizes, base_url)
+        figures["commands"] = commands(options.rounds)
     present(figures, markdown, options.json)
 
 
@@ -61,6 +80,57 @@ def importing(rounds: int) -> dict[str, Any]:
         "cpu_ms": {name: statistics.median(each) for name, each in over.items() if name != BARE},
         "client_of_aiohttp": statistics.median(client / aiohttp for client, aiohttp in both),
     }
+
+
+def commands(rounds: int) -> dict[str, dict[str, float]]:
+    """Return the CPU ms of each command from start to end, and how many bare interpreters that is.
+
+    Medians of each turn; its output goes to a pipe.
+    """
+    bare = [sys.executable, "-c", ""]
+    taken: dict[str, list[tuple[float, float]]] = {" ".join(words): [] for words in COMMANDS}
+    numbers = [f"+1202555{turn:04}" for turn in range(rounds + 1)]
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(called_once(Path(folder, JOURNAL), numbers))
+        for number in numbers:
+            alone = command_cpu(bare, folder)
+            for words in COMMANDS:
+                these = [number if word == NUMBER else word for word in words]
+                ms = command_cpu([sys.executable, "-c", COMMAND, *these], folder)
+                taken[" ".join(words)].append((ms, alone))
+    return {
+        name: {
+            "cpu_ms": statistics.median(ms for ms, _ in each[1:]),  # the first turn warmed up
+            "interpreters": statistics.median(ms / alone for ms, alone in each[1:]),
+        }
+        for name, each in taken.items()
+    }
+
+
+def command_cpu(command: list[str], folder: str) -> float:
+    """Return the CPU ms of *command* in *folder*, with its bytecode cached."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    before = children_cpu()
+    subprocess.run(command, check=True, cwd=folder, env=env, capture_output=True)  # noqa: S603
+    return 1e3 * (children_cpu() - before)
+
+
+async def called_once(path: Path, numbers: Sequence[str]) -> None:
+    """Make the journal of *numbers* that were called."""
+    from sinch_qn.bulk import Entry, SqliteJournal  # noqa: PLC0415 - main() imports nothing
+    from sinch_qn.bulk.journal import Identity  # noqa: PLC0415
+    from sinch_qn.bulk.states import Change, Event  # noqa: PLC0415
+
+    journal = SqliteJournal(path)
+    await journal.open(Identity(PROJECT, "https://api.example"), running=True)
+    await journal.add([Entry(number=number) for number in numbers])
+    for number in numbers:
+        (entry,) = await journal.apply([Change(number=number, event=Event.CALL, at=1.0)])
+        token = entry.intent if entry else None
+        change = Change(number=number, event=Event.CALLED, at=2.0, intent=token, window=1e9)
+        await journal.apply([change])
+    await journal.close()
 
 
 def client_sizes(base_url: str) -> dict[str, float]:
@@ -102,7 +172,14 @@ def markdown(figures: dict[str, Any]) -> str:
     clients = table(
         ("one client", "KiB"), ((name, f"{k:.1f}") for name, k in figures["client_kib"].items())
     )
-    return f"{imports}\n\n{clients}"
+    ran = table(
+        ("command, from start to end", "CPU ms", "÷ `python -c ''`"),
+        (
+            (f"`sinch-qn {name}`", f"{each['cpu_ms']:.0f}", f"{each['interpreters']:.1f}")
+            for name, each in figures["commands"].items()
+        ),
+    )
+    return f"{imports}\n\n{clients}\n\n{ran}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,11 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
             "sinch_qn": (
                 *("QualifiedNumbersClient", "PreparedCall", "Page", "OAuth2", "BasicAuth"),
                 *("RateLimit", "RetryPolicy", "Failure", "SinchError", "Outcome"),
+                *("OrderRejectedError", "UnlinkError"),
+            ),
+            "sinch_qn.resources": (
+                *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
+                "CallbackConfigurationResource",
             ),
             "sinch_qn.waiting": ("watch", "until_reachable"),
             "sinch_qn.webhooks": ("parse", "sign"),
@@ -33,6 +38,15 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
     Path("docs/reference/bulk.md"): (
         "Bulk runs",
         {"sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*")},
+    ),
+    Path("docs/reference/preflight.md"): ("Preflight", {"sinch_qn.preflight": ("*",)}),
+    Path("docs/reference/invoices.md"): (
+        "Invoices",
+        {
+            "sinch_qn.invoices": ("compose", "*"),
+            "sinch_qn.smtp": ("*",),
+            "sinch_qn.bulk.invoice_emails": ("*",),
+        },
     ),
     Path("docs/reference/parsing.md"): (
         "Parsing",
@@ -74,7 +88,7 @@ def _page(title: str, modules: dict[str, tuple[str, ...]], read: Read) -> str:
 
 def _heading(module: str, name: str) -> str:
     """Return *name* with its module, unless it is imported from a package."""
-    package = module in ("sinch_qn", "sinch_qn.bulk", "sinch_qn.parsing")
+    package = module in ("sinch_qn", "sinch_qn.bulk", "sinch_qn.parsing", "sinch_qn.resources")
     return name if package else f"{module.rpartition('.')[2]}.{name}"
 
 

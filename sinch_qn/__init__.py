@@ -21,23 +21,42 @@ if TYPE_CHECKING:
     from sinch_qn.auth import BasicAuth as BasicAuth
     from sinch_qn.auth import OAuth2 as OAuth2
     from sinch_qn.client import QualifiedNumbersClient as QualifiedNumbersClient
+    from sinch_qn.errors import OrderRejectedError as OrderRejectedError
     from sinch_qn.errors import Outcome as Outcome
     from sinch_qn.errors import SinchError as SinchError
+    from sinch_qn.errors import UnlinkError as UnlinkError
     from sinch_qn.models import Address as Address
     from sinch_qn.models import AuthorizedPerson as AuthorizedPerson
     from sinch_qn.models import BlanketLoaInfo as BlanketLoaInfo
+    from sinch_qn.models import CallbackConfiguration as CallbackConfiguration
+    from sinch_qn.models import CampaignProvisioning as CampaignProvisioning
+    from sinch_qn.models import CarrierState as CarrierState
     from sinch_qn.models import DirectLoaInfo as DirectLoaInfo
     from sinch_qn.models import GlobalProcessState as GlobalProcessState
     from sinch_qn.models import HostedNumberDetails as HostedNumberDetails
     from sinch_qn.models import HostingOrder as HostingOrder
+    from sinch_qn.models import HostingOrderNumber as HostingOrderNumber
+    from sinch_qn.models import HostingOrderReport as HostingOrderReport
     from sinch_qn.models import HostingOrderState as HostingOrderState
     from sinch_qn.models import HostingOrderType as HostingOrderType
     from sinch_qn.models import HostingStatus as HostingStatus
+    from sinch_qn.models import ImportedNumber as ImportedNumber
+    from sinch_qn.models import ImportNumberRequest as ImportNumberRequest
+    from sinch_qn.models import ImportNumbersRequest as ImportNumbersRequest
+    from sinch_qn.models import MnoConfiguration as MnoConfiguration
+    from sinch_qn.models import NumberSearchPattern as NumberSearchPattern
     from sinch_qn.models import OperationStatus as OperationStatus
     from sinch_qn.models import OsrEligibilityDetails as OsrEligibilityDetails
+    from sinch_qn.models import OsrUpdate as OsrUpdate
     from sinch_qn.models import OwnershipVerificationDetails as OwnershipVerificationDetails
+    from sinch_qn.models import PlatformProvisioning as PlatformProvisioning
+    from sinch_qn.models import ProvisionedService as ProvisionedService
+    from sinch_qn.models import ProvisioningType as ProvisioningType
     from sinch_qn.models import QualifiedNumber as QualifiedNumber
     from sinch_qn.models import ResellerLoaInfo as ResellerLoaInfo
+    from sinch_qn.models import ScheduledProvisioning as ScheduledProvisioning
+    from sinch_qn.models import ServiceProvisioning as ServiceProvisioning
+    from sinch_qn.models import SmsConfiguration as SmsConfiguration
     from sinch_qn.models import TextEnableNumbersRequest as TextEnableNumbersRequest
     from sinch_qn.models import TextEnableTollFreeNumbersRequest as TextEnableTollFreeNumbersRequest
     from sinch_qn.rate_limit import RateLimit as RateLimit
@@ -50,23 +69,40 @@ _NAMES = {
     "_version": ("__version__",),
     "auth": ("BasicAuth", "OAuth2"),
     "client": ("QualifiedNumbersClient",),
-    "errors": ("Outcome", "SinchError"),
+    "errors": ("OrderRejectedError", "Outcome", "SinchError", "UnlinkError"),
     "models": (
         "Address",
         "AuthorizedPerson",
         "BlanketLoaInfo",
+        "CallbackConfiguration",
+        "CampaignProvisioning",
+        "CarrierState",
         "DirectLoaInfo",
         "GlobalProcessState",
         "HostedNumberDetails",
         "HostingOrder",
+        "HostingOrderNumber",
+        "HostingOrderReport",
         "HostingOrderState",
         "HostingOrderType",
         "HostingStatus",
+        "ImportNumberRequest",
+        "ImportNumbersRequest",
+        "ImportedNumber",
+        "MnoConfiguration",
+        "NumberSearchPattern",
         "OperationStatus",
         "OsrEligibilityDetails",
+        "OsrUpdate",
         "OwnershipVerificationDetails",
+        "PlatformProvisioning",
+        "ProvisionedService",
+        "ProvisioningType",
         "QualifiedNumber",
         "ResellerLoaInfo",
+        "ScheduledProvisioning",
+        "ServiceProvisioning",
+        "SmsConfiguration",
         "TextEnableNumbersRequest",
         "TextEnableTollFreeNumbersRequest",
     ),

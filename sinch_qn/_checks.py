@@ -14,18 +14,24 @@ from collections.abc import Iterable
 from datetime import datetime
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from sinch_qn._open_enums import OpenStrEnum
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import (
     GlobalProcessState,
+    ImportNumberRequest,
+    ImportNumbersRequest,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
+    UpdateImportedNumberRequest,
 )
 from sinch_qn.phone import check_e164
+
+E = TypeVar("E", bound=OpenStrEnum)
 
 MAX_NUMBERS = 500
 """Numbers in one `textEnableNumbers` request; the reference limits no other request."""
@@ -36,26 +42,33 @@ _MAX_URL = 4096
 _MAX_CODE = 64
 """Characters of a code: no documented limit; more is no code that a person hears."""
 
-_MAX_PAGE_SIZE = 2**31 - 1
-"""A 32-bit integer, as in all APIs of this family; the server may allow less."""
-
 _MAX_NUMBER = 10**9
 """Seconds: 30 years, beyond which an event loop's clock breaks."""
 
-_PROJECT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[!-~]{1,1024}", re.ASCII)
 _VISIBLE = re.compile(r"[!-~]+", re.ASCII)
 _UNSENDABLE = re.compile(r"[\ud800-\udfff]")
 _NOT_IN_URLS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
 _HOST = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 _STATE = re.compile(r"GLOBAL_PROCESS_STATE_[A-Z0-9_]{1,64}", re.ASCII)
+_WIRE_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,79}", re.ASCII)
 
 
 def check_project_id(value: object) -> str:
     """Return *value* if it can be a project id: letters, digits, `-` and `_`."""
-    if not isinstance(value, str) or not _PROJECT_ID.fullmatch(value):
+    if not isinstance(value, str) or not _ID.fullmatch(value):
         raise InvalidRequestError(
             f"project_id: {_shown(value)} is not a project id: 1 to 64 letters, digits, '-' or '_'"
+        )
+    return value
+
+
+def check_order_id(value: object) -> str:
+    """Return *value* if it can be a hosting order's id: letters, digits, `-` and `_`."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise InvalidRequestError(
+            f"order_id: {_shown(value)} is not an order's id: 1 to 64 letters, digits, '-' or '_'"
         )
     return value
 
@@ -182,39 +195,74 @@ def check_states(values: Iterable[object]) -> frozenset[GlobalProcessState]:
     return states
 
 
-def list_query(
-    state: object,
-    *,
-    region_code: object = None,
-    page_size: object = None,
-    order_by: object = None,
-    page_token: object = None,
-) -> dict[str, str]:
-    """Return the query of a listing by wire names, without values that are None."""
-    query = {"states": str(check_state(state))}
-    if region_code is not None:
-        query["regionCode"] = _one_of("region_code", region_code, "US", "CA")
-    if page_size is not None:
-        size = check_whole(page_size, "page_size", minimum=0, maximum=_MAX_PAGE_SIZE)
-        query["pageSize"] = str(size)
-    if page_token is not None:
-        # Opaque: sent as it came, whatever its length and characters.
-        if not isinstance(page_token, str) or not page_token or _UNSENDABLE.search(page_token):
-            raise InvalidRequestError(f"page_token: {_shown(page_token)} is not a page token")
-        query["pageToken"] = page_token
-    if order_by is not None:
-        query["orderBy"] = _one_of("order_by", order_by, "createdTime", "updatedTime")
-    return query
+def check_member(field: str, value: object, enum: type[E]) -> E:
+    """Return *value*, a member or a wire name, as a member; it may be one that is not known."""
+    if isinstance(value, str) and _WIRE_NAME.fullmatch(value):
+        return enum(value)
+    raise InvalidRequestError(f"{field}: {_shown(value)} is not a {enum.__name__} or its wire name")
+
+
+def check_text(field: str, value: object) -> str:
+    """Return *value* if it can be sent; what it may be is for the server to judge."""
+    if not isinstance(value, str) or _UNSENDABLE.search(value):
+        raise InvalidRequestError(f"{field}: expected a string, not {_shown(value)}")
+    return value
+
+
+def check_one_of(field: str, value: object, *allowed: str) -> str:
+    """Return *value* if it is one of those that are documented."""
+    if isinstance(value, str) and value in allowed:
+        return str(value)
+    raise InvalidRequestError(f"{field}: {_shown(value)} is not one of {', '.join(allowed)}")
+
+
+def check_token(value: object) -> str:
+    """Return *value* if it can be a page token: opaque, sent as it came, of any length."""
+    if not isinstance(value, str) or not value or _UNSENDABLE.search(value):
+        raise InvalidRequestError(f"page_token: {_shown(value)} is not a page token")
+    return value
+
+
+def check_import_numbers(request: ImportNumbersRequest, project_id: str) -> ImportNumbersRequest:
+    """Return *request* if it is valid; how many numbers it may have, only the server knows."""
+    _check_type(request, ImportNumbersRequest)
+    check_phone_numbers(request.numbers, "numbers")
+    _check_project(request, project_id)
+    _check_common(request)
+    return request
+
+
+def check_import_number(request: ImportNumberRequest, project_id: str) -> ImportNumberRequest:
+    """Return *request* if it is valid."""
+    _check_type(request, ImportNumberRequest)
+    check_e164(request.phone_number, "phone_number")
+    _check_project(request, project_id)
+    _check_common(request)
+    return request
+
+
+def check_update(request: UpdateImportedNumberRequest) -> UpdateImportedNumberRequest:
+    """Return *request* if it is valid and changes something."""
+    if request == UpdateImportedNumberRequest():
+        raise InvalidRequestError("expected at least one field to change")
+    _check_common(request)
+    return request
+
+
+def check_hmac_secret(value: object) -> str:
+    """Return *value* if it can be a secret, without repeating it; the API documents no limit."""
+    if not isinstance(value, str) or not value or _UNSENDABLE.search(value):
+        raise InvalidRequestError(
+            "hmac_secret: expected a string of at least one character (the value is not shown)"
+        )
+    return value
 
 
 def check_text_enable(
     request: TextEnableNumbersRequest, project_id: str
 ) -> TextEnableNumbersRequest:
     """Return *request* if it is valid as documented for `textEnableNumbers`."""
-    if not isinstance(request, TextEnableNumbersRequest):
-        raise InvalidRequestError(
-            f"request: expected a TextEnableNumbersRequest, not {type(request).__name__}"
-        )
+    _check_type(request, TextEnableNumbersRequest)
     check_phone_numbers(request.numbers, "numbers", maximum=MAX_NUMBERS)
     _check_project(request, project_id)
     _check_order(request, "direct_loa_info", "reseller_loa_info", "blanket_loa_info")
@@ -228,19 +276,21 @@ def check_text_enable_toll_free(
 
     It gets the project's id: the vendor's later description requires it in the body.
     """
-    if not isinstance(request, TextEnableTollFreeNumbersRequest):
-        raise InvalidRequestError(
-            f"request: expected a TextEnableTollFreeNumbersRequest, not {type(request).__name__}"
-        )
+    _check_type(request, TextEnableTollFreeNumbersRequest)
     check_phone_numbers(request.numbers, "numbers")
     _check_project(request, project_id)
     _check_order(request, "direct_loa_info", "reseller_loa_info")
     return attrs.evolve(request, project_id=project_id)
 
 
-def _check_project(
-    request: TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest, project_id: str
-) -> None:
+def _check_type(request: object, expected: type) -> None:
+    if not isinstance(request, expected):
+        raise InvalidRequestError(
+            f"request: expected a {expected.__name__}, not {type(request).__name__}"
+        )
+
+
+def _check_project(request: Any, project_id: str) -> None:
     if request.project_id is not None and request.project_id != project_id:
         raise InvalidRequestError(
             f"project_id: {_shown(request.project_id)} is not the client's project {project_id!r}"
@@ -250,13 +300,19 @@ def _check_project(
 def _check_order(
     request: TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest, *loa_fields: str
 ) -> None:
-    _check_fields(request)
-    _one_of("region_code", request.region_code, "US", "CA")
+    _check_common(request)
     given = [name for name in loa_fields if getattr(request, name) is not None]
     if len(given) != 1:
         raise InvalidRequestError(
             f"expected exactly one of {', '.join(loa_fields)}, not {' and '.join(given) or 'none'}"
         )
+
+
+def _check_common(request: Any) -> None:
+    """Check the fields of any request about numbers: types, region and callback address."""
+    _check_fields(request)
+    if hasattr(request, "region_code"):
+        check_one_of("region_code", request.region_code, "US", "CA")
     if request.callback_url is not None and not _is_web_address(request.callback_url):
         raise InvalidRequestError(
             f"callback_url: {_shown_url(request.callback_url)} is not an http(s) address"
@@ -291,12 +347,6 @@ def _expected(field: attrs.Attribute[Any]) -> type:
         kind = next(k for k in get_args(kind) if k is not types.NoneType)
     outer: type = get_origin(kind) or kind
     return outer
-
-
-def _one_of(field: str, value: object, *allowed: str) -> str:
-    if isinstance(value, str) and value in allowed:
-        return str(value)
-    raise InvalidRequestError(f"{field}: {_shown(value)} is not one of {', '.join(allowed)}")
 
 
 def _is_web_address(value: str) -> bool:

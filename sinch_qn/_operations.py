@@ -12,7 +12,14 @@ import attrs
 
 from sinch_qn.models import (
     AddNumbersResponse,
+    CallbackConfiguration,
     HostingOrder,
+    HostingOrderNumber,
+    HostingOrderReport,
+    ImportedNumber,
+    ListHostingOrderNumbersResponse,
+    ListHostingOrdersResponse,
+    ListImportedNumbersResponse,
     ListQualifiedNumbersResponse,
     QualifiedNumber,
     TextEnableNumbersResponse,
@@ -29,13 +36,13 @@ class Operation(Generic[T_co]):
     """The `operationId` in the spec."""
     method: str
     path: str
-    """Below `/v1/projects/{projectId}`; may contain `{phoneNumber}`."""
+    """Below `/v1/projects/{projectId}`; may contain `{phoneNumber}` and `{hostingOrderId}`."""
     response_model: type[T_co]
     """The model of a 200's body; NoneType where it is empty."""
     idempotent: bool = attrs.field(kw_only=True)
     """Is a retry safe when the outcome is unknown?
 
-    False: it calls a phone, consumes a code, sends email or places an order.
+    False: it calls a phone, consumes a code, sends email, places an order or links a number.
     """
     required_field: str | None = attrs.field(default=None, kw_only=True)
     """The response field (wire name) without which a 200 is an error."""
@@ -100,6 +107,106 @@ VERIFY_VOICE_CHALLENGE = Operation(
     required_field="phoneNumber",
 )
 
+_ORDERS = "/hostingOrders"
+_ORDER = _ORDERS + "/{hostingOrderId}"
+
+LIST_ORDERS = Operation(
+    "listHostingOrders", "GET", _ORDERS, ListHostingOrdersResponse, idempotent=True
+)
+GET_ORDER = Operation(
+    "getHostingOrder",
+    "GET",
+    _ORDER,
+    HostingOrder,
+    idempotent=True,
+    required_field="hostingOrderId",
+)
+GET_ORDER_REPORT = Operation(
+    "getHostingOrderReport", "GET", _ORDER + "/report", HostingOrderReport, idempotent=True
+)
+LIST_ORDER_NUMBERS = Operation(
+    "listHostingOrderNumbers",
+    "GET",
+    _ORDER + "/numbers",
+    ListHostingOrderNumbersResponse,
+    idempotent=True,
+)
+GET_ORDER_NUMBER = Operation(
+    "getHostingOrderNumber",
+    "GET",
+    _ORDER + "/numbers/{phoneNumber}",
+    HostingOrderNumber,
+    idempotent=True,
+    required_field="phoneNumber",
+)
+CREATE_IMPORT_ORDER = Operation(
+    "createImportOrder",
+    "POST",
+    _ORDERS + ":importNumbers",
+    HostingOrder,
+    idempotent=False,
+    required_field="hostingOrderId",
+)
+CREATE_TEXT_ENABLE_ORDER = Operation(
+    "createTextEnableOrder",
+    "POST",
+    _ORDERS + ":textEnableNumbers",
+    HostingOrder,
+    idempotent=False,
+    required_field="hostingOrderId",
+)
+CREATE_TOLL_FREE_TEXT_ENABLE_ORDER = Operation(
+    "createTollFreeTextEnableOrder",
+    "POST",
+    _ORDERS + ":textEnableTollFreeNumbers",
+    HostingOrder,
+    idempotent=False,
+    required_field="hostingOrderId",
+)
+
+_IMPORTED = "/importedNumbers"
+_IMPORTED_NUMBER = _IMPORTED + "/{phoneNumber}"
+
+LIST_IMPORTED_NUMBERS = Operation(
+    "listImportedNumbers", "GET", _IMPORTED, ListImportedNumbersResponse, idempotent=True
+)
+IMPORT_NUMBER = Operation(
+    "importNumber",
+    "POST",
+    _IMPORTED,
+    ImportedNumber,
+    idempotent=False,
+    required_field="phoneNumber",
+)
+GET_IMPORTED_NUMBER = Operation(
+    "getImportedNumber",
+    "GET",
+    _IMPORTED_NUMBER,
+    ImportedNumber,
+    idempotent=True,
+    required_field="phoneNumber",
+)
+UPDATE_IMPORTED_NUMBER = Operation(
+    "updateImportedNumber",
+    "PATCH",
+    _IMPORTED_NUMBER,
+    ImportedNumber,
+    idempotent=False,
+    required_field="phoneNumber",
+)
+DELETE_IMPORTED_NUMBER = Operation(
+    "deleteImportedNumber", "DELETE", _IMPORTED_NUMBER, type(None), idempotent=True
+)
+
+_CALLBACKS = "/callbackConfiguration"
+
+GET_CALLBACK_CONFIGURATION = Operation(
+    "getCallbackConfiguration", "GET", _CALLBACKS, CallbackConfiguration, idempotent=True
+)
+UPDATE_CALLBACK_CONFIGURATION = Operation(
+    "updateCallbackConfiguration", "PATCH", _CALLBACKS, CallbackConfiguration, idempotent=True
+)
+
 OPERATIONS: tuple[Operation[Any], ...] = (
     LIST_NUMBERS,
     GET_NUMBER,
@@ -109,4 +216,19 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     TEXT_ENABLE_TOLL_FREE_NUMBERS,
     SEND_VOICE_CHALLENGE,
     VERIFY_VOICE_CHALLENGE,
+    LIST_ORDERS,
+    GET_ORDER,
+    GET_ORDER_REPORT,
+    LIST_ORDER_NUMBERS,
+    GET_ORDER_NUMBER,
+    CREATE_IMPORT_ORDER,
+    CREATE_TEXT_ENABLE_ORDER,
+    CREATE_TOLL_FREE_TEXT_ENABLE_ORDER,
+    LIST_IMPORTED_NUMBERS,
+    IMPORT_NUMBER,
+    GET_IMPORTED_NUMBER,
+    UPDATE_IMPORTED_NUMBER,
+    DELETE_IMPORTED_NUMBER,
+    GET_CALLBACK_CONFIGURATION,
+    UPDATE_CALLBACK_CONFIGURATION,
 )

@@ -37,6 +37,8 @@ _HOSTING_STATUS = _members(models.HostingStatus, int)
 _HOSTING_ORDER_STATE = _members(models.HostingOrderState, str)
 _HOSTING_ORDER_TYPE = _members(models.HostingOrderType, str)
 _LOA_TYPE = _members(models.LoaType, str)
+_PROVISIONING_TYPE = _members(models.ProvisioningType, str)
+_PROVISIONED_SERVICE = _members(models.ProvisionedService, str)
 _CALLBACK_RESOURCE_TYPE = _members(models.CallbackResourceType, str)
 _CALLBACK_EVENT_TYPE = _members(models.CallbackEventType, str)
 _CALLBACK_STATUS = _members(models.CallbackStatus, str)
@@ -572,6 +574,301 @@ def _read_hosting_order(value: Any) -> models.HostingOrder:
     return item
 
 
+_known_list_hosting_orders_response = frozenset(
+    ("hostingOrders", "nextPageToken", "totalSize")
+).issuperset
+(
+    _set_list_hosting_orders_response_hosting_orders,
+    _set_list_hosting_orders_response_next_page_token,
+    _set_list_hosting_orders_response_total_size,
+) = _setters(models.ListHostingOrdersResponse)
+
+
+def _read_list_hosting_orders_response(value: Any) -> models.ListHostingOrdersResponse:
+    if type(value) is not dict or not _known_list_hosting_orders_response(value):
+        raise OddError
+    get = value.get
+    hosting_orders = get("hostingOrders")
+    if hosting_orders is not None:
+        if type(hosting_orders) is not list:
+            raise OddError
+        hosting_orders = [_read_hosting_order(each) for each in hosting_orders]
+    next_page_token = get("nextPageToken")
+    if type(next_page_token) is not str and next_page_token is not None:
+        raise OddError
+    total_size = get("totalSize")
+    if type(total_size) is not int and total_size is not None:
+        raise OddError
+    item = _new(models.ListHostingOrdersResponse)
+    _set_list_hosting_orders_response_hosting_orders(item, hosting_orders)
+    _set_list_hosting_orders_response_next_page_token(item, next_page_token)
+    _set_list_hosting_orders_response_total_size(item, total_size)
+    return item
+
+
+_known_hosting_order_report = frozenset(
+    ("total", "osrUpdated", "smsProvisioned", "addedToCampaign", "ongoingManualAction")
+).issuperset
+(
+    _set_hosting_order_report_total,
+    _set_hosting_order_report_osr_updated,
+    _set_hosting_order_report_sms_provisioned,
+    _set_hosting_order_report_added_to_campaign,
+    _set_hosting_order_report_ongoing_manual_action,
+) = _setters(models.HostingOrderReport)
+
+
+def _read_hosting_order_report(value: Any) -> models.HostingOrderReport:
+    if type(value) is not dict or not _known_hosting_order_report(value):
+        raise OddError
+    get = value.get
+    total = get("total")
+    if type(total) is not int and total is not None:
+        raise OddError
+    osr_updated = get("osrUpdated")
+    if type(osr_updated) is not int and osr_updated is not None:
+        raise OddError
+    sms_provisioned = get("smsProvisioned")
+    if type(sms_provisioned) is not int and sms_provisioned is not None:
+        raise OddError
+    added_to_campaign = get("addedToCampaign")
+    if type(added_to_campaign) is not int and added_to_campaign is not None:
+        raise OddError
+    ongoing_manual_action = get("ongoingManualAction")
+    if type(ongoing_manual_action) is not int and ongoing_manual_action is not None:
+        raise OddError
+    item = _new(models.HostingOrderReport)
+    _set_hosting_order_report_total(item, total)
+    _set_hosting_order_report_osr_updated(item, osr_updated)
+    _set_hosting_order_report_sms_provisioned(item, sms_provisioned)
+    _set_hosting_order_report_added_to_campaign(item, added_to_campaign)
+    _set_hosting_order_report_ongoing_manual_action(item, ongoing_manual_action)
+    return item
+
+
+_known_osr_update = frozenset(("nnid", "state")).issuperset
+(_set_osr_update_nnid, _set_osr_update_state) = _setters(models.OsrUpdate)
+
+
+def _read_osr_update(value: Any) -> models.OsrUpdate:
+    if type(value) is not dict or not _known_osr_update(value):
+        raise OddError
+    get = value.get
+    nnid = get("nnid")
+    if type(nnid) is not str and nnid is not None:
+        raise OddError
+    state = get("state")
+    if state is not None:
+        state = _OPERATION_STATUS[state]
+    item = _new(models.OsrUpdate)
+    _set_osr_update_nnid(item, nnid)
+    _set_osr_update_state(item, state)
+    return item
+
+
+_known_campaign_provisioning = frozenset(("campaignId", "state")).issuperset
+(_set_campaign_provisioning_campaign_id, _set_campaign_provisioning_state) = _setters(
+    models.CampaignProvisioning
+)
+
+
+def _read_campaign_provisioning(value: Any) -> models.CampaignProvisioning:
+    if type(value) is not dict or not _known_campaign_provisioning(value):
+        raise OddError
+    get = value.get
+    campaign_id = get("campaignId")
+    if type(campaign_id) is not str and campaign_id is not None:
+        raise OddError
+    state = get("state")
+    if state is not None:
+        state = _OPERATION_STATUS[state]
+    item = _new(models.CampaignProvisioning)
+    _set_campaign_provisioning_campaign_id(item, campaign_id)
+    _set_campaign_provisioning_state(item, state)
+    return item
+
+
+_known_platform_provisioning = frozenset(("servicePlanId", "state")).issuperset
+(_set_platform_provisioning_service_plan_id, _set_platform_provisioning_state) = _setters(
+    models.PlatformProvisioning
+)
+
+
+def _read_platform_provisioning(value: Any) -> models.PlatformProvisioning:
+    if type(value) is not dict or not _known_platform_provisioning(value):
+        raise OddError
+    get = value.get
+    service_plan_id = get("servicePlanId")
+    if type(service_plan_id) is not str and service_plan_id is not None:
+        raise OddError
+    state = get("state")
+    if state is not None:
+        state = _OPERATION_STATUS[state]
+    item = _new(models.PlatformProvisioning)
+    _set_platform_provisioning_service_plan_id(item, service_plan_id)
+    _set_platform_provisioning_state(item, state)
+    return item
+
+
+_known_scheduled_provisioning = frozenset(
+    ("servicePlanId", "campaignId", "status", "lastUpdatedTime", "errorCodes")
+).issuperset
+(
+    _set_scheduled_provisioning_service_plan_id,
+    _set_scheduled_provisioning_campaign_id,
+    _set_scheduled_provisioning_status,
+    _set_scheduled_provisioning_last_updated_time,
+    _set_scheduled_provisioning_error_codes,
+) = _setters(models.ScheduledProvisioning)
+
+
+def _read_scheduled_provisioning(value: Any) -> models.ScheduledProvisioning:
+    if type(value) is not dict or not _known_scheduled_provisioning(value):
+        raise OddError
+    get = value.get
+    service_plan_id = get("servicePlanId")
+    if type(service_plan_id) is not str and service_plan_id is not None:
+        raise OddError
+    campaign_id = get("campaignId")
+    if type(campaign_id) is not str and campaign_id is not None:
+        raise OddError
+    status = get("status")
+    if type(status) is not int and status is not None:
+        raise OddError
+    last_updated_time = get("lastUpdatedTime")
+    if last_updated_time is not None:
+        if type(last_updated_time) is not str:
+            raise OddError
+        last_updated_time = _time(last_updated_time)
+        if last_updated_time.tzinfo is None:
+            raise OddError
+    error_codes = get("errorCodes")
+    if error_codes is not None:
+        if type(error_codes) is not list:
+            raise OddError
+        if any(type(each) is not int for each in error_codes):
+            raise OddError
+        error_codes = [*error_codes]
+    item = _new(models.ScheduledProvisioning)
+    _set_scheduled_provisioning_service_plan_id(item, service_plan_id)
+    _set_scheduled_provisioning_campaign_id(item, campaign_id)
+    _set_scheduled_provisioning_status(item, status)
+    _set_scheduled_provisioning_last_updated_time(item, last_updated_time)
+    _set_scheduled_provisioning_error_codes(item, error_codes)
+    return item
+
+
+_known_sms_configuration = frozenset(
+    ("servicePlanId", "campaignId", "migrateToSinchTmo", "scheduledProvisioning")
+).issuperset
+(
+    _set_sms_configuration_service_plan_id,
+    _set_sms_configuration_campaign_id,
+    _set_sms_configuration_migrate_to_sinch_tmo,
+    _set_sms_configuration_scheduled_provisioning,
+) = _setters(models.SmsConfiguration)
+
+
+def _read_sms_configuration(value: Any) -> models.SmsConfiguration:
+    if type(value) is not dict or not _known_sms_configuration(value):
+        raise OddError
+    get = value.get
+    service_plan_id = get("servicePlanId")
+    if type(service_plan_id) is not str and service_plan_id is not None:
+        raise OddError
+    campaign_id = get("campaignId")
+    if type(campaign_id) is not str and campaign_id is not None:
+        raise OddError
+    migrate_to_sinch_tmo = get("migrateToSinchTmo")
+    if type(migrate_to_sinch_tmo) is not bool and migrate_to_sinch_tmo is not None:
+        raise OddError
+    scheduled_provisioning = get("scheduledProvisioning")
+    if scheduled_provisioning is not None:
+        scheduled_provisioning = _read_scheduled_provisioning(scheduled_provisioning)
+    item = _new(models.SmsConfiguration)
+    _set_sms_configuration_service_plan_id(item, service_plan_id)
+    _set_sms_configuration_campaign_id(item, campaign_id)
+    _set_sms_configuration_migrate_to_sinch_tmo(item, migrate_to_sinch_tmo)
+    _set_sms_configuration_scheduled_provisioning(item, scheduled_provisioning)
+    return item
+
+
+_known_service_provisioning = frozenset(
+    ("serviceType", "serviceId", "type", "state", "updateTime", "errorMessage", "errorCode")
+).issuperset
+(
+    _set_service_provisioning_service_type,
+    _set_service_provisioning_service_id,
+    _set_service_provisioning_type,
+    _set_service_provisioning_state,
+    _set_service_provisioning_update_time,
+    _set_service_provisioning_error_message,
+    _set_service_provisioning_error_code,
+) = _setters(models.ServiceProvisioning)
+
+
+def _read_service_provisioning(value: Any) -> models.ServiceProvisioning:
+    if type(value) is not dict or not _known_service_provisioning(value):
+        raise OddError
+    get = value.get
+    service_type = get("serviceType")
+    if service_type is not None:
+        service_type = _PROVISIONED_SERVICE[service_type]
+    service_id = get("serviceId")
+    if type(service_id) is not str and service_id is not None:
+        raise OddError
+    type_ = get("type")
+    if type_ is not None:
+        type_ = _PROVISIONING_TYPE[type_]
+    state = get("state")
+    if state is not None:
+        state = _OPERATION_STATUS[state]
+    update_time = get("updateTime")
+    if update_time is not None:
+        if type(update_time) is not str:
+            raise OddError
+        update_time = _time(update_time)
+        if update_time.tzinfo is None:
+            raise OddError
+    error_message = get("errorMessage")
+    if type(error_message) is not str and error_message is not None:
+        raise OddError
+    error_code = get("errorCode")
+    if type(error_code) is not str and error_code is not None:
+        raise OddError
+    item = _new(models.ServiceProvisioning)
+    _set_service_provisioning_service_type(item, service_type)
+    _set_service_provisioning_service_id(item, service_id)
+    _set_service_provisioning_type(item, type_)
+    _set_service_provisioning_state(item, state)
+    _set_service_provisioning_update_time(item, update_time)
+    _set_service_provisioning_error_message(item, error_message)
+    _set_service_provisioning_error_code(item, error_code)
+    return item
+
+
+_known_callback_configuration = frozenset(("projectId", "hmacSecret")).issuperset
+(_set_callback_configuration_project_id, _set_callback_configuration_hmac_secret) = _setters(
+    models.CallbackConfiguration
+)
+
+
+def _read_callback_configuration(value: Any) -> models.CallbackConfiguration:
+    if type(value) is not dict or not _known_callback_configuration(value):
+        raise OddError
+    get = value.get
+    project_id = get("projectId")
+    if type(project_id) is not str and project_id is not None:
+        raise OddError
+    hmac_secret = get("hmacSecret")
+    if type(hmac_secret) is not str and hmac_secret is not None:
+        raise OddError
+    item = _new(models.CallbackConfiguration)
+    _set_callback_configuration_project_id(item, project_id)
+    _set_callback_configuration_hmac_secret(item, hmac_secret)
+    return item
+
+
 _known_callback_event = frozenset(
     (
         "resourceType",
@@ -640,19 +937,321 @@ def _read_callback_event(value: Any) -> models.CallbackEvent:
     return item
 
 
+_known_carrier_state = frozenset(
+    ("operation", "state", "errorCode", "errorMessage", "updateTime")
+).issuperset
+(
+    _set_carrier_state_operation,
+    _set_carrier_state_state,
+    _set_carrier_state_error_code,
+    _set_carrier_state_error_message,
+    _set_carrier_state_update_time,
+) = _setters(models.CarrierState)
+
+
+def _read_carrier_state(value: Any) -> models.CarrierState:
+    if type(value) is not dict or not _known_carrier_state(value):
+        raise OddError
+    get = value.get
+    operation = get("operation")
+    if operation is not None:
+        operation = _PROVISIONING_TYPE[operation]
+    state = get("state")
+    if state is not None:
+        state = _OPERATION_STATUS[state]
+    error_code = get("errorCode")
+    if type(error_code) is not str and error_code is not None:
+        raise OddError
+    error_message = get("errorMessage")
+    if type(error_message) is not str and error_message is not None:
+        raise OddError
+    update_time = get("updateTime")
+    if update_time is not None:
+        if type(update_time) is not str:
+            raise OddError
+        update_time = _time(update_time)
+        if update_time.tzinfo is None:
+            raise OddError
+    item = _new(models.CarrierState)
+    _set_carrier_state_operation(item, operation)
+    _set_carrier_state_state(item, state)
+    _set_carrier_state_error_code(item, error_code)
+    _set_carrier_state_error_message(item, error_message)
+    _set_carrier_state_update_time(item, update_time)
+    return item
+
+
+_known_hosting_order_number = frozenset(
+    (
+        "projectId",
+        "hostingOrderId",
+        "phoneNumber",
+        "osrUpdate",
+        "campaignProvisioning",
+        "platformProvisioning",
+        "smsAtt",
+        "smsTmo",
+        "mmsAtt",
+        "mmsTmo",
+    )
+).issuperset
+(
+    _set_hosting_order_number_project_id,
+    _set_hosting_order_number_hosting_order_id,
+    _set_hosting_order_number_phone_number,
+    _set_hosting_order_number_osr_update,
+    _set_hosting_order_number_campaign_provisioning,
+    _set_hosting_order_number_platform_provisioning,
+    _set_hosting_order_number_sms_att,
+    _set_hosting_order_number_sms_tmo,
+    _set_hosting_order_number_mms_att,
+    _set_hosting_order_number_mms_tmo,
+) = _setters(models.HostingOrderNumber)
+
+
+def _read_hosting_order_number(value: Any) -> models.HostingOrderNumber:
+    if type(value) is not dict or not _known_hosting_order_number(value):
+        raise OddError
+    get = value.get
+    project_id = get("projectId")
+    if type(project_id) is not str and project_id is not None:
+        raise OddError
+    hosting_order_id = get("hostingOrderId")
+    if type(hosting_order_id) is not str and hosting_order_id is not None:
+        raise OddError
+    phone_number = get("phoneNumber")
+    if type(phone_number) is not str and phone_number is not None:
+        raise OddError
+    osr_update = get("osrUpdate")
+    if osr_update is not None:
+        osr_update = _read_osr_update(osr_update)
+    campaign_provisioning = get("campaignProvisioning")
+    if campaign_provisioning is not None:
+        campaign_provisioning = _read_campaign_provisioning(campaign_provisioning)
+    platform_provisioning = get("platformProvisioning")
+    if platform_provisioning is not None:
+        platform_provisioning = _read_platform_provisioning(platform_provisioning)
+    sms_att = get("smsAtt")
+    if sms_att is not None:
+        sms_att = _read_carrier_state(sms_att)
+    sms_tmo = get("smsTmo")
+    if sms_tmo is not None:
+        sms_tmo = _read_carrier_state(sms_tmo)
+    mms_att = get("mmsAtt")
+    if mms_att is not None:
+        mms_att = _read_carrier_state(mms_att)
+    mms_tmo = get("mmsTmo")
+    if mms_tmo is not None:
+        mms_tmo = _read_carrier_state(mms_tmo)
+    item = _new(models.HostingOrderNumber)
+    _set_hosting_order_number_project_id(item, project_id)
+    _set_hosting_order_number_hosting_order_id(item, hosting_order_id)
+    _set_hosting_order_number_phone_number(item, phone_number)
+    _set_hosting_order_number_osr_update(item, osr_update)
+    _set_hosting_order_number_campaign_provisioning(item, campaign_provisioning)
+    _set_hosting_order_number_platform_provisioning(item, platform_provisioning)
+    _set_hosting_order_number_sms_att(item, sms_att)
+    _set_hosting_order_number_sms_tmo(item, sms_tmo)
+    _set_hosting_order_number_mms_att(item, mms_att)
+    _set_hosting_order_number_mms_tmo(item, mms_tmo)
+    return item
+
+
+_known_list_hosting_order_numbers_response = frozenset(
+    ("numbers", "nextPageToken", "totalSize")
+).issuperset
+(
+    _set_list_hosting_order_numbers_response_numbers,
+    _set_list_hosting_order_numbers_response_next_page_token,
+    _set_list_hosting_order_numbers_response_total_size,
+) = _setters(models.ListHostingOrderNumbersResponse)
+
+
+def _read_list_hosting_order_numbers_response(value: Any) -> models.ListHostingOrderNumbersResponse:
+    if type(value) is not dict or not _known_list_hosting_order_numbers_response(value):
+        raise OddError
+    get = value.get
+    numbers = get("numbers")
+    if numbers is not None:
+        if type(numbers) is not list:
+            raise OddError
+        numbers = [_read_hosting_order_number(each) for each in numbers]
+    next_page_token = get("nextPageToken")
+    if type(next_page_token) is not str and next_page_token is not None:
+        raise OddError
+    total_size = get("totalSize")
+    if type(total_size) is not int and total_size is not None:
+        raise OddError
+    item = _new(models.ListHostingOrderNumbersResponse)
+    _set_list_hosting_order_numbers_response_numbers(item, numbers)
+    _set_list_hosting_order_numbers_response_next_page_token(item, next_page_token)
+    _set_list_hosting_order_numbers_response_total_size(item, total_size)
+    return item
+
+
+_known_mno_configuration = frozenset(("smsAtt", "smsTmo", "mmsAtt", "mmsTmo")).issuperset
+(
+    _set_mno_configuration_sms_att,
+    _set_mno_configuration_sms_tmo,
+    _set_mno_configuration_mms_att,
+    _set_mno_configuration_mms_tmo,
+) = _setters(models.MnoConfiguration)
+
+
+def _read_mno_configuration(value: Any) -> models.MnoConfiguration:
+    if type(value) is not dict or not _known_mno_configuration(value):
+        raise OddError
+    get = value.get
+    sms_att = get("smsAtt")
+    if sms_att is not None:
+        sms_att = _read_carrier_state(sms_att)
+    sms_tmo = get("smsTmo")
+    if sms_tmo is not None:
+        sms_tmo = _read_carrier_state(sms_tmo)
+    mms_att = get("mmsAtt")
+    if mms_att is not None:
+        mms_att = _read_carrier_state(mms_att)
+    mms_tmo = get("mmsTmo")
+    if mms_tmo is not None:
+        mms_tmo = _read_carrier_state(mms_tmo)
+    item = _new(models.MnoConfiguration)
+    _set_mno_configuration_sms_att(item, sms_att)
+    _set_mno_configuration_sms_tmo(item, sms_tmo)
+    _set_mno_configuration_mms_att(item, mms_att)
+    _set_mno_configuration_mms_tmo(item, mms_tmo)
+    return item
+
+
+_known_imported_number = frozenset(
+    (
+        "phoneNumber",
+        "projectId",
+        "regionCode",
+        "displayName",
+        "smsConfiguration",
+        "callbackUrl",
+        "mnoConfiguration",
+        "smsProvisioning",
+        "campaignProvisioning",
+    )
+).issuperset
+(
+    _set_imported_number_phone_number,
+    _set_imported_number_project_id,
+    _set_imported_number_region_code,
+    _set_imported_number_display_name,
+    _set_imported_number_sms_configuration,
+    _set_imported_number_callback_url,
+    _set_imported_number_mno_configuration,
+    _set_imported_number_sms_provisioning,
+    _set_imported_number_campaign_provisioning,
+) = _setters(models.ImportedNumber)
+
+
+def _read_imported_number(value: Any) -> models.ImportedNumber:
+    if type(value) is not dict or not _known_imported_number(value):
+        raise OddError
+    get = value.get
+    phone_number = get("phoneNumber")
+    if type(phone_number) is not str and phone_number is not None:
+        raise OddError
+    project_id = get("projectId")
+    if type(project_id) is not str and project_id is not None:
+        raise OddError
+    region_code = get("regionCode")
+    if type(region_code) is not str and region_code is not None:
+        raise OddError
+    display_name = get("displayName")
+    if type(display_name) is not str and display_name is not None:
+        raise OddError
+    sms_configuration = get("smsConfiguration")
+    if sms_configuration is not None:
+        sms_configuration = _read_sms_configuration(sms_configuration)
+    callback_url = get("callbackUrl")
+    if type(callback_url) is not str and callback_url is not None:
+        raise OddError
+    mno_configuration = get("mnoConfiguration")
+    if mno_configuration is not None:
+        mno_configuration = _read_mno_configuration(mno_configuration)
+    sms_provisioning = get("smsProvisioning")
+    if sms_provisioning is not None:
+        sms_provisioning = _read_service_provisioning(sms_provisioning)
+    campaign_provisioning = get("campaignProvisioning")
+    if campaign_provisioning is not None:
+        campaign_provisioning = _read_service_provisioning(campaign_provisioning)
+    item = _new(models.ImportedNumber)
+    _set_imported_number_phone_number(item, phone_number)
+    _set_imported_number_project_id(item, project_id)
+    _set_imported_number_region_code(item, region_code)
+    _set_imported_number_display_name(item, display_name)
+    _set_imported_number_sms_configuration(item, sms_configuration)
+    _set_imported_number_callback_url(item, callback_url)
+    _set_imported_number_mno_configuration(item, mno_configuration)
+    _set_imported_number_sms_provisioning(item, sms_provisioning)
+    _set_imported_number_campaign_provisioning(item, campaign_provisioning)
+    return item
+
+
+_known_list_imported_numbers_response = frozenset(
+    ("importedNumbers", "nextPageToken", "totalSize")
+).issuperset
+(
+    _set_list_imported_numbers_response_imported_numbers,
+    _set_list_imported_numbers_response_next_page_token,
+    _set_list_imported_numbers_response_total_size,
+) = _setters(models.ListImportedNumbersResponse)
+
+
+def _read_list_imported_numbers_response(value: Any) -> models.ListImportedNumbersResponse:
+    if type(value) is not dict or not _known_list_imported_numbers_response(value):
+        raise OddError
+    get = value.get
+    imported_numbers = get("importedNumbers")
+    if imported_numbers is not None:
+        if type(imported_numbers) is not list:
+            raise OddError
+        imported_numbers = [_read_imported_number(each) for each in imported_numbers]
+    next_page_token = get("nextPageToken")
+    if type(next_page_token) is not str and next_page_token is not None:
+        raise OddError
+    total_size = get("totalSize")
+    if type(total_size) is not int and total_size is not None:
+        raise OddError
+    item = _new(models.ListImportedNumbersResponse)
+    _set_list_imported_numbers_response_imported_numbers(item, imported_numbers)
+    _set_list_imported_numbers_response_next_page_token(item, next_page_token)
+    _set_list_imported_numbers_response_total_size(item, total_size)
+    return item
+
+
 READERS: Mapping[type, Callable[[Any], Any]] = {
     models.AddNumbersResponse: _read_add_numbers_response,
     models.Address: _read_address,
     models.AuthorizedPerson: _read_authorized_person,
+    models.CallbackConfiguration: _read_callback_configuration,
     models.CallbackEvent: _read_callback_event,
+    models.CampaignProvisioning: _read_campaign_provisioning,
+    models.CarrierState: _read_carrier_state,
     models.DirectLoaInfo: _read_direct_loa_info,
     models.HostedNumberDetails: _read_hosted_number_details,
     models.HostingOrder: _read_hosting_order,
+    models.HostingOrderNumber: _read_hosting_order_number,
+    models.HostingOrderReport: _read_hosting_order_report,
+    models.ImportedNumber: _read_imported_number,
+    models.ListHostingOrderNumbersResponse: _read_list_hosting_order_numbers_response,
+    models.ListHostingOrdersResponse: _read_list_hosting_orders_response,
+    models.ListImportedNumbersResponse: _read_list_imported_numbers_response,
     models.ListQualifiedNumbersResponse: _read_list_qualified_numbers_response,
+    models.MnoConfiguration: _read_mno_configuration,
     models.OsrEligibilityDetails: _read_osr_eligibility_details,
+    models.OsrUpdate: _read_osr_update,
     models.OwnershipVerificationDetails: _read_ownership_verification_details,
+    models.PlatformProvisioning: _read_platform_provisioning,
     models.QualifiedNumber: _read_qualified_number,
     models.ResellerLoaInfo: _read_reseller_loa_info,
+    models.ScheduledProvisioning: _read_scheduled_provisioning,
+    models.ServiceProvisioning: _read_service_provisioning,
+    models.SmsConfiguration: _read_sms_configuration,
     models.TextEnableInfo: _read_text_enable_info,
     models.TextEnableNumbersResponse: _read_text_enable_numbers_response,
 }

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Self
 
-from sinch_qn import _checks, _paging, waiting
+from sinch_qn import _checks, _paging, _queries, waiting
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -39,6 +39,11 @@ from sinch_qn.models import (
     VerifyVoiceChallengeRequest,
 )
 from sinch_qn.rate_limit import RateLimit
+from sinch_qn.resources import (
+    CallbackConfigurationResource,
+    HostingOrdersResource,
+    ImportedNumbersResource,
+)
 from sinch_qn.retry import RetryPolicy, RetryRule
 
 _MAX_MAX_BODY = 2**40
@@ -86,23 +91,22 @@ class QualifiedNumbersClient:
         self.project_id = _checks.check_project_id(project_id)
         _check_auth(auth, allow_http=allow_http)
         self.base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
-        _checks.check_whole(max_connections, "max_connections")
-        _checks.check_whole(max_body, "max_body", maximum=_MAX_MAX_BODY)
         _checks.check_rule(retry, "retry")
         self.max_connections = None if session is not None else max_connections
         self._pipeline = Pipeline(
             root=f"{self.base_url}/v1/projects/{project_id}",
             auth=auth,
-            transport=Transport(
-                session=session,
-                max_connections=max_connections,
-                max_body=max_body,
-                created_at=_caller(),
-            ),
+            transport=_transport(session, max_connections=max_connections, max_body=max_body),
             timeout=_checks.check_above_zero(timeout, "timeout"),
             retry=retry,
             rate_limit=rate_limit,
         )
+        self.hosting_orders = HostingOrdersResource(self._pipeline, project_id)
+        """Orders, their numbers and the carriers: a `HostingOrdersResource`."""
+        self.imported_numbers = ImportedNumbersResource(self._pipeline, project_id)
+        """The numbers that Sinch hosts: an `ImportedNumbersResource`."""
+        self.callback_configuration = CallbackConfigurationResource(self._pipeline)
+        """The secret of callbacks: a `CallbackConfigurationResource`."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -130,11 +134,11 @@ class QualifiedNumbersClient:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot and an access token in advance, for one call of this client.
+        """Acquire a rate-limit slot, a token and a connection in advance, for one call.
 
-        With `prepared=` nothing waits between your write-ahead intent and the request. Using it
-        twice, or with another client, is an `InvalidRequestError`. Raises `TokenError`,
-        `AuthenticationError` and `DeadlineExceededError`, all NOT_SENT.
+        With `prepared=` nothing waits between your write-ahead intent and the request. It can be
+        used once, with this client; the connection waits two seconds, an external session opens
+        none. Raises `TokenError`, `AuthenticationError`, `ConnectError`, all NOT_SENT.
         """
         return await self._pipeline.prepare(timeout=timeout)
 
@@ -189,7 +193,7 @@ class QualifiedNumbersClient:
         options = {"region_code": region_code, "page_size": page_size, "order_by": order_by}
 
         async def fetch(token: str | None) -> dict[str, Any] | None:
-            query = _checks.list_query(state, **options, page_token=token)
+            query = _queries.qualified_numbers(state, **options, page_token=token)
             return await self._pipeline.call_raw(
                 LIST_NUMBERS, query=query, timeout=timeout, retry=retry
             )
@@ -347,6 +351,17 @@ class QualifiedNumbersClient:
             unless=None if unless is None else [_checks.check_state(each) for each in unless],
             timeout=_checks.check_above_zero(timeout, "timeout"),
         )
+
+
+def _transport(session: ClientSession | None, *, max_connections: int, max_body: int) -> Transport:
+    _checks.check_whole(max_connections, "max_connections")
+    _checks.check_whole(max_body, "max_body", maximum=_MAX_MAX_BODY)
+    return Transport(
+        session=session,
+        max_connections=max_connections,
+        max_body=max_body,
+        created_at=_caller(),
+    )
 
 
 def _check_auth(auth: object, *, allow_http: bool) -> None:

@@ -18,7 +18,10 @@
     ├── InvalidResponseError                      an unreadable response
     ├── PaginationError                           a listing that would never end
     ├── UnexpectedStateError                      a wait that can no longer succeed
+    ├── OrderRejectedError                        a hosting order that Sinch rejected
+    ├── UnlinkError                               an imported number that could not be unlinked
     ├── JournalError                              a run's journal cannot be used
+    ├── EmailError                                an email was not accepted, or perhaps was
     └── WebhookError                              a callback that is not authentic or not readable
 
 Check an error's `outcome` before you repeat a call that calls a phone or places an order:
@@ -40,7 +43,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sinch_qn._redaction import printable
 
 if TYPE_CHECKING:
-    from sinch_qn.models import QualifiedNumber
+    from sinch_qn.models import HostingOrder, ImportedNumber, QualifiedNumber
 
 
 _SHOWN_VIOLATIONS = 10
@@ -241,8 +244,44 @@ class UnexpectedStateError(SinchError):
         """The number as last seen."""
 
 
+class OrderRejectedError(SinchError):
+    """A hosting order is REJECTED; the API tells the reasons by number and carrier, if at all."""
+
+    _default_outcome = Outcome.REJECTED
+
+    def __init__(self, message: str = "", *, order: HostingOrder) -> None:
+        super().__init__(message)
+        self.order = order
+        """The order as last seen."""
+
+
+class UnlinkError(SinchError):
+    """An imported number could not be unlinked, so it was not linked anew."""
+
+    def __init__(self, message: str = "", *, number: ImportedNumber) -> None:
+        super().__init__(message)
+        self.number = number
+        """The number as last seen, with the error code."""
+
+
 class JournalError(SinchError):
     """A run's journal cannot be used; the file is left as it was."""
+
+
+class EmailError(SinchError):
+    """A mail server did not accept an email, or its response was lost: see `outcome`."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: int | None = None,
+        outcome: Outcome | None = None,
+        attempts: int = 0,
+    ) -> None:
+        super().__init__(message, outcome=outcome, attempts=attempts)
+        self.code = code
+        """The reply code of the server, such as 550, or None."""
 
 
 class WebhookError(SinchError):

@@ -443,6 +443,233 @@ class HostingOrder:
     """The client's callback URL to be called upon finishing the number import."""
 
 
+@attrs.frozen(kw_only=True)
+class ListHostingOrdersResponse:
+    """One page of a project's hosting orders."""
+
+    hosting_orders: list[HostingOrder] | None = attrs.field(
+        default=None, metadata={"wire": "hostingOrders"}
+    )
+    """The orders of this page."""
+    next_page_token: str | None = attrs.field(default=None, metadata={"wire": "nextPageToken"})
+    """The token of the next page. Absent or empty on the last page."""
+    total_size: int | None = attrs.field(default=None, metadata={"wire": "totalSize"})
+    """The count of orders on all pages."""
+
+
+@attrs.frozen(kw_only=True)
+class HostingOrderReport:
+    """How many numbers of an order have got how far."""
+
+    total: int | None = attrs.field(default=None, metadata={"wire": "total"})
+    """The numbers of the order."""
+    osr_updated: int | None = attrs.field(default=None, metadata={"wire": "osrUpdated"})
+    """Those whose entry in the routing registry (OSR) is updated."""
+    sms_provisioned: int | None = attrs.field(default=None, metadata={"wire": "smsProvisioned"})
+    """Those that are provisioned for SMS."""
+    added_to_campaign: int | None = attrs.field(default=None, metadata={"wire": "addedToCampaign"})
+    """Those that are linked to the campaign."""
+    ongoing_manual_action: int | None = attrs.field(
+        default=None, metadata={"wire": "ongoingManualAction"}
+    )
+    """Those that somebody at Sinch is working on by hand."""
+
+
+@attrs.frozen(kw_only=True)
+class OsrUpdate:
+    """The update of a number's entry in the routing registry (OSR)."""
+
+    nnid: str | None = attrs.field(default=None, metadata={"wire": "nnid"})
+    """The Net Number ID that is entered."""
+    state: OperationStatus | None = attrs.field(default=None, metadata={"wire": "state"})
+    """The state of the update."""
+
+
+@attrs.frozen(kw_only=True)
+class CampaignProvisioning:
+    """The link of an order's number to its campaign."""
+
+    campaign_id: str | None = attrs.field(default=None, metadata={"wire": "campaignId"})
+    """The ID of the campaign."""
+    state: OperationStatus | None = attrs.field(default=None, metadata={"wire": "state"})
+    """The state of the link."""
+
+
+@attrs.frozen(kw_only=True)
+class PlatformProvisioning:
+    """The link of an order's number to its service plan."""
+
+    service_plan_id: str | None = attrs.field(default=None, metadata={"wire": "servicePlanId"})
+    """The ID of the service plan."""
+    state: OperationStatus | None = attrs.field(default=None, metadata={"wire": "state"})
+    """The state of the link."""
+
+
+@attrs.frozen(kw_only=True)
+class ImportNumbersRequest:
+    """A request to import numbers by a hosting order."""
+
+    region_code: str = attrs.field(metadata={"wire": "regionCode"})
+    """The region code of the numbers, US or CA."""
+    numbers: list[str] = attrs.field(metadata={"wire": "numbers"})
+    """The phone numbers in E.164 format with leading +."""
+    service_plan_id: str = attrs.field(metadata={"wire": "servicePlanId"})
+    """The ID of the service plan to link the numbers to."""
+    project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
+    """The ID of the project. It may be omitted."""
+    display_name: str | None = attrs.field(default=None, metadata={"wire": "displayName"})
+    """The name of the order, for people."""
+    campaign_id: str | None = attrs.field(default=None, metadata={"wire": "campaignId"})
+    """The ID of the campaign to link the numbers to."""
+    callback_url: str | None = attrs.field(default=None, metadata={"wire": "callbackUrl"})
+    """The address to which events about the order are sent."""
+    migrate_to_sinch_tmo: bool | None = attrs.field(
+        default=None, metadata={"wire": "migrateToSinchTmo"}
+    )
+    """Whether the numbers are assigned to another aggregator in T-Mobile's platform, and are
+    to be migrated to Sinch.
+    """
+
+
+class ProvisioningType(OpenStrEnum):
+    """Whether a number is being linked or unlinked."""
+
+    UNSPECIFIED = "OPERATION_UNSPECIFIED"
+    PROVISIONING = "PROVISIONING"
+    DEPROVISIONING = "DEPROVISIONING"
+
+
+class ProvisionedService(OpenStrEnum):
+    """What a number is linked to."""
+
+    SMS = "SMS"
+    CAMPAIGN = "CAMPAIGN"
+
+
+class NumberSearchPattern(OpenStrEnum):
+    """Where in a number the digits of a search are.
+
+    With START the pattern begins with `+`.
+    """
+
+    START = "START"
+    CONTAIN = "CONTAIN"
+    END = "END"
+
+
+@attrs.frozen(kw_only=True)
+class ScheduledProvisioning:
+    """A link of an imported number that was requested and is not done yet."""
+
+    service_plan_id: str | None = attrs.field(default=None, metadata={"wire": "servicePlanId"})
+    """The ID of the service plan."""
+    campaign_id: str | None = attrs.field(default=None, metadata={"wire": "campaignId"})
+    """The ID of the campaign."""
+    status: int | None = attrs.field(default=None, metadata={"wire": "status"})
+    """The status as a number, whose meaning is undocumented."""
+    last_updated_time: datetime | None = attrs.field(
+        default=None, metadata={"wire": "lastUpdatedTime"}
+    )
+    """Timestamp of the last change."""
+    error_codes: list[int] | None = attrs.field(default=None, metadata={"wire": "errorCodes"})
+    """Error codes as numbers. Empty if there is none."""
+
+
+@attrs.frozen(kw_only=True)
+class SmsConfiguration:
+    """The service plan and the campaign of an imported number.
+
+    In an update an empty string unlinks the number.
+    """
+
+    service_plan_id: str | None = attrs.field(default=None, metadata={"wire": "servicePlanId"})
+    """The ID of the service plan. Empty if there is none."""
+    campaign_id: str | None = attrs.field(default=None, metadata={"wire": "campaignId"})
+    """The ID of the campaign. Empty if there is none."""
+    migrate_to_sinch_tmo: bool | None = attrs.field(
+        default=None, metadata={"wire": "migrateToSinchTmo"}
+    )
+    """Whether the number is assigned to another aggregator in T-Mobile's platform, and is to
+    be migrated to Sinch.
+    """
+    scheduled_provisioning: ScheduledProvisioning | None = attrs.field(
+        default=None, metadata={"wire": "scheduledProvisioning"}
+    )
+    """A link that is not done yet. In responses only."""
+
+
+@attrs.frozen(kw_only=True)
+class ImportNumberRequest:
+    """A request to import one number."""
+
+    phone_number: str = attrs.field(metadata={"wire": "phoneNumber"})
+    """The phone number in E.164 format with leading +."""
+    region_code: str = attrs.field(metadata={"wire": "regionCode"})
+    """The region code of the number, US or CA."""
+    sms_configuration: SmsConfiguration = attrs.field(metadata={"wire": "smsConfiguration"})
+    """The service plan and the campaign to link the number to."""
+    project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
+    """The ID of the project. It may be omitted."""
+    display_name: str | None = attrs.field(default=None, metadata={"wire": "displayName"})
+    """The name of the number, for people."""
+    callback_url: str | None = attrs.field(default=None, metadata={"wire": "callbackUrl"})
+    """The address to which events about the number are sent."""
+
+
+@attrs.frozen(kw_only=True)
+class UpdateImportedNumberRequest:
+    """The fields of an imported number to change."""
+
+    display_name: str | None = attrs.field(default=None, metadata={"wire": "displayName"})
+    """The name of the number, for people."""
+    callback_url: str | None = attrs.field(default=None, metadata={"wire": "callbackUrl"})
+    """The address to which events about the number are sent."""
+    sms_configuration: SmsConfiguration | None = attrs.field(
+        default=None, metadata={"wire": "smsConfiguration"}
+    )
+    """What to link the number to, or to unlink it from."""
+
+
+@attrs.frozen(kw_only=True)
+class ServiceProvisioning:
+    """The link of an imported number to a service plan or a campaign."""
+
+    service_type: ProvisionedService | None = attrs.field(
+        default=None, metadata={"wire": "serviceType"}
+    )
+    """What it is linked to."""
+    service_id: str | None = attrs.field(default=None, metadata={"wire": "serviceId"})
+    """The ID of the service plan or the campaign."""
+    type: ProvisioningType | None = attrs.field(default=None, metadata={"wire": "type"})
+    """Whether it is being linked or unlinked."""
+    state: OperationStatus | None = attrs.field(default=None, metadata={"wire": "state"})
+    """How far that is."""
+    update_time: datetime | None = attrs.field(default=None, metadata={"wire": "updateTime"})
+    """Timestamp of the last change."""
+    error_message: str | None = attrs.field(default=None, metadata={"wire": "errorMessage"})
+    """The reason for the failure. Empty if there is none."""
+    error_code: str | None = attrs.field(default=None, metadata={"wire": "errorCode"})
+    """The error code. Empty if there is none."""
+
+
+@attrs.frozen(kw_only=True)
+class CallbackConfiguration:
+    """The configuration of a project's callbacks."""
+
+    project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
+    """The ID of the project."""
+    hmac_secret: str | None = attrs.field(default=None, repr=False, metadata={"wire": "hmacSecret"})
+    """The secret that signs the callbacks."""
+
+
+@attrs.frozen(kw_only=True)
+class UpdateCallbackConfigurationRequest:
+    """The new secret that signs a project's callbacks."""
+
+    hmac_secret: str = attrs.field(repr=False, metadata={"wire": "hmacSecret"})
+    """The secret that signs the callbacks."""
+
+
 class CallbackResourceType(OpenStrEnum):
     """The kind of resource in a callback."""
 
@@ -517,3 +744,126 @@ class CallbackEvent:
         default=None, metadata={"wire": "failureCode"}
     )
     """The reason for the failure."""
+
+
+@attrs.frozen(kw_only=True)
+class CarrierState:
+    """The state of one service of a number at one carrier."""
+
+    operation: ProvisioningType | None = attrs.field(default=None, metadata={"wire": "operation"})
+    """What is being done. Of imported numbers only."""
+    state: OperationStatus | None = attrs.field(default=None, metadata={"wire": "state"})
+    """The state of the operation."""
+    error_code: str | None = attrs.field(default=None, metadata={"wire": "errorCode"})
+    """The carrier's error code. Empty if there is none."""
+    error_message: str | None = attrs.field(default=None, metadata={"wire": "errorMessage"})
+    """The reason for the failure. Empty if there is none."""
+    update_time: datetime | None = attrs.field(default=None, metadata={"wire": "updateTime"})
+    """Timestamp of the last change."""
+
+
+@attrs.frozen(kw_only=True)
+class HostingOrderNumber:
+    """A number of a hosting order, and how far it has got."""
+
+    project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
+    """The ID of the project."""
+    hosting_order_id: str | None = attrs.field(default=None, metadata={"wire": "hostingOrderId"})
+    """The ID of the hosting order."""
+    phone_number: str | None = attrs.field(default=None, metadata={"wire": "phoneNumber"})
+    """The phone number in E.164 format with leading +."""
+    osr_update: OsrUpdate | None = attrs.field(default=None, metadata={"wire": "osrUpdate"})
+    """The update in the routing registry."""
+    campaign_provisioning: CampaignProvisioning | None = attrs.field(
+        default=None, metadata={"wire": "campaignProvisioning"}
+    )
+    """The link to the campaign."""
+    platform_provisioning: PlatformProvisioning | None = attrs.field(
+        default=None, metadata={"wire": "platformProvisioning"}
+    )
+    """The link to the service plan."""
+    sms_att: CarrierState | None = attrs.field(default=None, metadata={"wire": "smsAtt"})
+    """SMS at AT&T."""
+    sms_tmo: CarrierState | None = attrs.field(default=None, metadata={"wire": "smsTmo"})
+    """SMS at T-Mobile."""
+    mms_att: CarrierState | None = attrs.field(default=None, metadata={"wire": "mmsAtt"})
+    """MMS at AT&T."""
+    mms_tmo: CarrierState | None = attrs.field(default=None, metadata={"wire": "mmsTmo"})
+    """MMS at T-Mobile."""
+
+
+@attrs.frozen(kw_only=True)
+class ListHostingOrderNumbersResponse:
+    """One page of the numbers of a hosting order."""
+
+    numbers: list[HostingOrderNumber] | None = attrs.field(
+        default=None, metadata={"wire": "numbers"}
+    )
+    """The numbers of this page."""
+    next_page_token: str | None = attrs.field(default=None, metadata={"wire": "nextPageToken"})
+    """The token of the next page. Absent or empty on the last page."""
+    total_size: int | None = attrs.field(default=None, metadata={"wire": "totalSize"})
+    """The count of numbers on all pages."""
+
+
+@attrs.frozen(kw_only=True)
+class MnoConfiguration:
+    """The state of an imported number at each carrier."""
+
+    sms_att: CarrierState | None = attrs.field(default=None, metadata={"wire": "smsAtt"})
+    """SMS at AT&T."""
+    sms_tmo: CarrierState | None = attrs.field(default=None, metadata={"wire": "smsTmo"})
+    """SMS at T-Mobile."""
+    mms_att: CarrierState | None = attrs.field(default=None, metadata={"wire": "mmsAtt"})
+    """MMS at AT&T."""
+    mms_tmo: CarrierState | None = attrs.field(default=None, metadata={"wire": "mmsTmo"})
+    """MMS at T-Mobile."""
+
+
+@attrs.frozen(kw_only=True)
+class ImportedNumber:
+    """A number that Sinch hosts.
+
+    The responses to an import and an update have no state of carriers and services.
+    """
+
+    phone_number: str | None = attrs.field(default=None, metadata={"wire": "phoneNumber"})
+    """The phone number in E.164 format with leading +."""
+    project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
+    """The ID of the project."""
+    region_code: str | None = attrs.field(default=None, metadata={"wire": "regionCode"})
+    """ISO 3166-1 alpha-2 country code of the phone number."""
+    display_name: str | None = attrs.field(default=None, metadata={"wire": "displayName"})
+    """The name of the number, for people."""
+    sms_configuration: SmsConfiguration | None = attrs.field(
+        default=None, metadata={"wire": "smsConfiguration"}
+    )
+    """The service plan and the campaign of the number."""
+    callback_url: str | None = attrs.field(default=None, metadata={"wire": "callbackUrl"})
+    """The address to which events about the number are sent."""
+    mno_configuration: MnoConfiguration | None = attrs.field(
+        default=None, metadata={"wire": "mnoConfiguration"}
+    )
+    """The state at each carrier."""
+    sms_provisioning: ServiceProvisioning | None = attrs.field(
+        default=None, metadata={"wire": "smsProvisioning"}
+    )
+    """The link to the service plan."""
+    campaign_provisioning: ServiceProvisioning | None = attrs.field(
+        default=None, metadata={"wire": "campaignProvisioning"}
+    )
+    """The link to the campaign."""
+
+
+@attrs.frozen(kw_only=True)
+class ListImportedNumbersResponse:
+    """One page of a project's imported numbers."""
+
+    imported_numbers: list[ImportedNumber] | None = attrs.field(
+        default=None, metadata={"wire": "importedNumbers"}
+    )
+    """The numbers of this page."""
+    next_page_token: str | None = attrs.field(default=None, metadata={"wire": "nextPageToken"})
+    """The token of the next page. Absent or empty on the last page."""
+    total_size: int | None = attrs.field(default=None, metadata={"wire": "totalSize"})
+    """The count of numbers on all pages."""

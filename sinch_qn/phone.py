@@ -60,14 +60,17 @@ TOLL_FREE_PREFIXES = tuple(f"+1{code}" for code in (800, 833, 844, 855, 866, 877
 REGIONS: tuple[str, ...] = ("US", "CA")
 """The regions whose numbers the API's text names."""
 
+ALL_REGIONS = frozenset({*REGIONS, *_ELSEWHERE.values()})
+"""The regions that share `+1`, such as Puerto Rico (PR)."""
+
 
 def check_regions(value: object) -> tuple[str, ...]:
     """Return *value* if it names regions of +1, such as `("US", "CA", "PR")`."""
-    known = {*REGIONS, *_ELSEWHERE.values()}
     regions = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    if not regions or not known.issuperset(regions):
+    if not regions or not ALL_REGIONS.issuperset(regions):
         raise InvalidRequestError(
-            f"regions: expected one or more of {' '.join(sorted(known))}, not {str(value)[:64]!r}"
+            f"regions: expected one or more of {' '.join(sorted(ALL_REGIONS))},"
+            f" not {str(value)[:64]!r}"
         )
     return regions
 

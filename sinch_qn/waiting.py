@@ -1,4 +1,4 @@
-"""Polling with backoff and jitter: for the states of numbers, and for the end of an outage.
+"""Polling with backoff and jitter: for the states of numbers and orders, and for an outage's end.
 
 There is no event for qualification, so it must be polled: one number by `wait_for_state`, many by
 `watch`. These functions need only the client's methods that they get as callables.
@@ -18,12 +18,14 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing, suppress
+from typing import TypeVar
 
 from sinch_qn.errors import (
     AuthenticationError,
     ClosedError,
     DeadlineExceededError,
     NotFoundError,
+    OrderRejectedError,
     Outcome,
     PermissionDeniedError,
     RateLimitError,
@@ -35,8 +37,10 @@ from sinch_qn.errors import (
     UnexpectedStateError,
 )
 from sinch_qn.lifecycle import IN_ORDER, REACHABLE
-from sinch_qn.models import GlobalProcessState, QualifiedNumber
+from sinch_qn.models import GlobalProcessState, HostingOrder, HostingOrderState, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT
+
+T = TypeVar("T")
 
 _TRANSIENT = (TransportError, ServerError, RateLimitError, TokenError, DeadlineExceededError)
 """Errors that do not end a wait, beside 408 and 499."""
@@ -122,36 +126,105 @@ async def wait_for_state(
     if that failed, after *timeout* seconds. Transient errors do not end the wait; a 404 that lasts
     for five seconds and refused credentials do.
     """
-    started = asyncio.get_running_loop().time()
     first: GlobalProcessState | None = None
-    last_state = "nothing yet"
+
+    def is_there(number: QualifiedNumber) -> bool:
+        nonlocal first
+        state = number.global_process_state
+        first = first or state
+        if state in states:
+            return True
+        if state is not None and _is_hopeless(state, states, first, unless):
+            raise UnexpectedStateError(
+                f"the number is {state.name}, not {_any_of(states)}", number=number
+            )
+        return False
+
+    return await poll(
+        lambda: get_number(phone_number),
+        is_there,
+        goal=_any_of(states),
+        state_of=lambda number: number.global_process_state,
+        timeout=timeout,
+        delays=backoff(first_delay, max_delay, factor=1.5, jitter=jitter),
+        sleep=sleep,
+    )
+
+
+async def wait_for_order(
+    get_order: Callable[[], Awaitable[HostingOrder]],
+    *,
+    timeout: float,
+    first_delay: float = 1.0,
+    max_delay: float = 60.0,
+    jitter: Callable[[], float] = random.random,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> HostingOrder:
+    """Poll a hosting order until it is COMPLETED; delays grow to *max_delay*.
+
+    Raises `OrderRejectedError` once it is REJECTED, and otherwise as `wait_for_state` does.
+    """
+
+    def is_completed(order: HostingOrder) -> bool:
+        if order.state is HostingOrderState.REJECTED:
+            raise OrderRejectedError(
+                f"hosting order {order.hosting_order_id} is REJECTED: its numbers are not hosted",
+                order=order,
+            )
+        return order.state is HostingOrderState.COMPLETED
+
+    return await poll(
+        get_order,
+        is_completed,
+        goal="COMPLETED",
+        state_of=lambda order: order.state,
+        timeout=timeout,
+        delays=backoff(first_delay, max_delay, factor=1.5, jitter=jitter),
+        sleep=sleep,
+    )
+
+
+async def poll(
+    get: Callable[[], Awaitable[T]],
+    is_there: Callable[[T], bool],
+    *,
+    goal: str,
+    state_of: Callable[[T], object],
+    timeout: float,
+    of: float | None = None,
+    delays: Iterator[float],
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> T:
+    """Call *get* until *is_there*, which may raise, is true of its result, and return that.
+
+    Raises `DeadlineExceededError`, which names the *goal* and the last `state_of`, after *timeout*
+    seconds, or *of* those if this is the rest of a longer wait; it is chained to the last poll if
+    that failed. Transient errors do not end the wait; a 404 that lasts for five seconds and refused
+    credentials do.
+    """
+    started = asyncio.get_running_loop().time()
+    last_state: object = "nothing yet"
     last_error: SinchError | None = None
-    delays = backoff(first_delay, max_delay, factor=1.5, jitter=jitter)
+    known = False
     try:
         async with asyncio.timeout(timeout):
             while True:
                 try:
-                    number = await get_number(phone_number)
+                    result = await get()
                 except SinchError as error:
                     since = asyncio.get_running_loop().time() - started
-                    if not _may_pass(error, known=first is not None, since=since):
+                    if not _may_pass(error, known=known, since=since):
                         raise
                     last_error = error
                 else:
-                    last_error = None
-                    state = number.global_process_state
-                    first = first or state
-                    if state in states:
-                        return number
-                    if state is not None and _is_hopeless(state, states, first, unless):
-                        raise UnexpectedStateError(
-                            f"the number is {state.name}, not {_any_of(states)}", number=number
-                        )
-                    last_state = str(state)
+                    last_error, known = None, True
+                    if is_there(result):
+                        return result
+                    last_state = state_of(result)
                 await sleep(next(delays))
     except TimeoutError:
         raise DeadlineExceededError(
-            f"not {_any_of(states)} within {timeout:g} s; last seen: {last_state}",
+            f"not {goal} within {of or timeout:g} s; last seen: {last_state}",
             outcome=Outcome.NOT_SENT,
         ) from last_error
 

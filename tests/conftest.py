@@ -17,7 +17,9 @@ import pytest
 from aiohttp import ClientResponse
 
 from sinch_qn.sandbox import Sandbox
+from tests.support import postgres
 from tests.support.blocking import watched
+from tests.support.postgres import Cluster
 
 pytest_plugins = ("pytester",)
 
@@ -76,6 +78,13 @@ def blocking_calls(detector: list[str]) -> Iterator[list[str]]:
     yield detector
     found, detector[:] = detector[:], []
     assert not found, found[0]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Run a PostgreSQL server for all tests of this process."""
+    with postgres.cluster() as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The one door for requests that must not be repeated: calls, codes, additions, orders.
+"""The one door for what must not be repeated: calls, codes, additions, orders, emails.
 
 Acquire, commit the intent, send once, commit the outcome. A crash in between leaves an intent
 without an outcome, which is UNKNOWN and never retried automatically.
@@ -11,15 +11,25 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-from sinch_qn._pipeline import PreparedCall
 from sinch_qn.errors import SinchError
 
 I = TypeVar("I")  # noqa: E741 - the intent, as it was committed
+P = TypeVar("P", bound="Prepared")
+P_contra = TypeVar("P_contra", bound="Prepared", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class UnsafeWrite(Protocol[I, R_co]):
+class Prepared(Protocol):
+    """What a request is sent with, acquired in advance: a `PreparedCall`, or a connection."""
+
+    @property
+    def may_have_been_sent(self) -> bool:
+        """Whether the request may have been carried out."""
+        ...
+
+
+class UnsafeWrite(Protocol[I, P_contra, R_co]):
     """One request that is not idempotent, and its rows in the journal."""
 
     async def commit_intent(self) -> I | None:
@@ -29,7 +39,7 @@ class UnsafeWrite(Protocol[I, R_co]):
         """
         ...
 
-    async def send(self, intent: I, prepared: PreparedCall) -> R_co:
+    async def send(self, intent: I, prepared: P_contra) -> R_co:
         """Send the request once; raises `SinchError`."""
         ...
 
@@ -43,14 +53,14 @@ class UnsafeWrite(Protocol[I, R_co]):
 
 
 async def at_most_once(
-    write: UnsafeWrite[I, R_co], prepared: PreparedCall
+    write: UnsafeWrite[I, P, R_co], prepared: P
 ) -> tuple[I, R_co | SinchError] | None:
     """Send *write* once; return its intent and the response or error, for the outcome's commit.
 
-    *prepared* holds the rate-limit slot and the token, so nothing waits between the intent and the
-    request. Returns None if no intent was committed. A cancellation withdraws the intent, or marks
-    it unknown if the request may have been sent. An event loop that ends in between leaves the
-    intent open, like a crash.
+    *prepared* holds what takes time, such as the rate-limit slot and the token, so nothing waits
+    between the intent and the request. Returns None if no intent was committed. A cancellation
+    withdraws the intent, or marks it unknown if the request may have been sent. An event loop that
+    ends in between leaves the intent open, like a crash.
     """
     intent = await _commit_intent(write)
     if intent is None:
@@ -67,7 +77,7 @@ async def at_most_once(
         raise
 
 
-async def _commit_intent(write: UnsafeWrite[I, R_co]) -> I | None:
+async def _commit_intent(write: UnsafeWrite[I, P, R_co]) -> I | None:
     committing = asyncio.ensure_future(write.commit_intent())
     try:
         return await asyncio.shield(committing)

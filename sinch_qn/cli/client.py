@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import attrs
 import click
 
 from sinch_qn.client import QualifiedNumbersClient
-from sinch_qn.errors import SinchError
 
 T = TypeVar("T")
 
@@ -48,13 +46,3 @@ def with_client(job: Callable[[QualifiedNumbersClient], Awaitable[T]]) -> T:
             return await job(client)
 
     return asyncio.run(run())
-
-
-@contextmanager
-def error_context(phone_number: str) -> Iterator[None]:
-    """Name *phone_number* in an error, where a command has several."""
-    try:
-        yield
-    except SinchError as error:
-        error.add_note(phone_number)
-        raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sinch_qn import errors
 from sinch_qn.cli.messages import print_message
@@ -30,6 +32,16 @@ class Exit(enum.IntEnum):
     """A fault of this program: `--debug` shows its traceback."""
     INTERRUPTED = 130
     """Ctrl-C, or a confirmation that was not answered with yes."""
+
+
+@contextmanager
+def error_context(phone_number: str) -> Iterator[None]:
+    """Name *phone_number* in an error, where a command has several."""
+    try:
+        yield
+    except SinchError as error:
+        error.add_note(phone_number)
+        raise
 
 
 def report_error(error: SinchError, *, if_unknown: str = "", if_failed: str = "") -> Exit:

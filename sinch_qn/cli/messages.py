@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import Any, Final
@@ -12,6 +13,10 @@ import click
 from sinch_qn._redaction import printable
 from sinch_qn.phone import mask
 
+INVOICES_IN_DOUBT: Final = (
+    "The email may have been sent, and is not sent again: ask orders@sinch.com whether it came."
+    " If it did not, repeat the command with --resend."
+)
 _TYPED: Final = "sinch_qn.typed"
 """The key of the numbers of `note_typed` in a context's `meta`."""
 _COLORS: Final = {"error": "red", "outcome unknown": "red", "warning": "yellow"}
@@ -45,6 +50,13 @@ def in_full(text: str) -> str:
     for masked, number in typed.items():
         text = text.replace(masked, number)
     return text
+
+
+def invoices_command(file: object, journal: object = None) -> str:
+    """Return the command that sends the invoices of the numbers in *file*."""
+    words = ["sinch-qn", "invoices", str(file), "--attach", "INVOICE.pdf", "--from", "YOU@HOST"]
+    words += ["--smtp", "smtp://USER@HOST"]
+    return shlex.join([*words, *(() if journal is None else ("--journal", str(journal)))])
 
 
 def has_styles() -> bool:

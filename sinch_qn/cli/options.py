@@ -9,48 +9,45 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
+from sinch_qn import parsing
 from sinch_qn.cli.messages import note_typed, print_message
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
-from sinch_qn.parsing import (
-    BadLine,
-    Column,
-    ColumnError,
-    GoodLine,
-    InvalidFile,
-    InvalidLoa,
-    InvalidPhoneNumber,
-    ParsedNumber,
-    parse_loa,
-    parse_phone_number,
-    read_numbers,
-)
-from sinch_qn.parsing.phone_numbers import ALL_REGIONS
-from sinch_qn.phone import REGIONS
+from sinch_qn.phone import ALL_REGIONS, REGIONS, region_of
+from sinch_qn.preflight import OrderRequest, PlannedOrder, letter_of
+
+E = TypeVar("E", bound=Enum)
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 # ── Types ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def phone_number(value: str) -> ParsedNumber:
+def phone_number(value: str) -> parsing.ParsedNumber:
     """Parse a number of an accepted region, and print it as E.164 unless it is written so."""
     return _parse(value, accepted_regions())
 
 
-def number_of_run(value: str) -> ParsedNumber:
-    """Parse a number that is in a run already, of any region."""
-    return _parse(value, ALL_REGIONS)
+def number_of_run(value: str) -> str:
+    """Return as E.164 a number that is in a run already, of any region.
+
+    One that is written so is not parsed: whether it exists is for the journal to say.
+    """
+    if region_of(value, ALL_REGIONS) is None:
+        return _parse(value, ALL_REGIONS).e164
+    note_typed(value)
+    return value
 
 
-def _parse(value: str, regions: Collection[str]) -> ParsedNumber:
+def _parse(value: str, regions: Collection[str]) -> parsing.ParsedNumber:
     try:
-        number = parse_phone_number(value, regions=regions)
-    except InvalidPhoneNumber as error:
+        number = parsing.parse_phone_number(value, regions=regions)
+    except parsing.InvalidPhoneNumber as error:
         raise click.BadParameter(f"{value}: {error}") from error
     note_typed(number.e164)
     if number.e164 != value:
@@ -65,6 +62,19 @@ def state(value: str) -> GlobalProcessState:
         known = ", ".join(GlobalProcessState.__members__).lower()
         raise click.BadParameter(f"{value!r} is not a state. There are: {known}.")
     return GlobalProcessState[name]
+
+
+def member_of(enum: type[E]) -> Callable[[str], E]:
+    """Return a parser of the names of *enum*, in any case, such as `in-progress`."""
+
+    def parse(value: str) -> E:
+        name = value.upper().replace("-", "_")
+        if name not in enum.__members__:
+            known = ", ".join(each for each in enum.__members__ if "UNSPECIFIED" not in each)
+            raise click.BadParameter(f"{value!r} is none of {known.lower()}.")
+        return enum[name]
+
+    return parse
 
 
 def moment(value: str) -> datetime:
@@ -171,9 +181,9 @@ def _is_same(one: Path, other: Path) -> bool:
 def loa_file(value: str) -> dict[str, DirectLoaInfo | ResellerLoaInfo]:
     """Read a file with a LOA as JSON; return it by the request field that takes it."""
     try:
-        loa = parse_loa(Path(value).read_bytes())
+        loa = parsing.parse_loa(Path(value).read_bytes())
         _files().append(_UsedFile("--loa", Path(value), is_output=False))
-    except InvalidLoa as error:
+    except parsing.InvalidLoa as error:
         raise click.BadParameter(f"{value}: {error}.") from error
     return {f"{'direct' if isinstance(loa, DirectLoaInfo) else 'reseller'}_loa_info": loa}
 
@@ -229,6 +239,13 @@ def combine(*options: Decorator) -> Decorator:
     return decorate
 
 
+place_options = combine(
+    click.option("--service-plan-id", required=True, help="The service plan."),
+    click.option("--campaign-id", required=True, help="The campaign."),
+)
+"""What Sinch's listings require."""
+
+
 def loa_option(*, required: bool = False) -> Decorator:
     """Return the option of a direct or reseller LOA."""
     return click.option(
@@ -245,7 +262,7 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_numbers(
-        numbers: Sequence[ParsedNumber],
+        numbers: Sequence[parsing.ParsedNumber],
         path: Path | None,
         column: str | None,
         *,
@@ -268,14 +285,14 @@ def numbers_input(command: Callable[..., None]) -> Callable[..., None]:
     )(with_numbers)
 
 
-def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[ParsedNumber]:
+def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[parsing.ParsedNumber]:
     """Return the numbers of a file; print a warning about each bad line and duplicate.
 
     Raises `click.UsageError` if there are bad lines, unless they are to be skipped, or no others.
     """
     numbers, invalid = [], 0
     for line in read_lines(path, column, on_column=lambda found: _print_column(path, found)):
-        if isinstance(line, GoodLine):
+        if isinstance(line, parsing.GoodLine):
             numbers.append(line.number)
         else:
             print_message(f"{path}:{line.line}: {line.text}: {line.reason}", "warning")
@@ -290,7 +307,7 @@ def _read_file(path: Path, column: str | None, *, skip_invalid: bool) -> list[Pa
     return numbers
 
 
-def _print_column(path: Path, column: Column) -> None:
+def _print_column(path: Path, column: parsing.Column) -> None:
     if column.of > 1:
         print_message(f"{path}: the numbers are those of {column}.")
 
@@ -304,24 +321,26 @@ def read_lines(
     path: Path,
     column: str | None = None,
     *,
+    ref: str = "ref",
     find_duplicates: bool = True,
-    on_column: Callable[[Column], None] | None = None,
-) -> Iterator[GoodLine | BadLine]:
+    on_column: Callable[[parsing.Column], None] | None = None,
+) -> Iterator[parsing.GoodLine | parsing.BadLine]:
     """Read the lines of a file.
 
     Raises `click.UsageError` if it is not text, or if its column of numbers is ambiguous.
     """
     try:
-        yield from read_numbers(
+        yield from parsing.read_numbers(
             path,
             column=column,
+            ref=ref,
             find_duplicates=find_duplicates,
             regions=accepted_regions(),
             on_column=on_column,
         )
-    except InvalidFile as error:
+    except parsing.InvalidFile as error:
         raise click.UsageError(f"{path}: {error}.") from error
-    except ColumnError as error:
+    except parsing.ColumnError as error:
         raise click.UsageError(f"{path}: {error}. Choose one with --column.") from error
 
 
@@ -337,12 +356,32 @@ def confirm(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def summarize_numbers(numbers: Sequence[ParsedNumber], shown: int = 5) -> str:
+def print_letter(request: OrderRequest) -> None:
+    """Print what the Letter of Authorization says and to whom it goes: personal data.
+
+    So it is printed on a terminal, or if it is asked for.
+    """
+    letter = letter_of(request)
+    if letter is None:
+        print_message("No letter is sent: the blanket LOA was agreed before.")
+        return
+    print_message(f"The Letter of Authorization goes to {letter.recipient} to be signed.")
+    for line in letter.says:
+        print_message(f"It says: {line}")
+
+
+def summarize_order(order: PlannedOrder) -> str:
+    """Return the first numbers of *order*, and how many more there are."""
+    more = len(order.numbers) - 5
+    return ", ".join(order.numbers[:5]) + (f" and {more} more" if more > 0 else "")
+
+
+def summarize_numbers(numbers: Sequence[parsing.ParsedNumber], shown: int = 5) -> str:
     """Return the first numbers, and how many more there are."""
     text = ", ".join(number.e164 for number in numbers[:shown])
     return text + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
 
 
-def code_or_prompt(number: ParsedNumber, code: str | None) -> str:
+def code_or_prompt(number: str, code: str | None) -> str:
     """Return *code*, or the one that is typed at a prompt: that keeps it out of the history."""
-    return (code or click.prompt(f"Code read out to {number.e164}", err=True)).strip()
+    return (code or click.prompt(f"Code read out to {number}", err=True)).strip()

@@ -9,35 +9,11 @@ from typing import Any, Final, Self
 
 import click
 import orjson
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from sinch_qn._codec import encode, write_datetime
 from sinch_qn._redaction import printable
-from sinch_qn.cli.messages import has_styles
-from sinch_qn.models import HostingOrder, QualifiedNumber
 
 _TABLE_ROWS: Final = 200
 """Rows of one table: a long listing is printed in parts, as it arrives."""
-
-_STYLES: Final = {
-    "HOSTING_DONE": "green",
-    "VERIFIED": "green",
-    "HOSTING_IN_PROGRESS": "yellow",
-    "VERIFICATION_PENDING": "yellow",
-    "ELIGIBLE_CHECK_PENDING": "yellow",
-    "NOT_ELIGIBLE": "red",
-    "VERIFICATION_FAILED": "red",
-    "VERIFICATION_BLOCKED": "red",
-    "HOSTING_FAILED": "red",
-}
-
-
-def make_console(**options: Any) -> Console:
-    """Return a console for tables, without styles where there may be none."""
-    return Console(color_system="auto" if has_styles() else None, **options)
 
 
 class Lines:
@@ -77,68 +53,7 @@ class Lines:
             self._print_table()
 
     def _print_table(self) -> None:
-        used = [any(column) for column in zip(*self._rows, strict=True)]
-        table = Table(box=box.SIMPLE_HEAD)
-        for heading, is_used in zip(self._headings, used, strict=True):
-            if is_used:
-                table.add_column(heading, overflow="fold", no_wrap=heading == "NUMBER")
-        for row in self._rows:
-            cells = [cell for cell, is_used in zip(row, used, strict=True) if is_used]
-            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-        make_console().print(table)
+        from sinch_qn.cli.tables import print_table  # noqa: PLC0415 - only a terminal needs rich
+
+        print_table(self._headings, self._rows)
         self._rows.clear()
-
-
-class NumberLines(Lines):
-    """Prints qualified numbers; a table leaves out empty columns."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        super().__init__(
-            *(
-                "NUMBER",
-                "REGION",
-                "STATE",
-                "ELIGIBILITY",
-                "OWNERSHIP",
-                "HOSTING",
-                "UPDATED",
-                "ERROR",
-            ),
-            as_json=as_json,
-        )
-
-    def add_number(self, number: QualifiedNumber) -> None:
-        """Print *number*."""
-        parts = (number.osr_eligibility, number.ownership_verification, number.hosted_number)
-        updated = number.updated_time
-        self.add(
-            encode(number),
-            number.phone_number or "",
-            number.region_code or "",
-            state_name(number),
-            *(_status(part) for part in parts),
-            write_datetime(updated) if updated else "",
-            "; ".join(part.error for part in parts if part is not None and part.error),
-        )
-
-
-def state_name(number: QualifiedNumber) -> str:
-    """Return the number's state without its prefix, such as `VERIFIED`."""
-    return (number.global_process_state or "").removeprefix("GLOBAL_PROCESS_STATE_")
-
-
-def _status(part: Any) -> str:
-    status = getattr(part, "status", None)
-    return "" if status is None else str(getattr(status, "name", status))
-
-
-def show_number(number: QualifiedNumber, *, as_json: bool) -> None:
-    """Print one number."""
-    with NumberLines(as_json=as_json) as lines:
-        lines.add_number(number)
-
-
-def show_order(order: HostingOrder, *, as_json: bool) -> None:
-    """Print a hosting order; cells have no personal data of its LOA."""
-    with Lines("ORDER", "STATE", as_json=as_json) as lines:
-        lines.add(encode(order), order.hosting_order_id or "", order.state or "")

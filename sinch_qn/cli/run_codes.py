@@ -22,8 +22,8 @@ from sinch_qn.bulk import Submission, VoiceChallengeRun
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.cli.messages import note_typed
 from sinch_qn.parsing import InvalidFile, LostZeros, parse_code
-from sinch_qn.parsing.phone_numbers import ALL_REGIONS
 from sinch_qn.parsing.text_files import HEAD_SIZE, detect_encoding
+from sinch_qn.phone import ALL_REGIONS
 
 _BLOCK_SIZE: Final = 1 << 20
 """Bytes read at once."""

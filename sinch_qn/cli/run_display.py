@@ -20,9 +20,9 @@ from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.cli.background_stream import BackgroundStream
 from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.messages import in_full, is_dumb, print_message
-from sinch_qn.cli.output import make_console
 from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
+from sinch_qn.cli.tables import make_console
 
 _REFRESH_INTERVAL: Final = 0.25
 """Seconds between two updates of a live display."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from sinch_qn.bulk import (
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.code_prompt import CodePrompt
+from sinch_qn.cli.journals import open_journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
@@ -62,17 +62,6 @@ async def run_to_completion(
     async with open_journal(settings.journal) as journal:
         counts = dict(await journal.counts())
     return SessionResult(counts=counts, interrupted=stop.requested.is_set(), orders=orders)
-
-
-@asynccontextmanager
-async def open_journal(path: Path) -> AsyncIterator[SqliteJournal]:
-    """Open a journal that another process may be running."""
-    journal = SqliteJournal(path)
-    await journal.open(None, running=False)
-    try:
-        yield journal
-    finally:
-        await journal.close()
 
 
 def _make_run(

@@ -16,9 +16,6 @@ try:
 except ImportError as error:
     raise ImportError("sinch_qn.parsing needs an extra: pip install 'sinch-qn[parsing]'") from error
 
-ALL_REGIONS: Final = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])
-"""The regions that share `+1`, such as Puerto Rico (PR)."""
-
 # Errors name these countries and territories, because few people know that they share `+1`.
 _NAMES: Final = {
     "AG": "Antigua and Barbuda",

@@ -15,7 +15,10 @@ from sinch_qn._checks import is_loopback
 from sinch_qn._operations import OPERATIONS
 from sinch_qn.sandbox.control_api import CONTROLS, Control
 from sinch_qn.sandbox.faults import Answer, Fault
-from sinch_qn.sandbox.handlers import HANDLERS, Handler, error_json
+from sinch_qn.sandbox.handlers import HANDLERS
+from sinch_qn.sandbox.hosting_handlers import Handler
+from sinch_qn.sandbox.payloads import error_json
+from sinch_qn.sandbox.refusal import Refusal
 from sinch_qn.sandbox.request_validation import (
     RequestValidator,
     Violation,
@@ -23,7 +26,6 @@ from sinch_qn.sandbox.request_validation import (
     read_validators,
 )
 from sinch_qn.sandbox.state import TOKEN, SandboxState
-from sinch_qn.sandbox.world import Refusal
 
 PROJECT_PATH = "/v1/projects/{projectId}"
 
@@ -37,7 +39,7 @@ def create_app(state: SandboxState) -> web.Application:
     for operation in OPERATIONS:
         # A KeyError here: the API description or `HANDLERS` lacks this operation.
         validator, handler = validators[operation.id], HANDLERS[operation.id]
-        path = PROJECT_PATH + operation.path.replace("{phoneNumber}", "{phoneNumber:[^/:]+}")
+        path = PROJECT_PATH + operation.path.replace("}", ":[^/:]+}")
         endpoint = partial(_run_operation, state, validator, handler)
         app.router.add_route(operation.method, path, endpoint, name=operation.id)
     app.router.add_post("/oauth2/token", partial(_issue_token, state))
@@ -76,23 +78,23 @@ async def _run_operation(
     state: SandboxState, validator: RequestValidator, handler: Handler, request: web.Request
 ) -> web.StreamResponse:
     operation_id, path = validator.operation, request.match_info
-    phone_number = path.get("phoneNumber", "")
+    phone_number, wrapped = path.get("phoneNumber", ""), validator.wraps_errors
 
     def work(body: bytes) -> web.Response:
         if denied := authentication_error(state, request):
             return denied
         if path["projectId"] != state.project_id:
-            return _error("NOT_FOUND", "The project could not be found.")
+            return _error("NOT_FOUND", "The project could not be found.", wrapped=wrapped)
         try:
             state.record_violations(_content_type_violations(operation_id, request, body))
             valid = validator.validate(path, list(request.query.items()), body)
             response = _json(handler(state.world, valid))
         except ViolationError as error:
-            return _validation_error(state, error.violations)
+            return _validation_error(state, error.violations, wrapped=wrapped)
         except Refusal as refusal:
             if refusal.status == "INTERNAL":
                 state.done.add(operation_id, phone_number)
-            return _error(refusal.status, str(refusal), refusal.fields)
+            return _error(refusal.status, str(refusal), refusal.fields, wrapped=wrapped)
         state.done.add(operation_id, phone_number)
         return response
 
@@ -179,11 +181,13 @@ async def _methods(request: web.Request) -> set[str]:
     return methods - {"*"}
 
 
-def _validation_error(state: SandboxState, violations: list[Violation]) -> web.Response:
+def _validation_error(
+    state: SandboxState, violations: list[Violation], *, wrapped: bool
+) -> web.Response:
     """Record *violations*, and return the 400 for them."""
     state.record_violations(violations)
     fields = [(each.field, each.description) for each in violations]
-    return _error("INVALID_ARGUMENT", "The request is not valid.", fields)
+    return _error("INVALID_ARGUMENT", "The request is not valid.", fields, wrapped=wrapped)
 
 
 async def _send_faulty(
@@ -229,7 +233,9 @@ def _error(
     fields: Iterable[tuple[str, str]] = (),
     *,
     headers: Mapping[str, str] | None = None,
+    wrapped: bool = False,
 ) -> web.Response:
-    """Return an error in the API's format."""
+    """Return an error in the API's format; *wrapped*, its code is a number."""
     code, error = error_json(status, message, fields)
-    return _json(error, status=code, headers=headers)
+    payload = {"error": {**error, "code": code}} if wrapped else error
+    return _json(payload, status=code, headers=headers)

@@ -12,9 +12,9 @@ import orjson
 from yarl import URL
 
 from sinch_qn._checks import is_loopback
-from sinch_qn.sandbox.handlers import event_json
+from sinch_qn.sandbox.events import Event
+from sinch_qn.sandbox.payloads import event_json
 from sinch_qn.sandbox.state import SandboxState
-from sinch_qn.sandbox.world import Event
 from sinch_qn.webhooks import sign
 
 _WORKERS = 8
@@ -88,7 +88,7 @@ class CallbackDelivery:
         state = self._state
         if not state.callbacks_leave_machine and not is_loopback(_host(event.url)):
             return "withheld"
-        body = orjson.dumps(event_json(state.world, event))
+        body = orjson.dumps(event_json(state.project_id, event))
         for attempt in range(_ATTEMPTS):
             await asyncio.sleep(state.callback_retry * attempt)
             if await self._post(session, event.url, body):

@@ -9,7 +9,8 @@ import attrs
 
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox.faults import FACTORIES, Scripted
-from sinch_qn.sandbox.handlers import order_json, time_json
+from sinch_qn.sandbox.hosting_handlers import order_json
+from sinch_qn.sandbox.payloads import time_json
 from sinch_qn.sandbox.state import SandboxState
 
 Control: TypeAlias = Callable[[SandboxState, Mapping[str, str], Any], object]

@@ -1,4 +1,4 @@
-"""Test numbers that misbehave, known by their last digits as test cards are."""
+"""Test numbers and campaigns that misbehave, known by their endings as test cards are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ class MisbehavingNumber(enum.StrEnum):
     They are in the 555 exchange of every area code, where no real phone rings.
     """
 
+    CARRIER_REFUSES = "5559989"
+    """It is hosted, but T-Mobile refuses its SMS."""
     NOT_ELIGIBLE = "5559990"
     """The eligibility check ends in NOT_ELIGIBLE."""
     SLOW_ELIGIBILITY = "5559991"
@@ -35,3 +37,16 @@ class MisbehavingNumber(enum.StrEnum):
     def matches(self, phone_number: str) -> bool:
         """Return whether *phone_number* ends in these digits."""
         return phone_number.endswith(self)
+
+
+class MisbehavingCampaign(enum.StrEnum):
+    """The ending of a campaign's id, and how the campaign misbehaves."""
+
+    MISSING = "MISSING"
+    """There is no such campaign: what names it is refused."""
+    EXPIRED = "EXPIRED"
+    """It has expired: numbers are hosted, but cannot be linked to it."""
+
+    def matches(self, campaign_id: str | None) -> bool:
+        """Return whether *campaign_id* ends in this word."""
+        return (campaign_id or "").endswith(self)

@@ -44,7 +44,9 @@ class ViolationError(Exception):
 class ValidRequest:
     """The values of a valid request; query parameters have their own types."""
 
+    operation: str
     phone_number: str = ""
+    order_id: str = ""
     query: Mapping[str, Any]
     body: Any
 
@@ -62,6 +64,8 @@ class RequestValidator:
     """Required query parameters."""
     body: jsonschema_rs.Validator | None
     """None: the body must be empty."""
+    wraps_errors: bool
+    """Whether the operation's errors are wrapped in `error`."""
 
     def validate(
         self, path: Mapping[str, str], query: list[tuple[str, str]], body: bytes
@@ -84,7 +88,13 @@ class RequestValidator:
                 violations += [(_field(error), error.message) for error in errors]
         if violations:
             raise ViolationError([Violation(self.operation, *each) for each in violations])
-        return ValidRequest(phone_number=path.get("phoneNumber", ""), query=values, body=payload)
+        return ValidRequest(
+            operation=self.operation,
+            phone_number=path.get("phoneNumber", ""),
+            order_id=path.get("hostingOrderId", ""),
+            query=values,
+            body=payload,
+        )
 
     def _violations_in_path(self, path: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         for name, validator in self.path.items():
@@ -139,6 +149,7 @@ def _validator(spec: Any, operation: Any, shared: list[Any]) -> RequestValidator
         ),
         required=frozenset(each["name"] for each in query if each.get("required")),
         body=_compile(spec, content["schema"]) if content else None,
+        wraps_errors="/Wrapped" in operation["responses"]["500"]["$ref"],
     )
 
 

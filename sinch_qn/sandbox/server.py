@@ -18,8 +18,8 @@ from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
 from sinch_qn.sandbox.app import PROJECT_PATH, create_app
 from sinch_qn.sandbox.callbacks import CallbackDelivery
+from sinch_qn.sandbox.hosting_orders import Order
 from sinch_qn.sandbox.state import SandboxState
-from sinch_qn.sandbox.world import Order
 
 
 @attrs.define(kw_only=True, eq=False, slots=False)

@@ -14,7 +14,8 @@ from sinch_qn._operations import OPERATIONS
 from sinch_qn.sandbox.clock import Clock
 from sinch_qn.sandbox.faults import Faults
 from sinch_qn.sandbox.request_validation import Violation
-from sinch_qn.sandbox.world import Settings, World
+from sinch_qn.sandbox.settings import Settings
+from sinch_qn.sandbox.world import World
 
 TOKEN = "token"  # noqa: S105 - the name under which token requests are counted
 MAX_TOKENS = 10_000
@@ -59,8 +60,6 @@ class SandboxState(Settings):
 
     key_id: str = "sandbox-key-id"
     key_secret: str = attrs.field(default="sandbox-key-secret", repr=False)
-    webhook_secret: str = attrs.field(default="sandbox-webhook-secret", repr=False)
-    """The key of callback signatures."""
     token_lifetime: float = 3600.0
     """Lifetime of an access token, on the sandbox's clock."""
     latency: float = 0.0

@@ -1,103 +1,28 @@
-"""The sandbox's world: numbers, phone calls, codes and hosting orders. No I/O.
+"""The sandbox's world: numbers, phone calls and codes, with orders and imported numbers. No I/O.
 
-Delayed changes wait in one heap; each method applies the due ones first. A million numbers need
-no timers.
+Each method applies the due changes first.
 """
 
 from __future__ import annotations
 
-import heapq
-import uuid
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from random import Random
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import attrs
-
-from sinch_qn.models import CallbackEventType as EventType
 from sinch_qn.models import GlobalProcessState as SinchState
-from sinch_qn.models import HostingOrderState as OrderState
-from sinch_qn.phone import REGIONS, check_regions, is_toll_free, region_of
+from sinch_qn.phone import is_toll_free, region_of
 from sinch_qn.sandbox.clock import Clock
+from sinch_qn.sandbox.events import Events
+from sinch_qn.sandbox.hosting_orders import HostingOrders, Order
+from sinch_qn.sandbox.imported_numbers import ImportedNumbers
 from sinch_qn.sandbox.misbehaving_numbers import MisbehavingNumber
 from sinch_qn.sandbox.number_store import Number, NumberStore
+from sinch_qn.sandbox.refusal import Refusal, invalid, number_exists, number_not_found
+from sinch_qn.sandbox.settings import Settings
+from sinch_qn.sandbox.timeline import Timeline
 
 CODE_DIGITS = 4
 """Digits of a code; leading zeros occur."""
-
-
-@attrs.define(kw_only=True, eq=False)
-class Settings:
-    """Settings of the world, in seconds; they may be changed at any time."""
-
-    project_id: str = "5a4db0c5-0000-4000-8000-000000000001"
-    page_size_cap: int = 100
-    """Maximum and default number of items on a page."""
-    wrong_code: Literal["failed", "rejected"] = "failed"
-    """Response to a wrong code: 200 and VERIFICATION_FAILED, or 400 and an unchanged state."""
-    max_attempts: int = 3
-    """Wrong or late codes, over all calls, that block a number."""
-    code_lifetime: float = 600.0
-    """Validity of a code, from its phone call on."""
-    eligibility_delay: float = 0.0
-    """Time that an added number is ELIGIBLE_CHECK_PENDING."""
-    answer_delay: float = 0.0
-    """Time from a phone call until `code_for` returns its code."""
-    loa_delay: float | None = 0.0
-    """Time until a Letter of Authorization is signed; None: until `sign_loa`."""
-    hosting_delay: float = 0.0
-    """Time that an order is IN_PROGRESS."""
-    visibility_delay: float = 0.0
-    """Time until `get` and `list` show a request's changes."""
-    regions: Collection[str] = attrs.field(default=REGIONS, converter=check_regions)
-    """Regions of `+1` whose numbers can be added."""
-    several_callbacks: bool = False
-    """Send several callbacks a number, each twice and in any order, instead of one."""
-
-
-Status: TypeAlias = Literal[
-    "INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "ALREADY_EXISTS", "INTERNAL"
-]
-
-
-class Refusal(Exception):  # noqa: N818 - a response of the API, not a defect
-    """The error response to a request; nothing was changed, unless it is INTERNAL."""
-
-    def __init__(
-        self, status: Status, message: str, fields: Iterable[tuple[str, str]] = ()
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.fields = tuple(fields)
-        """Invalid fields, each with a description."""
-
-
-@attrs.define(eq=False)
-class Order:
-    """A hosting order."""
-
-    id: str
-    toll_free: bool
-    request: Mapping[str, Any]
-    """The body of the request."""
-    numbers: list[Number]
-    state: OrderState
-    created: float
-    updated: float
-
-
-@attrs.frozen
-class Event:
-    """A callback to send, about one number of an order."""
-
-    url: str
-    id: str
-    type: EventType
-    phone_number: str
-    time: float
-    succeeded: bool
-    failure_code: str | None = None
 
 
 class World:
@@ -116,31 +41,30 @@ class World:
     ) -> None:
         self.settings = settings or Settings()
         self.clock = clock or Clock()
-        self.orders: dict[str, Order] = {}
-        self.events: deque[Event] = deque()
         self._random = random or Random()  # noqa: S311 - test codes
+        self._timeline = Timeline(self.clock)
         self._numbers = NumberStore()
-        self._due: list[tuple[float, int, Callable[[Any, float], None], object]] = []
-        self._scheduled = 0
-
-    # Time.
+        self.events = Events(self._random)
+        self.imported_numbers = ImportedNumbers(self.settings, self._timeline, self.events)
+        self.hosting_orders = HostingOrders(
+            self.settings,
+            self._timeline,
+            self.events,
+            self._random,
+            self.imported_numbers,
+            self._move,
+        )
+        self.orders = self.hosting_orders.orders
+        """All hosting orders by id."""
 
     def advance_to_now(self) -> float:
         """Apply all due changes, each with its own time, and return the time."""
-        now = self.clock.now()
-        while self._due and self._due[0][0] <= now:
-            at, _, action, subject = heapq.heappop(self._due)
-            action(subject, at)
-        return now
+        return self._timeline.advance_to_now()
 
     @property
     def next_due(self) -> float | None:
         """Time of the next scheduled change, in Unix seconds."""
-        return self._due[0][0] if self._due else None
-
-    def _schedule(self, at: float, action: Callable[[Any, float], None], subject: object) -> None:
-        self._scheduled += 1
-        heapq.heappush(self._due, (at, self._scheduled, action, subject))
+        return self._timeline.next_due
 
     # Numbers.
 
@@ -184,7 +108,7 @@ class World:
         delay = self.settings.eligibility_delay
         if MisbehavingNumber.SLOW_ELIGIBILITY.matches(phone_number):
             delay = max(10 * delay, 5.0)
-        self._schedule(now + delay, self._finish_check, number)
+        self._timeline.schedule(now + delay, self._finish_check, number)
         return number
 
     def _finish_check(self, number: Number, at: float) -> None:
@@ -197,14 +121,14 @@ class World:
         self.advance_to_now()
         number = self._numbers.get(phone_number)
         if number is None:
-            raise _not_found()
+            raise number_not_found()
         return number
 
     def read(self, phone_number: str) -> Number:
         """Return a number as `getQualifiedNumber` shows it; see `Settings.visibility_delay`."""
         number = self._numbers.as_shown(self.get(phone_number))
         if number is None:
-            raise _not_found()
+            raise number_not_found()
         return number
 
     def delete(self, phone_number: str) -> None:
@@ -224,7 +148,7 @@ class World:
     def _move(self, number: Number, state: SinchState, at: float) -> None:
         number.state, number.updated = state, at
         if delay := self.settings.visibility_delay:
-            self._schedule(at + delay, self._show, (number, state, at))
+            self._timeline.schedule(at + delay, self._show, (number, state, at))
         else:
             self._numbers.show(number, state, at)
 
@@ -318,80 +242,17 @@ class World:
             for index, number in enumerate(numbers)
             if is_toll_free(number.phone_number) is not toll_free
         ]:
-            raise Refusal("INVALID_ARGUMENT", "Wrong operation for these numbers.", misplaced)
+            raise invalid(*misplaced, message="Wrong operation for these numbers.")
         for number in numbers:
             if number.state in {SinchState.HOSTING_IN_PROGRESS, SinchState.HOSTING_DONE}:
-                raise Refusal("ALREADY_EXISTS", "The imported number already exists.")
+                raise number_exists()
             if number.state not in {SinchState.VERIFIED, SinchState.HOSTING_FAILED}:
                 raise _precondition(number, "be text-enabled")
-        now = self.clock.now()
-        name = "".join(self._random.choices("0123456789abcdefghjkmnpqrstvwxyz", k=26))
-        order = Order(name, toll_free, request, numbers, OrderState.SUBMITTED, now, now)
-        self.orders[name] = order
-        for number in numbers:
-            self._move(number, SinchState.HOSTING_IN_PROGRESS, now)
-        self._schedule(now, self._ask_for_signature, order)
-        self.clock.notify()
-        return order
+        return self.hosting_orders.place(request, numbers, toll_free=toll_free)
 
     def sign_loa(self, order_id: str) -> Order:
         """Sign the Letter of Authorization of an order in WAITING_FOR_LOA_SIGNATURE."""
-        now = self.advance_to_now()
-        order = self.orders.get(order_id)
-        if order is None:
-            raise Refusal("NOT_FOUND", "The hosting order could not be found.")
-        if order.state is not OrderState.WAITING_FOR_LOA_SIGNATURE:
-            raise Refusal("FAILED_PRECONDITION", f"The hosting order is {order.state}.")
-        self._sign(order, now)
-        self.clock.notify()
-        return order
-
-    def _ask_for_signature(self, order: Order, at: float) -> None:
-        if "blanketLoaInfo" in order.request:
-            self._host(order, at)
-            return
-        order.state, order.updated = OrderState.WAITING_FOR_LOA_SIGNATURE, at
-        delay = self.settings.loa_delay
-        if delay is not None and not _has(order, MisbehavingNumber.LOA_UNSIGNED):
-            self._schedule(at + delay, self._sign, order)
-
-    def _sign(self, order: Order, at: float) -> None:
-        if order.state is not OrderState.WAITING_FOR_LOA_SIGNATURE:
-            return  # already signed by hand
-        if _has(order, MisbehavingNumber.LOA_REJECTED):
-            order.state, order.updated = OrderState.REJECTED, at
-            for number in order.numbers:
-                self._finish(order, number, at, failed=True)
-        else:
-            self._host(order, at)
-
-    def _host(self, order: Order, at: float) -> None:
-        order.state, order.updated = OrderState.IN_PROGRESS, at
-        self._schedule(at + self.settings.hosting_delay, self._complete, order)
-
-    def _complete(self, order: Order, at: float) -> None:
-        order.state, order.updated = OrderState.COMPLETED, at
-        for number in order.numbers:
-            failed = MisbehavingNumber.HOSTING_FAILS.matches(number.phone_number)
-            self._finish(order, number, at, failed=failed)
-
-    def _finish(self, order: Order, number: Number, at: float, *, failed: bool) -> None:
-        if number.position < 0:
-            return  # deleted
-        self._move(number, SinchState.HOSTING_FAILED if failed else SinchState.HOSTING_DONE, at)
-        if url := order.request.get("callbackUrl"):
-            several = self.settings.several_callbacks
-            events = [
-                Event(url, self._event_id(), kind, number.phone_number, at, succeeded, code)
-                for kind, succeeded, code in _outcomes(order, failed=failed, several=several)
-            ]
-            if several:
-                events += events
-                self._random.shuffle(events)
-            self.events.extend(events)
-
-    def _event_id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        return self.hosting_orders.sign_loa(order_id)
 
 
 _CALLABLE = frozenset(
@@ -404,27 +265,3 @@ def _precondition(number: Number, action: str) -> Refusal:
     """Return the error for an action that the number's state does not allow."""
     message = f"{number.phone_number} is {number.state} and cannot {action}."
     return Refusal("FAILED_PRECONDITION", message)
-
-
-def _not_found() -> Refusal:
-    return Refusal("NOT_FOUND", "The imported number could not be found.")
-
-
-def _outcomes(
-    order: Order, *, failed: bool, several: bool
-) -> list[tuple[EventType, bool, str | None]]:
-    """Return the events of a number whose hosting ended: type, success and failure code."""
-    if order.state is OrderState.REJECTED:  # before the OSR update
-        return [(EventType.HOSTING_PROCESS, False, None)]
-    last = (EventType.OSR_UPDATE, not failed, "INVALID_NNID" if failed else None)
-    if not several:
-        return [last]
-    # The OSR update of another carrier has an event of its own.
-    steps = [EventType.HOSTING_PROCESS, EventType.PROVISIONING_TO_SMS_PLATFORM, last[0]]
-    if "campaignId" in order.request:
-        steps.append(EventType.LINK_TO_10DLC_CAMPAIGN)
-    return [*((step, True, None) for step in steps), last]
-
-
-def _has(order: Order, kind: MisbehavingNumber) -> bool:
-    return any(kind.matches(number.phone_number) for number in order.numbers)

@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 
 from sinch_qn.bulk import MemoryJournal, SqliteJournal
-from sinch_qn.bulk.journal import Journal
+from sinch_qn.bulk.journal import Journal, postgres_claims
+from sinch_qn.bulk.journal.postgres import PostgresJournal
 from tests.support.journals import MINE, Backend
+from tests.support.postgres import Cluster
 
 
 @pytest.fixture
@@ -19,16 +21,32 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.db"
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
+@pytest.fixture
+def url(cluster: Cluster) -> str:
+    """Return the URL of a run in a database that has nothing else."""
+    return cluster.url(cluster.empty_journal(), run="january")
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", "postgres"])
 async def backend(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Backend]:
     """Return an open journal of each kind."""
-    is_file = request.param == "sqlite"
-    journal: Journal = SqliteJournal(path) if is_file else MemoryJournal()
-    await journal.open(MINE, running=True)
+    match request.param:
+        case "memory":
+            backend = Backend(MemoryJournal())
+        case "sqlite":
+            backend = Backend(SqliteJournal(path), path=path)
+        case _:
+            url = request.getfixturevalue("url")
+            # A test asks for permits as often as it likes, and takes its time to use them.
+            patch = request.getfixturevalue("monkeypatch")
+            patch.setattr(postgres_claims, "MIN_WAIT", 0.0)
+            patch.setattr(postgres_claims, "TURN_LIFETIME", 3.0)
+            backend = Backend(PostgresJournal(url, require_durable=False), url=url)
+    await backend.journal.open(MINE, running=True)
     try:
-        yield Backend(journal, path if is_file else None)
+        yield backend
     finally:
-        await journal.close()
+        await backend.journal.close()
 
 
 @pytest.fixture

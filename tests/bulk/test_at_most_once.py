@@ -109,6 +109,33 @@ def test_a_cancelled_write_is_withdrawn_or_unknown() -> None:
         assert "effect" not in log or log[-1] == "unknown"
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_the_commit_of_an_intent_is_never_left_behind(times: int) -> None:
+    """P9: however often a write is cancelled while its intent is committed, it is withdrawn once.
+
+    It ends after that commit, whose token the withdrawal needs; nothing is sent.
+    """
+    committed = asyncio.Event()
+
+    class Slow(Letter):
+        async def commit_intent(self) -> int | None:
+            await committed.wait()
+            return await super().commit_intent()
+
+    letter = Slow()
+    task = asyncio.create_task(at_most_once(letter, prepared()))
+    for _ in range(times):
+        await asyncio.sleep(0.001)
+        task.cancel()
+    await asyncio.sleep(0.001)
+    assert not task.done()
+    committed.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert letter.log == ["intent", "withdrawn"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 # ---- the four writes of a run ------------------------------------------------------------------
 
 
@@ -154,14 +181,14 @@ async def one_number(journal: Journal, **fields: Any) -> Entry:
     return entry
 
 
-async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[Any, Any]]:
+async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[Any, Any, Any]]:
     """Return an unsafe write of each kind."""
     entry = await one_number(journal)
     parts: dict[str, Any] = {"client": sinch, "journal": journal, "clock": lambda: 100.0}
     await resume(journal)
     call = VoiceCall(**parts, code_timeout=600.0, turn=TURN)
     addition = NumberAddition(**parts, entries=[entry], due=130.0)
-    order = TextEnableOrder(**parts, request=ORDER, region=None, limit=500)
+    order = TextEnableOrder(**parts, request=ORDER, region=None, limit=500, token="0" * 12)
     verification = CodeVerification(
         **parts, on_intent=lambda: None, outcome=steps(sinch, journal)._after_verify
     )

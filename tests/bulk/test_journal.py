@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
@@ -15,10 +14,21 @@ import pytest
 
 from sinch_qn.bulk import MemoryJournal, SqliteJournal
 from sinch_qn.bulk.journal import Identity, Journal, logged_write
+from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
-from tests.support.journals import MINE, Backend, at_time, backlog, called, happen, rows, take_code
+from tests.support.journals import (
+    MINE,
+    Backend,
+    at_time,
+    backlog,
+    called,
+    happen,
+    rows,
+    take_code,
+    without_tokens,
+)
 from tests.support.runs import NUMBER, OTHER, numbers
 
 
@@ -232,6 +242,7 @@ async def test_a_journal_belongs_to_one_project(backend: Backend) -> None:
     await journal.open(MINE, running=True)
 
 
+@pytest.mark.parametrize("backend", ["memory", "sqlite"], indirect=True)
 async def test_one_runner_at_a_time(backend: Backend) -> None:
     """Rule 11: a second runner is refused until the first has closed; a submitter is not."""
     journal = backend.journal
@@ -273,17 +284,11 @@ async def test_concurrent_callers(journal: Journal) -> None:
     assert (await journal.counts())[ChallengeState.CALLING] == 60
 
 
-def without_tokens(result: Any) -> Any:
-    """Return *result* without the tokens of intents, which differ from journal to journal."""
-    if isinstance(result, list | tuple):
-        return [without_tokens(part) for part in result]
-    return attrs.evolve(result, intent=None) if isinstance(result, Entry) else result
-
-
-async def test_both_kinds_agree(tmp_path: Path) -> None:
+async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:
     """The same calls to each kind of journal lead to the same results, rows and codes."""
     memory, sqlite = MemoryJournal(), SqliteJournal(tmp_path / "run.db")
-    journals: list[Journal] = [memory, sqlite]
+    postgres = PostgresJournal(url, require_durable=False)
+    journals: list[Journal] = [memory, sqlite, postgres]
     for each in journals:
         await each.open(MINE, running=True)
         await each.add([Entry(number=number) for number in numbers(8)])
@@ -317,17 +322,18 @@ async def test_both_kinds_agree(tmp_path: Path) -> None:
                 entry = await each.get(number)
                 token = None if entry is None else entry.intent
                 results.append(await each.apply([attrs.evolve(change, intent=token)]))
-        assert without_tokens(results[0]) == without_tokens(results[1]), (moment, kind, change)
-    assert without_tokens(await rows(memory)) == without_tokens(await rows(sqlite))
-    await sqlite.close()
-    found = sqlite3.connect(tmp_path / "run.db")
-    inbox_rows = found.execute("SELECT number, attempt, code, status FROM inbox").fetchall()
-    found.close()
-    assert sorted(inbox_rows) == sorted(
-        (number, *key, status)
-        for number, inbox in memory._store.inbox.items()
-        for key, status in inbox.items()
-    )
+        first, *others = map(without_tokens, results)
+        assert others == [first, first], (moment, kind, change)
+    first, *others = [without_tokens(await rows(each)) for each in journals]
+    assert others == [first, first]
+    inbox = "SELECT number, attempt, code, status FROM inbox"
+    for backend in (Backend(sqlite, path=tmp_path / "run.db"), Backend(postgres, url=url)):
+        assert sorted(backend.query(inbox)) == sorted(
+            (number, *key, status)
+            for number, codes in memory._store.inbox.items()
+            for key, status in codes.items()
+        )
+        await backend.journal.close()
 
 
 def test_the_log_of_unsafe_writes() -> None:

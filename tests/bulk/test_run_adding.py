@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from sinch_qn._operations import ADD_NUMBERS, GET_NUMBER, Operation
-from sinch_qn.bulk import ChallengeState, MemoryJournal
+from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal
+from sinch_qn.bulk.states import Change, Event
 from sinch_qn.errors import (
     AuthenticationError,
     ConnectError,
@@ -31,6 +33,27 @@ async def test_missing_numbers_are_added() -> None:
     assert sinch.count(ADD_NUMBERS) <= 4
     assert all(entry.added for entry in report.rows())
     assert set(sinch.rings.values()) == {1}
+
+
+@virtual_clock
+async def test_an_addition_waits_for_each_look_up() -> None:
+    """Rule 7: numbers are added together once all look-ups are recorded, however long that takes.
+
+    A look-up counts until its result is committed: it may be one more to add.
+    """
+    first_number, last_number = numbers(2)
+
+    class Slow(MemoryJournal):
+        async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
+            if any(c.number == last_number and c.event is Event.POSTPONED for c in changes):
+                await asyncio.sleep(5.0)
+            return await super().apply(changes)
+
+    sinch = Sinch()
+    run = run_of(sinch, Slow(), add_missing=True)
+    report = await finish(run, [first_number, last_number], sinch.codes.get)
+    assert report.counts[ChallengeState.VERIFIED] == 2
+    assert sinch.count(ADD_NUMBERS) == 1
 
 
 @virtual_clock

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sinch_qn.cli.commands import demo
+from sinch_qn.cli.jobs import demo
 from tests.support.cli_process import Terminal, finish, process
 
 CUSTOMERS = """Name;Phone

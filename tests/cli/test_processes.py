@@ -161,9 +161,9 @@ def test_a_terminal_that_is_closed_stops_the_run(sandbox: Sandbox) -> None:
 def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command whose journal has a fault that nobody foresaw."""
     code = (
-        "import sys; from sinch_qn.cli import main; from sinch_qn.cli.commands import run_tools\n"
+        "import sys; from sinch_qn.cli import main; from sinch_qn.cli.jobs import run_state\n"
         "def fault(path): raise ZeroDivisionError('of zeal')\n"
-        "run_tools.open_journal = fault; sys.exit(main())"
+        "run_state.open_journal = fault; sys.exit(main())"
     )
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -90,6 +90,17 @@ def rings(sandbox: Sandbox, *numbers: str) -> list[int]:
     return [sandbox.world.rings(number) for number in numbers]
 
 
+def silent(sandbox: Sandbox, qn: Callable[..., Result]) -> list[str]:
+    """Return the numbers whose call has an intent, but was killed before it was sent."""
+    entries = map(json.loads, qn("report", "run.db", "--json").stdout.splitlines())
+    return [
+        number
+        for entry in entries
+        if entry["state"] in ("calling", "unknown")
+        and not sandbox.world.rings(number := entry["phoneNumber"])
+    ]
+
+
 # ── Preview and confirmation ────────────────────────────────────────────────────────────────────
 
 
@@ -469,7 +480,10 @@ def test_the_same_command_resumes(
             assert f"run the same command to resume: sinch-qn {' '.join(command)}" in err
             assert not {"calling", "verifying", "unknown"} & counts(qn).keys()
         assert sum(rings(sandbox, *NUMBERS)) < len(NUMBERS)
+        unheard = silent(sandbox, qn)
         with process(*command) as second:
+            for number in unheard:
+                eventually(lambda: qn("recall", "run.db", number).exit_code == 0)  # noqa: B023
             code, out, err = finish(second)
     assert code == 0, err
     assert "0 new numbers, 30 already in run.db" in err

@@ -20,10 +20,7 @@ from aioresponses import CallbackResult, aioresponses
 from yarl import URL
 
 from sinch_qn import (
-    Address,
-    AuthorizedPerson,
     BasicAuth,
-    DirectLoaInfo,
     HostingOrder,
     OAuth2,
     PreparedCall,
@@ -48,43 +45,18 @@ from sinch_qn.errors import (
 )
 from sinch_qn.models import BlanketLoaInfo
 from sinch_qn.sandbox import Sandbox
+from tests.support.loa import DIRECT, DIRECT_JSON
 
 PROJECT = "project-1"
 NUMBER = "+12025550134"
 ROOT = f"{BASE_URL}/v1/projects/{PROJECT}"
 SECRET = "canary0123456789"
 
-LOA = DirectLoaInfo(
-    authorised_person=AuthorizedPerson(first_name="Ann", last_name="Lee", email="ann@example.com"),
-    address=Address(
-        building_number="1",
-        street="Main St",
-        city="Boise",
-        state="ID",
-        postal_code="83702",
-        country="US",
-    ),
-    current_voice_carrier="Carrier",
-)
-LOA_JSON = {
-    "authorisedPerson": {"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com"},
-    "address": {
-        "buildingNumber": "1",
-        "street": "Main St",
-        "city": "Boise",
-        "state": "ID",
-        "postalCode": "83702",
-        "country": "US",
-    },
-    "currentVoiceCarrier": "Carrier",
-}
-
-
 ORDER = TextEnableNumbersRequest(
     region_code="US", numbers=[NUMBER], service_plan_id="plan", blanket_loa_info=BlanketLoaInfo()
 )
 TOLL_FREE_ORDER = TextEnableTollFreeNumbersRequest(
-    region_code="US", numbers=["+18005550134"], service_plan_id="plan", direct_loa_info=LOA
+    region_code="US", numbers=["+18005550134"], service_plan_id="plan", direct_loa_info=DIRECT
 )
 
 
@@ -190,7 +162,7 @@ EXCHANGES: dict[str, tuple[Call, str, str, Any, Any, Any]] = {
             "numbers": ["+18005550134"],
             "projectId": PROJECT,
             "servicePlanId": "plan",
-            "directLoaInfo": LOA_JSON,
+            "directLoaInfo": DIRECT_JSON,
         },
         {"hostingOrderId": "order-1", "regionCode": "US"},
         HostingOrder(hosting_order_id="order-1", region_code="US"),
@@ -325,7 +297,7 @@ REFUSED: dict[str, Call] = {
     "numbers": enable(numbers=[]),
     "numbers ": enable(numbers=[f"+1202{i:07}" for i in range(501)]),
     "project_id": enable(project_id="another"),
-    "exactly one": enable(direct_loa_info=LOA),
+    "exactly one": enable(direct_loa_info=DIRECT),
     "exactly one ": enable(blanket_loa_info=None),
     "region_code ": enable(region_code="FR"),
     "scheduled_osr_update_time": enable(
@@ -565,7 +537,8 @@ def test_a_second_event_loop() -> None:
 def test_a_prepared_call_in_another_event_loop() -> None:
     """A call prepared in one event loop is rejected in another."""
     client = QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET))
-    prepared = asyncio.run(client.prepare())
+    with aioresponses():  # opens no connection
+        prepared = asyncio.run(client.prepare())
     with pytest.raises(InvalidRequestError, match="another event loop"):
         asyncio.run(client.send_voice_challenge(NUMBER, prepared=prepared))
     assert not prepared.may_have_been_sent
@@ -652,13 +625,13 @@ async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptur
         await client.send_voice_challenge(NUMBER)
         await client.verify_voice_challenge(NUMBER, "c0dec0de")
         await fail(client.verify_voice_challenge(NUMBERS[0], "c0dec0de"))
-        await fail(enable(blanket_loa_info=None, direct_loa_info=LOA)(client))
+        await fail(enable(blanket_loa_info=None, direct_loa_info=DIRECT)(client))
         await fail(client.get_number(NUMBERS[0]))
         (token, *_) = sandbox.tokens
     shown.append(caplog.text)
     assert "GET /qualifiedNumbers/{phoneNumber} -> 404" in caplog.text
     for text in shown:
-        for secret in (SECRET, token, "c0dec0de", "ann@example.com", "Main St", "Basic "):
+        for secret in (SECRET, token, "c0dec0de", "jane@example.com", "Main Street", "Basic "):
             assert secret not in text
     assert NUMBER not in caplog.text
 

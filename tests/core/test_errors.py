@@ -18,10 +18,12 @@ from sinch_qn.errors import (
     ConflictError,
     ConnectError,
     DeadlineExceededError,
+    EmailError,
     InvalidRequestError,
     InvalidResponseError,
     JournalError,
     NotFoundError,
+    OrderRejectedError,
     PaginationError,
     PermissionDeniedError,
     RateLimitError,
@@ -30,10 +32,17 @@ from sinch_qn.errors import (
     TokenError,
     TransportError,
     UnexpectedStateError,
+    UnlinkError,
     WebhookError,
     status_error_class,
 )
-from sinch_qn.models import GlobalProcessState, QualifiedNumber
+from sinch_qn.models import (
+    GlobalProcessState,
+    HostingOrder,
+    HostingOrderState,
+    ImportedNumber,
+    QualifiedNumber,
+)
 
 NUMBER = QualifiedNumber(
     phone_number="+12025550134",
@@ -60,7 +69,10 @@ TABLE: list[tuple[type[SinchError], tuple[type[Exception], ...], Outcome, dict[s
     (InvalidResponseError, (SinchError,), Outcome.UNKNOWN, {"status_code": 200}),
     (PaginationError, (SinchError,), Outcome.UNKNOWN, {}),
     (UnexpectedStateError, (SinchError,), Outcome.UNKNOWN, {"number": NUMBER}),
+    (OrderRejectedError, (SinchError,), Outcome.REJECTED, {"order": HostingOrder()}),
+    (UnlinkError, (SinchError,), Outcome.UNKNOWN, {"number": ImportedNumber()}),
     (JournalError, (SinchError,), Outcome.UNKNOWN, {}),
+    (EmailError, (SinchError,), Outcome.UNKNOWN, {}),
     (WebhookError, (SinchError,), Outcome.NOT_SENT, {}),
 ]
 """Class, bases, default outcome, and required arguments."""
@@ -75,6 +87,7 @@ EXTRAS: dict[str, Any] = {
     "outcome": Outcome.NOT_SENT,
     "attempts": 3,
     "number": NUMBER,
+    "order": HostingOrder(hosting_order_id="01arz3", state=HostingOrderState("BRAND_NEW")),
 }
 """A value for every keyword of any error."""
 
@@ -124,7 +137,7 @@ def test_outcome_can_be_told_where_it_depends(
     needed: dict[str, Any],
 ) -> None:
     """An outcome that is passed in overrides that of the class."""
-    if kind is UnexpectedStateError:
+    if kind in (UnexpectedStateError, OrderRejectedError, UnlinkError):
         return
     for told in Outcome:
         error = kind("x", **needed, outcome=told, attempts=4)

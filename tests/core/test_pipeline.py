@@ -15,21 +15,20 @@ import orjson
 import pytest
 
 from sinch_qn import QualifiedNumbersClient, RateLimit, errors
+from sinch_qn._connections import Progress
 from sinch_qn._http import Request, Response
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
     GET_NUMBER,
+    GET_ORDER,
     LIST_NUMBERS,
     OPERATIONS,
     SEND_VOICE_CHALLENGE,
-    TEXT_ENABLE_NUMBERS,
-    TEXT_ENABLE_TOLL_FREE_NUMBERS,
-    VERIFY_VOICE_CHALLENGE,
     Operation,
 )
 from sinch_qn._pipeline import Pipeline
-from sinch_qn._transport import Progress, Transport
+from sinch_qn._transport import Transport
 from sinch_qn.auth import Auth, BasicAuth, OAuth2, Send
 from sinch_qn.errors import (
     AuthenticationError,
@@ -54,15 +53,8 @@ ROOT = "https://api.example/v1/projects/p"
 TOKEN_URL = "https://auth.example/token"
 NUMBER = "+12025550134"
 
-BODIES: dict[str, Any] = {
-    LIST_NUMBERS.id: {"qualifiedNumbers": []},
-    GET_NUMBER.id: {"phoneNumber": NUMBER},
-    ADD_NUMBERS.id: {"qualifiedNumbers": []},
-    TEXT_ENABLE_NUMBERS.id: {"hostingOrderId": "order-1"},
-    TEXT_ENABLE_TOLL_FREE_NUMBERS.id: {"hostingOrderId": "order-1"},
-    SEND_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
-    VERIFY_VOICE_CHALLENGE.id: {"phoneNumber": NUMBER},
-}
+IDS: dict[str, Any] = {"phoneNumber": NUMBER, "hostingOrderId": "order-1", "qualifiedNumbers": []}
+LISTINGS = [operation for operation in OPERATIONS if operation.id.startswith("list")]
 IDEMPOTENT = [operation for operation in OPERATIONS if operation.idempotent]
 NON_IDEMPOTENT = [operation for operation in OPERATIONS if not operation.idempotent]
 
@@ -75,7 +67,10 @@ def answer(status: int = 200, body: object = None, **headers: str) -> Response:
 
 def success(operation: Operation[Any]) -> Response:
     """Return a valid response to *operation*."""
-    return answer(200, BODIES.get(operation.id))
+    if operation.response_model is type(None):
+        return answer(200)
+    field = operation.required_field
+    return answer(200, {} if field is None else {field: IDS[field]})
 
 
 OK = success(GET_NUMBER)
@@ -105,6 +100,9 @@ class ScriptedTransport(Transport):
         if isinstance(step, SinchError):
             raise copy.copy(step)
         return await step(progress or Progress())
+
+    async def open_ahead(self, url: str) -> None:
+        """Open no connection."""
 
     async def close(self) -> None:
         """Record it."""
@@ -163,12 +161,16 @@ async def call(
     timeout: float | None = None,
     retry: RetryRule | None = None,
 ) -> Any:
-    """Carry out any of the eight operations."""
-    if operation is LIST_NUMBERS:
-        return await to.call_raw(operation, query={"states": "x"}, timeout=timeout, retry=retry)
+    """Carry out any of the operations."""
+    order_id = "order-1" if "{hostingOrderId}" in operation.path else None
+    if operation in LISTINGS:
+        return await to.call_raw(
+            operation, order_id=order_id, query={"states": "x"}, timeout=timeout, retry=retry
+        )
     return await to.call(
         operation,
         phone_number=NUMBER if "{phoneNumber}" in operation.path else None,
+        order_id=order_id,
         timeout=timeout,
         retry=retry,
     )
@@ -464,6 +466,9 @@ class Api(Transport):
         """Route the request to the API or the token endpoint."""
         to = self.tokens if request.url == TOKEN_URL else self.calls
         return await to.send(request, progress)
+
+    async def open_ahead(self, url: str) -> None:
+        """Open no connection."""
 
 
 def oauth2() -> OAuth2:
@@ -897,6 +902,20 @@ async def test_nothing_but_a_number_becomes_part_of_a_path(number: Any) -> None:
     transport = ScriptedTransport(OK)
     with pytest.raises(InvalidRequestError) as caught:
         await pipeline(transport).call(GET_NUMBER, phone_number=number)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize(
+    "order_id",
+    ["", "..", "a/b", "a:importNumbers", "a?b", "a%2Fb", "a\r\nHost: x", None, 7, "x" * 65],
+)
+@virtual_clock
+async def test_nothing_but_an_id_becomes_part_of_a_path(order_id: Any) -> None:
+    """Anything but letters, digits, - and _ is rejected before anything is sent."""
+    transport = ScriptedTransport(OK)
+    with pytest.raises(InvalidRequestError, match="order_id:") as caught:
+        await pipeline(transport).call(GET_ORDER, order_id=order_id)
     assert caught.value.outcome is Outcome.NOT_SENT
     assert transport.sent == []
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import aiohttp
 import attrs
 import pytest
 from aiohttp.http_parser import HttpResponseParser, HttpResponseParserPy
@@ -33,37 +34,25 @@ from sinch_qn.bulk import Entry, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.report import write_csv, write_html, write_json_lines
 from sinch_qn.cli.app import cli
 from sinch_qn.models import (
-    Address,
-    AuthorizedPerson,
-    DirectLoaInfo,
+    CallbackConfiguration,
     TextEnableNumbersRequest,
     VerifyVoiceChallengeRequest,
 )
-from sinch_qn.sandbox import Sandbox
+from sinch_qn.sandbox import Fault, Sandbox
 from sinch_qn.sandbox.world import World
+from tests.support.loa import marked
 
 NUMBER, OTHER, LOST = "+12025550134", "+12025550135", "+12025559996"
 NUMBERS = (NUMBER, OTHER, LOST)
 
 KEY_ID, SECRET, TOKEN = "canary-key-id", "canary-secret", "canary-token-of-32-characters-xx"
 CODE, WRONG = "C0DEcanary", "WR0NGcanary"
-LOA = DirectLoaInfo(
-    authorised_person=AuthorizedPerson(
-        first_name="FirstCanary", last_name="LastCanary", email="person@canary.example"
-    ),
-    address=Address(
-        building_number="BuildingCanary",
-        street="StreetCanary",
-        city="CityCanary",
-        state="StateCanary",
-        postal_code="PostalCanary",
-        country="CountryCanary",
-    ),
-    current_voice_carrier="CarrierCanary",
-)
-PEOPLE = re.findall(r"[A-Za-z@.]+[Cc]anary(?:\.example)?", str(attrs.asdict(LOA)))
+LOA = marked("Canary")
+PEOPLE = re.findall(r"\w+@Canary\.example", str(attrs.asdict(LOA)))
 BASIC = base64.b64encode(f"{KEY_ID}:{SECRET}".encode()).decode()
-SECRETS = [SECRET, BASIC, TOKEN, CODE, WRONG, *PEOPLE]
+HMAC = "hmac-canary"
+ONCE = RetryPolicy(max_attempts=1)
+SECRETS = [SECRET, BASIC, TOKEN, CODE, WRONG, HMAC, *PEOPLE]
 
 
 def leaks(text: str) -> list[str]:
@@ -123,6 +112,7 @@ def order(**changes: Any) -> TextEnableNumbersRequest:
         LOA,
         order(),
         VerifyVoiceChallengeRequest(code=CODE),
+        CallbackConfiguration(project_id="project", hmac_secret=HMAC),
         [{"in": {"a structure": order()}}],
     ],
     ids=lambda thing: type(thing).__name__,
@@ -250,12 +240,68 @@ async def test_an_echo_of_the_request_is_not_repeated(
             for call in (
                 lambda: client.verify_voice_challenge(NUMBER, CODE),
                 lambda: client.text_enable_numbers(order()),
+                lambda: client.callback_configuration.update(HMAC),
             ):
                 (result,) = await asyncio.gather(call(), return_exceptions=True)
-                assert isinstance(result, SinchError) or echo == "wrong time"
+                readable = isinstance(result, CallbackConfiguration)  # which needs no id
+                assert isinstance(result, SinchError) or readable or echo == "wrong time"
                 assert not isinstance(result, BaseException) or leaks(shown(result)) == []
     assert leaks(log()) == []
     assert NUMBER not in log()
+
+
+def variables(error: BaseException) -> str:
+    """Return the local variables of the frames outside the tests, as error reporters collect them.
+
+    Those of *error*, and of the exceptions that it is chained to. They scrub `authorization`.
+    """
+    found: list[str] = []
+    chain: list[BaseException] = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    for each in chain:
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            if not Path(frame.f_code.co_filename).is_relative_to(Path(__file__).parents[1]):
+                values = dict(frame.f_locals)
+                values.pop("authorization", None)
+                found += map(str, values.values())
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("kind", ["basic", "oauth2"])
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize(
+    "fault",
+    [None, Fault.dropped(), Fault.truncated(), Fault.status(400)],
+    ids=["refused", "dropped", "truncated", "status"],
+)
+async def test_local_variables_of_an_error_hold_no_credentials(
+    kind: str, fault: Fault | None, *, external: bool
+) -> None:
+    """A tool that reports the local variables of an error reports no key and no token.
+
+    Without a fault the server has gone, and the connection is refused.
+    """
+    sandbox = Sandbox(key_id=KEY_ID, key_secret=SECRET)
+    async with aiohttp.ClientSession() as session, sandbox:
+        sandbox.add([NUMBER])
+        auth = (
+            BasicAuth(KEY_ID, SECRET)
+            if kind == "basic"
+            else OAuth2(KEY_ID, SECRET, token_url=sandbox.token_url)
+        )
+        options: dict[str, Any] = {"session": session if external else None, "retry": ONCE}
+        base_url, project_id = sandbox.base_url, sandbox.project_id
+        async with QualifiedNumbersClient(project_id, auth, base_url=base_url, **options) as client:
+            await client.send_voice_challenge(NUMBER)  # so that there is a token
+            if fault is None:
+                await sandbox.__aexit__()
+            else:
+                sandbox.faults.add(fault, operation="sendVoiceChallenge")
+            with pytest.raises(SinchError) as caught:
+                await client.send_voice_challenge(NUMBER)
+    text = variables(caught.value)
+    assert [secret for secret in (SECRET, BASIC, *sandbox.tokens) if secret in text] == []
 
 
 def test_redaction_keeps_other_text() -> None:
@@ -319,6 +365,9 @@ async def test_a_life_with_everything_logged(
         await client.text_enable_numbers(order())
         async for _ in client.list_numbers():
             pass
+        await client.callback_configuration.update(HMAC)
+        assert (await client.callback_configuration.get()).hmac_secret == HMAC
+        await client.imported_numbers.get(NUMBER)
         await client.delete_number(NUMBER)
         tokens = list(sandbox.tokens)
     assert "sinch_qn" in {record.name for record in caplog.records}
@@ -430,7 +479,7 @@ async def test_an_echoed_code_is_not_noted(tmp_path: Path) -> None:
 def test_the_command_line_shows_no_secret(coded: None, tmp_path: Path) -> None:
     """Commands print numbers but no key, token, code or letter, also when they fail."""
     loa = tmp_path / "loa.json"
-    letter = {"current" + "VoiceCarrier": "CarrierCanary", "address": {"street": "StreetCanary"}}
+    letter = {"current" + "VoiceCarrier": PEOPLE[-1], "address": {"street": PEOPLE[0]}}
     loa.write_text(json.dumps({"directLoaInfo": letter}))
 
     async def play() -> list[str]:

@@ -33,6 +33,31 @@ OPERATIONS = {
     "sendVoiceChallenge": ("post", "/qualifiedNumbers/{phoneNumber}:sendVoiceChallenge"),
     "verifyVoiceChallenge": ("post", "/qualifiedNumbers/{phoneNumber}:verifyVoiceChallenge"),
 }
+"""The operations of the two reference texts."""
+
+ORDER, IMPORTED = "/hostingOrders/{hostingOrderId}", "/importedNumbers/{phoneNumber}"
+BEYOND = {
+    "listHostingOrders": ("get", "/hostingOrders", {404, 500}),
+    "getHostingOrder": ("get", ORDER, {404, 500}),
+    "getHostingOrderReport": ("get", f"{ORDER}/report", {404, 500}),
+    "listHostingOrderNumbers": ("get", f"{ORDER}/numbers", {404, 500}),
+    "getHostingOrderNumber": ("get", f"{ORDER}/numbers/{{phoneNumber}}", {404, 500}),
+    "createImportOrder": ("post", "/hostingOrders:importNumbers", {500}),
+    "createTextEnableOrder": ("post", "/hostingOrders:textEnableNumbers", {400, 404, 409, 500}),
+    "createTollFreeTextEnableOrder": (
+        "post",
+        "/hostingOrders:textEnableTollFreeNumbers",
+        {400, 404, 409, 500},
+    ),
+    "listImportedNumbers": ("get", "/importedNumbers", {400, 500}),
+    "importNumber": ("post", "/importedNumbers", {400, 409, 500}),
+    "getImportedNumber": ("get", IMPORTED, {404, 500}),
+    "updateImportedNumber": ("patch", IMPORTED, {400, 404, 500}),
+    "deleteImportedNumber": ("delete", IMPORTED, {404, 500}),
+    "getCallbackConfiguration": ("get", "/callbackConfiguration", {400, 404, 500}),
+    "updateCallbackConfiguration": ("patch", "/callbackConfiguration", {400, 404, 500}),
+}
+"""The operations beyond them: method, path and documented errors."""
 
 
 class Contradiction(NamedTuple):
@@ -141,29 +166,57 @@ def test_description_is_plain_json() -> None:
     assert json.loads(json.dumps(SPEC)) == SPEC
 
 
-def test_operations_are_the_eight_of_the_reference() -> None:
-    """All eight operations are described, and no other."""
+def test_operations_are_the_eight_of_the_reference_and_fifteen_beyond() -> None:
+    """All eight operations of the reference are described, the fifteen beyond, and no other."""
     found = {op["operationId"]: (method, path) for method, path, op in operations()}
+    beyond = {name: row[:2] for name, row in BEYOND.items()}
+    assert len(BEYOND) == 15
     assert found == {
         name: (method, f"/v1/projects/{{projectId}}{path}")
-        for name, (method, path) in OPERATIONS.items()
+        for name, (method, path) in {**OPERATIONS, **beyond}.items()
     }
 
 
-def test_posts_are_not_idempotent() -> None:
-    """A POST may call a phone or place an order, so only GET and DELETE are idempotent."""
+def test_operations_beyond_the_reference_name_their_source() -> None:
+    """Exactly the operations that no reference text has say where they are published."""
+    sources = {
+        operation["operationId"]: operation["externalDocs"]["url"]
+        for _, _, operation in operations()
+        if "externalDocs" in operation
+    }
+    assert set(sources) == set(BEYOND)
+    assert all(url.startswith("https://developers.sinch.com/") for url in sources.values())
+
+
+def test_what_starts_something_is_not_idempotent() -> None:
+    """A POST may call a phone or place an order, and an update may link a number."""
     for method, path, operation in operations():
-        expected = method != "post"
-        assert operation["x-idempotent"] is expected, path
+        starts = method == "post" or operation["operationId"] == "updateImportedNumber"
+        assert operation["x-idempotent"] is not starts, path
 
 
 def test_every_operation_describes_its_errors() -> None:
-    """Every operation documents 404 and 500, the toll-free one 400 and 409 too, and a default."""
+    """Every operation documents the published errors, and a default.
+
+    Of the eight, all have 404 and 500, the toll-free one 400 and 409 too.
+    """
     for _, _, operation in operations():
-        codes = {"200", "404", "500", "default"}
-        if operation["operationId"] == "textEnableTollFreeNumbers":
-            codes |= {"400", "409"}
-        assert set(operation["responses"]) == codes, operation["operationId"]
+        name = operation["operationId"]
+        codes = BEYOND[name][2] if name in BEYOND else {404, 500}
+        codes = codes | {400, 409} if name == "textEnableTollFreeNumbers" else codes
+        expected = {"200", "default", *map(str, codes)}
+        assert set(operation["responses"]) == expected, operation["operationId"]
+
+
+def test_errors_of_the_callback_configuration_are_wrapped() -> None:
+    """The errors of the callback configuration are wrapped; all others may have either form."""
+    responses = SPEC["components"]["responses"]
+    for _, _, operation in operations():
+        wrapped = operation["operationId"].endswith("CallbackConfiguration")
+        for code in BEYOND.get(operation["operationId"], (0, 0, ()))[2]:
+            name = operation["responses"][str(code)]["$ref"].rpartition("/")[2]
+            schema = responses[name]["content"]["application/json"]["schema"]["$ref"]
+            assert schema.endswith("WrappedError" if wrapped else "ErrorResponse"), name
 
 
 def test_server_and_security_are_the_documented_ones() -> None:
@@ -216,6 +269,8 @@ def test_personal_fields_are_marked_sensitive() -> None:
             if name in {"AuthorizedPerson", "Address"} or node.get("$ref") in holders:
                 assert node.get("x-sensitive") is True, f"{name}.{field}"
     assert SCHEMAS["VerifyVoiceChallengeRequest"]["properties"]["code"]["x-sensitive"] is True
+    for name in ("CallbackConfiguration", "UpdateCallbackConfigurationRequest"):
+        assert SCHEMAS[name]["properties"]["hmacSecret"]["x-sensitive"] is True
 
 
 def test_descriptions_own_examples_follow_their_schemas() -> None:
@@ -295,7 +350,7 @@ def test_status_is_kept_as_it_came(status: str | int) -> None:
 
 
 def test_every_operation_has_its_samples() -> None:
-    """The repository has the reference's sample for each operation."""
+    """The repository has the reference's sample for each of its operations."""
     assert {path.stem.partition(".")[0] for path in SAMPLES} == set(OPERATIONS)
 
 

@@ -10,15 +10,18 @@ import aiohttp
 
 import sinch_qn
 from sinch_qn import (
-    Address,
-    AuthorizedPerson,
     BasicAuth,
     BlanketLoaInfo,
-    DirectLoaInfo,
+    CallbackConfiguration,
+    CarrierState,
     Failure,
     GlobalProcessState,
     HostingOrder,
+    HostingOrderNumber,
+    HostingOrderReport,
+    HostingOrderState,
     HostingStatus,
+    ImportedNumber,
     OAuth2,
     OperationStatus,
     Outcome,
@@ -34,6 +37,7 @@ from sinch_qn import (
     errors,
     models,
 )
+from tests.support.loa import DIRECT
 
 
 def misspelt_names() -> None:
@@ -115,18 +119,6 @@ async def listings(client: QualifiedNumbersClient) -> None:
 
 async def orders(client: QualifiedNumbersClient) -> None:
     """Order text enablement, by keyword only."""
-    direct = DirectLoaInfo(
-        authorised_person=AuthorizedPerson(first_name="J", last_name="D", email="j@example.com"),
-        address=Address(
-            building_number="1",
-            street="Main Street",
-            city="Washington",
-            state="DC",
-            postal_code="20001",
-            country="US",
-        ),
-        current_voice_carrier="Verizon",
-    )
     request = TextEnableNumbersRequest(
         region_code="US",
         numbers=["+12025550134"],
@@ -138,7 +130,7 @@ async def orders(client: QualifiedNumbersClient) -> None:
         region_code="US",
         numbers=["+18335870229"],
         service_plan_id="plan",
-        direct_loa_info=direct,
+        direct_loa_info=DIRECT,
         scheduled_zipwhip_provisioning_time=datetime.now().astimezone(),
     )
     order = await client.text_enable_toll_free_numbers(toll_free)
@@ -148,6 +140,33 @@ async def orders(client: QualifiedNumbersClient) -> None:
     await client.text_enable_numbers(toll_free)  # type: ignore[arg-type]
     request.region_code = "CA"  # type: ignore[misc]
     TextEnableNumbersRequest("US", [], "plan")  # type: ignore[call-arg]
+
+
+async def resources(client: QualifiedNumbersClient) -> None:
+    """Follow orders and change imported numbers."""
+    order = await client.hosting_orders.get("01arz3", timeout=1)
+    assert_type(order, HostingOrder)
+    assert_type(order.state, HostingOrderState | None)
+    assert_type(await client.hosting_orders.wait("01arz3", timeout=60), HostingOrder)
+    assert_type(await client.hosting_orders.report("01arz3"), HostingOrderReport)
+    async for listed in client.hosting_orders.list(
+        HostingOrderState.COMPLETED, type="IMPORT", service_plan_id="plan", campaign_id="C1"
+    ):
+        assert_type(listed, HostingOrder)
+    async for number in client.hosting_orders.list_numbers("01arz3", osr_update_state="FAILED"):
+        assert_type(number, HostingOrderNumber)
+        assert_type(number.sms_tmo and number.sms_tmo.error_code, str | CarrierState | None)
+    updated = await client.imported_numbers.update("+12025550134", campaign_id="")
+    assert_type(updated, ImportedNumber)
+    moved = await client.imported_numbers.move("+12025550134", campaign_id="C2", timeout=60)
+    assert_type(moved, ImportedNumber)
+    await client.imported_numbers.delete("+12025550134")
+    assert_type((await client.callback_configuration.get()).hmac_secret, str | None)
+    assert_type(await client.callback_configuration.update("secret"), CallbackConfiguration)
+    await client.hosting_orders.wait("01arz3")  # type: ignore[call-arg]
+    client.hosting_orders.list(type="IMPORT")  # type: ignore[call-arg]
+    await client.imported_numbers.move("+12025550134", campaign_id="C2")  # type: ignore[call-arg]
+    await client.hosting_orders.get("01arz3", prepared=await client.prepare())  # type: ignore[call-arg]
 
 
 def responses(number: QualifiedNumber) -> None:
@@ -170,5 +189,7 @@ def failures(error: SinchError) -> None:
         assert_type(error.retry_at, datetime | None)
         assert_type(error.status_code, int)
         assert_type(error.code, str | None)
+    if isinstance(error, errors.OrderRejectedError):
+        assert_type(error.order, HostingOrder)
     if isinstance(error, errors.UnexpectedStateError):
         assert_type(error.number, QualifiedNumber)

@@ -14,13 +14,15 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sinch_qn import QualifiedNumbersClient, RetryPolicy
 from sinch_qn.cli.client import Dependencies
 from sinch_qn.sandbox import Sandbox
+
+S = TypeVar("S", bound=AbstractAsyncContextManager[Any])
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("watched_command.py"))]
 PATIENCE = 20.0
@@ -41,21 +43,29 @@ WITHOUT_WAITS = Dependencies(
 
 
 @contextmanager
-def running(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """Run *sandbox* in its own thread, because commands run their own event loop."""
+def running(server: S) -> Iterator[S]:
+    """Run *server* in its own thread, because commands run their own event loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_enter(server), loop).result(10)
         try:
-            yield sandbox
+            yield server
         finally:
-            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result(10)
+            asyncio.run_coroutine_threadsafe(_leave(server), loop).result(10)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+async def _enter(server: AbstractAsyncContextManager[Any]) -> None:
+    await server.__aenter__()
+
+
+async def _leave(server: AbstractAsyncContextManager[Any]) -> None:
+    await server.__aexit__(None, None, None)
 
 
 def eventually(is_so: Callable[[], object]) -> None:

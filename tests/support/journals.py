@@ -13,8 +13,11 @@ import attrs
 
 from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal, SqliteJournal, Submission
 from sinch_qn.bulk.journal import Identity, Journal
+from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.states import Change, Event, Todo
 from sinch_qn.models import GlobalProcessState
+from tests.support import postgres
+from tests.support.postgres import execute
 
 T = TypeVar("T")
 MINE = Identity("project", "https://api.example")
@@ -85,6 +88,10 @@ async def submitted(journal: Journal, number: str, code: str, at: float) -> Subm
 @contextmanager
 def at_time(journal: Journal, at: float) -> Iterator[None]:
     """Let the clock of *journal* stand at a time."""
+    if isinstance(journal, PostgresJournal):
+        with postgres.at_time(journal._address, at):
+            yield
+        return
     settable = cast("MemoryJournal", journal)
     clock, settable.clock = settable.clock, lambda: at
     try:
@@ -118,12 +125,33 @@ async def rows(journal: Journal) -> list[Entry]:
     return await asyncio.to_thread(lambda: list(journal.rows()))
 
 
+def without_tokens(result: Any) -> Any:
+    """Return *result* without the tokens of intents, which differ from journal to journal."""
+    if isinstance(result, list | tuple):
+        return [without_tokens(part) for part in result]
+    return attrs.evolve(result, intent=None) if isinstance(result, Entry) else result
+
+
 class Backend(NamedTuple):
     """A journal with access to its internals."""
 
     journal: Journal
-    path: Path | None
-    """The path of its file; None for a journal in memory."""
+    path: Path | None = None
+    """The path of its file, if it is one."""
+    url: str | None = None
+    """The address of its database, if it is in PostgreSQL."""
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether it has neither a file nor a database."""
+        return self.path is None and self.url is None
+
+    def query(self, statement: str, *parameters: object) -> list[Any]:
+        """Return the rows of *statement*, through a separate connection."""
+        if self.path is not None:
+            return query(self.path, statement, *parameters)
+        assert self.url is not None
+        return execute(self.url, statement.replace("?", "%s"), *parameters)
 
     @property
     def memory(self) -> MemoryJournal:
@@ -133,23 +161,23 @@ class Backend(NamedTuple):
 
     def reset(self, number: str) -> None:
         """Reset *number* to its state before the first call, as a defect might."""
-        if self.path is None:
+        if self.is_in_memory:
             store = self.memory._store
             before = store.entries[number]
             store.save(before, attrs.evolve(before, state=ChallengeState.PENDING, attempt=0))
         else:
             update = "UPDATE numbers SET state = 'pending', attempt = 0 WHERE number = ?"
-            query(self.path, update, number)
+            self.query(update, number)
 
     def outcomes(self, operation: str) -> list[str | None]:
         """Return the logged outcomes of *operation*, by number."""
-        if self.path is None:
+        if self.is_in_memory:
             return [o for key, o in sorted(self.memory._store.log.items()) if key[0] == operation]
         select = "SELECT outcome FROM log WHERE operation = ? ORDER BY number"
-        return [outcome for (outcome,) in query(self.path, select, operation)]
+        return [outcome for (outcome,) in self.query(select, operation)]
 
     def codes(self) -> list[str]:
         """Return the codes in the inbox."""
-        if self.path is None:
+        if self.is_in_memory:
             return [code for inbox in self.memory._store.inbox.values() for _, code in inbox]
-        return [code for (code,) in query(self.path, "SELECT code FROM inbox")]
+        return [code for (code,) in self.query("SELECT code FROM inbox")]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
+
 from sinch_qn.models import Address, AuthorizedPerson, DirectLoaInfo, ResellerLoaInfo
 
 PERSON = AuthorizedPerson(first_name="Jane", last_name="Doe", email="jane@example.com")
@@ -32,3 +36,16 @@ DIRECT_JSON = {
     },
     "currentVoiceCarrier": "Verizon",
 }
+
+
+def marked(mark: str) -> DirectLoaInfo:
+    """Return a letter each of whose texts is its own, such as `city@MARK.example`."""
+
+    def texts(kind: type[attrs.AttrsInstance]) -> dict[str, Any]:
+        return {field.name: f"{field.name}@{mark}.example" for field in attrs.fields(kind)}
+
+    return DirectLoaInfo(
+        authorised_person=AuthorizedPerson(**texts(AuthorizedPerson)),
+        address=Address(**texts(Address)),
+        current_voice_carrier=f"current_voice_carrier@{mark}.example",
+    )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from sinch_qn.bulk import outcomes
+from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
 from sinch_qn.bulk.journal.memory_store import LEASE, MemoryStore, Runner
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
@@ -47,6 +48,8 @@ class MemoryJournal:
         self.clock = clock
         self._store = store or MemoryStore()
         self._runner: Runner | None = None
+        self.deliveries = MemoryDeliveries()
+        """The messages that are delivered at most once."""
 
     def another(self) -> MemoryJournal:
         """Return another journal with the same content, for another runner."""

@@ -32,6 +32,11 @@ class Identity:
     base_url: str
 
 
+def _to_tuple(values: Sequence[str]) -> tuple[str, ...]:
+    """Return *values* as they are compared: JSON has them as a list."""
+    return tuple(values)
+
+
 @attrs.frozen(kw_only=True)
 class RunSettings:
     """The settings that all runners of a run share; times are in seconds."""

@@ -85,6 +85,15 @@ _SCHEMA = """
         order_id TEXT,
         note TEXT
     );
+    -- Emails and the like: `deliveries.Deliveries`.
+    CREATE TABLE deliveries (
+        key TEXT PRIMARY KEY,
+        intent INTEGER NOT NULL,
+        numbers TEXT NOT NULL,
+        state TEXT NOT NULL,
+        at REAL NOT NULL,
+        note TEXT
+    ) WITHOUT ROWID;
 """
 
 _FIELDS = tuple(field.name for field in attrs.fields(Entry))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
+from sinch_qn.bulk.order_records import NOTE_ABSENT, NOTE_UNLISTED
 from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.bulk.text_enable_report import TextEnableReport
@@ -36,17 +38,26 @@ _BY_SINCH_STATE: Mapping[SinchState | None, str] = {
 """For verified numbers."""
 _CODE_RESPONSE_LOST = "Ask for the code again and submit it, or recall."
 _ADDED = "Email its invoices to orders@sinch.com (1 to 3 working days), or let it be called."
+_EMAILED = "Its invoices were emailed: they take 1 to 3 working days. After that, ask Sinch."
 _NOT_ELIGIBLE = "Sinch cannot host it: check the number, or ask Sinch why."
 _NOT_IN_PROJECT = "Add it to the project (--add-missing, or sinch-qn add), then recall."
 _CODES_REJECTED = "Its codes were wrong: recall for a new one, and have it read out twice."
 _CALL_REFUSED = "Fix the cause in the note, then recall."
 
 
-def what_to_do(entry: Entry, *, where: str | None = None) -> str | None:
+_CHECK_DASHBOARD = "Check Sinch's dashboard for the order. Only if there is none, free the batch."
+
+
+def what_to_do(
+    entry: Entry, *, where: str | None = None, emailed: Collection[str] = ()
+) -> str | None:
     """Return what a person has to do next about *entry*; None if nothing, or not yet.
 
-    *where* names its place in the input; the default is its line.
+    *where* names its place in the input; the default is its line. *emailed* are the numbers whose
+    invoices were emailed: `delivered_numbers`.
     """
+    if entry.number in emailed and needs_invoices(entry):
+        return _EMAILED if entry.state is ChallengeState.BLOCKED else None
     if where is None:
         where = "it in the input" if entry.line is None else f"line {entry.line} of the input"
     advice = _advice(entry)
@@ -74,11 +85,38 @@ def _advice_after_failure(entry: Entry) -> str:
     return _CODES_REJECTED if entry.codes_used else _CALL_REFUSED
 
 
+def needs_invoices(entry: Entry) -> bool:
+    """Return whether the invoices of *entry* prove it: it was added, or no code can."""
+    is_added = entry.state is ChallengeState.PENDING and entry.added
+    return is_added or entry.state is ChallengeState.BLOCKED
+
+
+def without_invoices(rows: Iterable[Entry], emailed: Collection[str]) -> Iterator[Entry]:
+    """Yield the entries whose invoices are missing: needed, and not *emailed*."""
+    return (entry for entry in rows if needs_invoices(entry) and entry.number not in emailed)
+
+
+def what_to_do_about_delivery(delivery: Delivery) -> str | None:
+    """Return what a person has to do next about an email; None if nothing."""
+    match delivery.state:
+        case DeliveryState.UNKNOWN | DeliveryState.SENDING:
+            return "Ask orders@sinch.com whether it came. If not, send it with --resend."
+        case DeliveryState.NOT_SENT:
+            return "Fix the cause in the note, then send it again."
+        case DeliveryState.WRITTEN:
+            return "Send the file with your mail program, if you have not."
+    return None
+
+
 def what_to_do_about(batch: Batch) -> str | None:
     """Return what a person has to do next about *batch*; None if nothing."""
     match batch.state:
+        case BatchState.UNKNOWN if batch.note == NOTE_ABSENT:
+            return f"Free the batch, so that it is ordered: sinch-qn free JOURNAL {batch.id}"
+        case BatchState.UNKNOWN if batch.note == NOTE_UNLISTED:
+            return _CHECK_DASHBOARD
         case BatchState.UNKNOWN:
-            return "Check Sinch's dashboard for the order. Only if there is none, free the batch."
+            return f"Run again, which looks for its order. Or: {_CHECK_DASHBOARD}"
         case BatchState.REJECTED:
             return "Fix the cause in the note, then free the batch and order again."
     return None
@@ -107,7 +145,10 @@ def needs_attention(
 
 
 def entries_needing_attention(
-    rows: Iterable[Entry], counts: Mapping[ChallengeState, int], batches: Sequence[Batch]
+    rows: Iterable[Entry],
+    counts: Mapping[ChallengeState, int],
+    batches: Sequence[Batch],
+    emailed: Collection[str] = (),
 ) -> Iterator[Entry]:
     """Yield the entries in *rows* that need attention.
 
@@ -116,7 +157,7 @@ def entries_needing_attention(
     """
     if batches or any(counts[state] for state in (*_UNSUCCESSFUL, ChallengeState.AWAITING_CODE)):
         for entry in rows:
-            if is_for_a_person(entry) and what_to_do(entry):
+            if is_for_a_person(entry) and what_to_do(entry, emailed=emailed):
                 yield entry
 
 

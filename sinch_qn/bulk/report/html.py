@@ -13,10 +13,12 @@ from importlib import resources
 from string import Template
 
 from sinch_qn._redaction import printable
+from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState, delivered_numbers
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
-from sinch_qn.bulk.report.advice import what_to_do_about
+from sinch_qn.bulk.report.advice import what_to_do_about, what_to_do_about_delivery
 from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
-from sinch_qn.bulk.report.records import output_file, state_name
+from sinch_qn.bulk.report.output_files import output_file
+from sinch_qn.bulk.report.records import state_name
 from sinch_qn.bulk.report.summary import MAX_LISTED, Summary
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
@@ -60,16 +62,18 @@ def write_html(
     path: str | os.PathLike[str],
     *,
     batches: Sequence[Batch] = (),
+    deliveries: Sequence[Delivery] = (),
     title: str = "Voice challenges",
     about: str | None = None,
     now: float | None = None,
 ) -> None:
     """Write a self-contained page with counts, charts, batches and what needs attention.
 
+    *deliveries* are the emails with invoices: `await journal.deliveries.all()`.
     *about* is shown under the title, such as the project and the input file, a line each. *now* is
     the date shown, in wall-clock seconds since the epoch; the default is the current time.
     """
-    summary = Summary.of(rows)
+    summary = Summary.of(rows, delivered_numbers(deliveries))
     written_at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
     template = resources.files("sinch_qn.bulk.report").joinpath("report.html").read_text("utf-8")
     page = Template(template).substitute(
@@ -82,6 +86,7 @@ def write_html(
         timeline=timeline_chart(summary.timeline.curve()),
         waits=wait_chart(summary.waits, summary.shortest_wait, summary.longest_wait),
         batches=_batches(batches, summary),
+        invoices=_invoices(deliveries, summary),
         attention=_attention(summary),
     )
     with output_file(path) as file:
@@ -194,6 +199,26 @@ def _batch_kind(batch: Batch, hosting: Counter[SinchState | None]) -> str:
     if batch.state is not BatchState.ORDERED:
         return "warn"
     return "done" if hosting and set(hosting) == {SinchState.HOSTING_DONE} else "open"
+
+
+def _invoices(deliveries: Sequence[Delivery], summary: Summary) -> str:
+    """Return the emails that need a person, and the numbers whose invoices are missing."""
+    advised = [(row, advice) for row in deliveries if (advice := what_to_do_about_delivery(row))]
+    missing = summary.without_invoices
+    if not (deliveries or missing):
+        return ""
+    sent = sum(row.state is DeliveryState.SENT for row in deliveries)
+    parts = [f'<p class="muted">Emails with invoices: {sent:,} sent, {len(advised):,} not.</p>']
+    parts += [
+        f"<p><b>{row.state.value}</b>, {len(row.numbers):,} numbers: {_text(row.note or row.key)}."
+        f" {advice}</p>"
+        for row, advice in advised[:_MAX_LISTED_BATCHES]
+    ]
+    if missing:
+        heading = f'Their invoices are missing <span class="count">{missing:,}</span>'
+        rows = [_entry_row(entry) for entry in summary.listed_without_invoices]
+        parts.append(_table(_ENTRY_HEADINGS, [(heading, rows)]))
+    return f'<section class="long"><h2>Invoices</h2>{"".join(parts)}</section>'
 
 
 def _table(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from sinch_qn.bulk.report.advice import is_for_a_person, what_to_do
+from sinch_qn.bulk.report.advice import is_for_a_person, needs_invoices, what_to_do
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
 
@@ -75,13 +75,19 @@ class Summary:
     timeline: Timeline = attrs.field(factory=Timeline)
     advised: Counter[str] = attrs.field(factory=Counter)
     """Numbers by advice."""
+    emailed: frozenset[str] = frozenset()
+    """The numbers whose invoices were emailed."""
+    without_invoices: int = 0
+    """Numbers that need invoices, and were not emailed."""
+    listed_without_invoices: list[Entry] = attrs.field(factory=list)
+    """The first `MAX_LISTED` of those."""
     listed: dict[str, list[Entry]] = attrs.field(factory=dict)
     """The first `MAX_LISTED` entries with advice, by advice."""
 
     @classmethod
-    def of(cls, rows: Iterable[Entry]) -> Summary:
+    def of(cls, rows: Iterable[Entry], emailed: frozenset[str] = frozenset()) -> Summary:
         """Return the summary of *rows*, which are read once and not kept."""
-        summary = cls()
+        summary = cls(emailed=emailed)
         for entry in rows:
             summary.add(entry)
         return summary
@@ -99,7 +105,12 @@ class Summary:
                 self.waits[next(i for i, (most, _) in enumerate(WAITS) if took <= most)] += 1
         if entry.batch is not None:
             self.hosting.setdefault(entry.batch, Counter())[entry.remote] += 1
-        if is_for_a_person(entry) and (advice := what_to_do(entry, where="the lines shown")):
+        if needs_invoices(entry) and entry.number not in self.emailed:
+            self.without_invoices += 1
+            if self.without_invoices <= MAX_LISTED:
+                self.listed_without_invoices.append(entry)
+        advice = what_to_do(entry, where="the lines shown", emailed=self.emailed)
+        if advice and is_for_a_person(entry):
             if self.advised.total() < MAX_LISTED:
                 self.listed.setdefault(advice, []).append(entry)
             self.advised[advice] += 1

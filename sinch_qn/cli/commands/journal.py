@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from sinch_qn.bulk import SqliteJournal
+from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command, command_group
-from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import FILE, OUTPUT, confirm, yes_option
 
 _journal_argument = click.argument("path", metavar="JOURNAL", type=FILE)
@@ -36,10 +35,7 @@ def backup(path: Path, copy: Path) -> None:
 
     A copy made during a run lacks the calls that follow: it can be read, but a run refuses it.
     """
-    if SqliteJournal(path).backup(copy):
-        print_message(f"{copy}: complete; run from it, or from {path}, but not from both.")
-    else:
-        print_message(f"{copy}: complete up to now; its run may go on, so a run refuses the copy.")
+    jobs.back_up_journal(path, copy)
 
 
 @command(examples="sinch-qn journal accept backup.db")
@@ -54,8 +50,7 @@ def accept(path: Path, *, yes: bool) -> None:
     the crash, that program has merged the -wal file, and nothing is missing.
     """
     confirm(f"Is it certain that {path} lacks no calls?", yes=yes)
-    SqliteJournal(path).accept()
-    print_message(f"{path}: accepted.")
+    jobs.accept_journal(path)
 
 
 journal.add_command(backup)

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import orjson
 
-from sinch_qn import bulk
-from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
-from sinch_qn.bulk.report import (
-    batch_record,
-    entries_needing_attention,
-    entry_record,
-    first_of_each_state,
-    what_to_do,
-    what_to_do_about,
-    write_csv,
-    write_html,
-)
+from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
-from sinch_qn.cli.client import error_context
-from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
     OUTPUT,
@@ -36,10 +19,6 @@ from sinch_qn.cli.options import (
     number_of_run,
     yes_option,
 )
-from sinch_qn.cli.output import Lines
-from sinch_qn.cli.run_inputs import input_names
-from sinch_qn.cli.run_session import open_journal
-from sinch_qn.parsing import ParsedNumber
 
 _journal_argument = click.argument("path", metavar="JOURNAL", type=FILE)
 
@@ -64,55 +43,7 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
 
     Lists the numbers and orders that need attention, also while the run is active.
     """
-    counts, batches = asyncio.run(_read(path))
-    attention = entries_needing_attention(SqliteJournal(path).rows(), counts, batches)
-    entries = list(islice(attention, first))
-    if as_json:
-        record = {
-            "journal": os.fsencode(path).decode(errors="replace"),
-            "counts": {state.value: count for state, count in counts.items()},
-            "needsAttention": [entry_record(entry) for entry in entries],
-            "batches": [batch_record(batch) for batch in batches],
-        }
-        click.echo(orjson.dumps(record))
-        return
-    print_counts(path, counts)
-    with Lines("NUMBER", "STATE", "NOTE", "NEXT", as_json=False) as lines:
-        for entry in entries:
-            advice = what_to_do(entry) or ""
-            lines.add({}, entry.number, entry.state.value, entry.note or "", advice)
-    with Lines("BATCH", "STATE", "NUMBERS", "ORDER", "NOTE", "NEXT", as_json=False) as lines:
-        for batch in batches:
-            name = f"{batch.id} {'toll-free' if batch.toll_free else batch.region}"
-            order, note = batch.order_id or "", batch.note or ""
-            advice = what_to_do_about(batch) or ""
-            lines.add({}, name, batch.state.value, len(batch.numbers), order, note, advice)
-
-
-async def _read(path: Path) -> tuple[Mapping[ChallengeState, int], Sequence[Batch]]:
-    async with open_journal(path) as journal:
-        return await journal.counts(), await journal.batches()
-
-
-async def _read_for_page(path: Path) -> tuple[str, Sequence[Batch]]:
-    """Return the lines under the title of a run's page, and its batches."""
-    async with open_journal(path) as journal:
-        identity = await journal.identity()
-        about = [f"Project: {identity.project_id} at {identity.base_url}", f"Journal: {path}"]
-        if inputs := await input_names(journal):
-            about.append(f"Input: {', '.join(inputs)}")
-        return "\n".join(about), await journal.batches()
-
-
-def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
-    """Print how many numbers are in each state, with an example and what to do about it."""
-    examples = first_of_each_state(SqliteJournal(path).rows(), counts)
-    with Lines("STATE", "NUMBERS", "SUCH AS", "NEXT", as_json=False) as lines:
-        for state, count in counts.items():
-            if count:
-                entry = examples.get(state)
-                example = (entry.number, what_to_do(entry) or "") if entry else ("", "")
-                lines.add({}, state.value, count, *example)
+    jobs.show_status(path, first, as_json=as_json)
 
 
 @command(
@@ -126,20 +57,12 @@ def print_counts(path: Path, counts: Mapping[ChallengeState, int]) -> None:
 @click.argument("number", type=number_of_run)
 @click.argument("code", required=False)
 @json_option
-def code(path: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -> None:
+def code(path: Path, number: str, code: str | None, *, as_json: bool) -> None:
     """Submit a CODE of NUMBER to the run in JOURNAL.
 
     Prompts for a code that is not given. The code is on disk when this ends; the run verifies it.
     """
-    given = code_or_prompt(number, code)
-
-    async def submit() -> str:
-        async with open_journal(path) as journal:
-            return (await bulk.submit_code(journal, number.e164, given)).value
-
-    result = asyncio.run(submit())
-    with Lines("NUMBER", "CODE", as_json=as_json) as lines:
-        lines.add({"phoneNumber": number.e164, "code": result}, number.e164, result)
+    jobs.submit_code(path, number, code_or_prompt(number, code), as_json=as_json)
 
 
 @command(
@@ -151,24 +74,13 @@ def code(path: Path, number: ParsedNumber, code: str | None, *, as_json: bool) -
 @_journal_argument
 @click.argument("numbers", nargs=-1, required=True, type=number_of_run)
 @json_option
-def recall(path: Path, numbers: Sequence[ParsedNumber], *, as_json: bool) -> None:
+def recall(path: Path, numbers: Sequence[str], *, as_json: bool) -> None:
     """Have the run in JOURNAL call NUMBERS again.
 
     For people who missed a call: while a code is awaited, or once it is expired, failed or
     unknown. The numbers are queued.
     """
-
-    async def recall_all() -> None:
-        with Lines("NUMBER", "STATE", as_json=as_json) as lines:
-            async with open_journal(path) as journal:
-                for number in numbers:
-                    with error_context(number.e164):
-                        entry = await bulk.recall(journal, number.e164)
-                    record = {"phoneNumber": entry.number, "state": entry.state.value}
-                    lines.add(record, entry.number, entry.state.value)
-
-    asyncio.run(recall_all())
-    print_message("Queued; they are called once the run is active.")
+    jobs.recall_numbers(path, numbers, as_json=as_json)
 
 
 @command(examples="sinch-qn free run.db 3")
@@ -181,14 +93,8 @@ def free(path: Path, batch: int, *, yes: bool) -> None:
     For a batch of the run in JOURNAL that was rejected, or whose response was lost. Check in
     Sinch's dashboard first: if its order exists, a second Letter of Authorization is sent.
     """
-
-    async def free_batch() -> int:
-        async with open_journal(path) as journal:
-            return len((await bulk.free_batch(journal, batch)).numbers)
-
     confirm(f"Is it certain that batch {batch} was not ordered?", yes=yes)
-    count = asyncio.run(free_batch())
-    print_message(f"{count} numbers are free for another order: sinch-qn run … --text-enable")
+    jobs.free_batch(path, batch)
 
 
 @command(
@@ -209,19 +115,6 @@ def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: boo
     if not (html or csv_file or as_json):
         raise click.UsageError("nothing to write: give --html FILE, --csv FILE or --json.")
     check_files(path)
-    write_reports(path, html=html, csv_file=csv_file)
+    jobs.write_reports(path, html=html, csv_file=csv_file)
     if as_json:
-        for entry in SqliteJournal(path).rows():
-            click.echo(orjson.dumps(entry_record(entry)))
-
-
-def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
-    """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
-    rows = SqliteJournal(path).rows
-    if html is not None:
-        about, batches = asyncio.run(_read_for_page(path))
-        write_html(rows(), html, batches=batches, about=about)
-        print_message(f"HTML report: {html.absolute()}")
-    if csv_file is not None:
-        write_csv(rows(), csv_file)
-        print_message(f"CSV report: {csv_file.absolute()}")
+        jobs.print_entries(path)

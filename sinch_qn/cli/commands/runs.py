@@ -1,31 +1,15 @@
-"""`sinch-qn run`: a bulk run, from its preview to its reports."""
+"""`sinch-qn run`: the options of a bulk run."""
 
 from __future__ import annotations
 
-import asyncio
-import math
-import shlex
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import orjson
 
-from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
-from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.pacing import MAX_UNKNOWN
-from sinch_qn.bulk.preview import RunPreview
-from sinch_qn.bulk.report import needs_attention
-from sinch_qn.bulk.run import RING_WINDOW
+from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
-from sinch_qn.cli.client import Dependencies, client_from_env
-from sinch_qn.cli.commands.run_tools import print_counts, write_reports
-from sinch_qn.cli.exit_codes import Exit
-from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import (
     FILE,
     GROWING_FILE,
@@ -33,34 +17,15 @@ from sinch_qn.cli.options import (
     OUTPUT,
     blanket_loa_option,
     campaign_option,
-    check_files,
     column_option,
     combine,
-    confirm,
     duration,
     json_option,
     loa_option,
     more_regions_option,
-    no_number,
-    read_lines,
     yes_option,
 )
-from sinch_qn.cli.run_session import SessionResult, run_to_completion
-from sinch_qn.cli.run_settings import Orders, RunSettings
-from sinch_qn.cli.run_status import clock
-from sinch_qn.cli.streams import discard_unwritten
-from sinch_qn.client import QualifiedNumbersClient
-from sinch_qn.models import (
-    BlanketLoaInfo,
-    TextEnableNumbersRequest,
-    TextEnableTollFreeNumbersRequest,
-)
-from sinch_qn.parsing import BadLine, Column, GoodLine
 
-_NO_ZONE: Final = (
-    "its time zone is not known, which calling hours need: give it with --default-zone, such as"
-    " --default-zone America/New_York"
-)
 _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 _options = combine(
@@ -140,225 +105,11 @@ _options = combine(
     if_failed="Run the same command to resume; no phone is called twice.",
 )
 @_options
-def run(
-    path: Path,
-    column: str | None,
-    *,
-    yes: bool,
-    is_demo: bool,
-    report: Path | None,
-    csv_file: Path | None,
-    **more: Any,
-) -> None:
+def run(path: Path, **options: Any) -> None:
     """Call the numbers in FILE, and verify their codes.
 
     Shows a preview, and asks for confirmation. The journal keeps the state: run the same command
     to resume after any stop, and no phone is called twice. Exits with 0 if every number is
     verified, with 1 if some need attention.
     """
-    settings = _settings(input=path, **more)
-    check_files(settings.journal)
-    client = client_from_env()
-    with closing(RunPreview()) as preview:
-        _fill(preview, client, path, column, settings)
-        _confirm(client, path, preview, settings, yes=yes)
-        result = asyncio.run(run_to_completion(client, preview, settings))
-    write_reports(settings.journal, html=report, csv_file=csv_file)
-    _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
-
-
-def _settings(
-    *,
-    text_enable: bool,
-    service_plan_id: str | None,
-    campaign_id: str | None,
-    loa: dict[str, Any] | None,
-    blanket_loa: bool,
-    follow: float,
-    calling_hours: str | None,
-    default_zone: str | None,
-    **more: Any,
-) -> RunSettings:
-    orders = None
-    if text_enable:
-        if service_plan_id is None or blanket_loa == (loa is not None):
-            raise click.UsageError(
-                "--text-enable needs --service-plan-id, and either --loa FILE or --blanket-loa."
-            )
-        orders = _orders(service_plan_id, campaign_id, loa, follow)
-    elif service_plan_id or campaign_id or loa or blanket_loa:
-        raise click.UsageError("options of an order, but no --text-enable.")
-    hours = None if calling_hours is None else CallingHours(calling_hours, default_zone)
-    poll_interval = Dependencies.current().poll_interval
-    return RunSettings(hours=hours, orders=orders, poll_interval=poll_interval, **more)
-
-
-def _orders(
-    service_plan_id: str, campaign_id: str | None, loa: dict[str, Any] | None, follow: float
-) -> Orders:
-    """Return the templates of the orders; toll-free numbers cannot have a blanket LOA."""
-    common: dict[str, Any] = {
-        "region_code": "US",
-        "numbers": [],
-        "service_plan_id": service_plan_id,
-        **(loa or {"blanket_loa_info": BlanketLoaInfo()}),
-    }
-    return Orders(
-        request=TextEnableNumbersRequest(campaign_id=campaign_id, **common),
-        toll_free_request=TextEnableTollFreeNumbersRequest(**common) if loa else None,
-        follow=follow,
-        batches_per_second=Dependencies.current().batches_per_second,
-    )
-
-
-def _fill(
-    preview: RunPreview,
-    client: QualifiedNumbersClient,
-    path: Path,
-    column: str | None,
-    settings: RunSettings,
-) -> None:
-    """Read the file, and compare it with the journal, which must be of the same project."""
-
-    async def check(journal: SqliteJournal) -> None:
-        await journal.open(Identity(client.project_id, client.base_url), running=False)
-        await journal.close()
-
-    journal = SqliteJournal(settings.journal)
-    exists = settings.journal.exists() and settings.journal.stat().st_size > 0
-    if exists:
-        asyncio.run(check(journal))
-
-    def remember(column: Column) -> None:
-        preview.column = column
-
-    lines = read_lines(path, column, find_duplicates=False, on_column=remember)
-    preview.add_lines(_with_zones(lines, settings.hours))
-    if exists:
-        preview.mark_known(journal.rows())
-    for warning in preview.warnings():
-        print_message(f"{path}:{warning}", "warning")
-    if preview.more_warnings:
-        print_message(f"{path}: {preview.more_warnings} more bad lines or duplicates", "warning")
-    if not (preview.new or preview.known):
-        raise no_number(path)
-
-
-def _with_zones(
-    lines: Iterable[GoodLine | BadLine], hours: CallingHours | None
-) -> Iterator[GoodLine | BadLine]:
-    """Yield *lines*; one whose number has no time zone is bad if there are calling hours."""
-    for line in lines:
-        if hours is None or isinstance(line, BadLine) or hours.zones(line.number.e164):
-            yield line
-        else:
-            yield BadLine(line.line, line.number.e164, _NO_ZONE, ref=line.ref)
-
-
-def _confirm(
-    client: QualifiedNumbersClient,
-    path: Path,
-    preview: RunPreview,
-    settings: RunSettings,
-    *,
-    yes: bool,
-) -> None:
-    """Print what will be called and ordered, and ask for confirmation."""
-    print_message(f"Project {client.project_id} at {client.base_url}.")
-    for line in _describe(preview, path, settings):
-        print_message(line)
-    parts = []
-    if to_call := preview.to_call(settings.limit):
-        parts.append(f"Call {to_call} {'phone' if to_call == 1 else 'phones'} now")
-    if settings.orders is not None:
-        order = "rder SMS for the verified numbers"
-        parts.append(f"o{order}" if parts else f"O{order}")
-    if parts:
-        confirm(f"{', then '.join(parts)}?", yes=yes)
-
-
-def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
-    column = f", {preview.column}" if preview.column and preview.column.of > 1 else ""
-    yield (
-        f"{path}{column}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
-        f" ({preview.settled} settled). Bad lines: {preview.bad}, duplicates: {preview.duplicates}."
-    )
-    waiting = preview.counts[ChallengeState.PENDING]
-    if preview.counts:
-        held = preview.open - waiting
-        yield f"{settings.journal}: {waiting} waiting for a call, {held} for a code or a response."
-    if settings.limit is not None:
-        yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
-    if to_call := preview.to_call(settings.limit):
-        hours = f", within {settings.hours.window} where each phone is" if settings.hours else ""
-        yield (
-            f"{to_call} to call, at most {settings.rate:g} a second and {settings.max_ringing}"
-            f" phones at once{hours}: {_estimate(preview, settings, to_call)}."
-        )
-
-
-def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
-    """Return until when phones are called, if codes come at once and if none comes."""
-    fastest = to_call / settings.rate
-    slowest = max(fastest, (math.ceil(to_call / settings.max_ringing) - 1) * RING_WINDOW)
-    now = time.time()
-    numbers = list(preview.one_of_each_area_code()) if settings.hours else []
-    until = [now + fastest, now + slowest]
-    if settings.hours is not None and numbers:
-        until = [
-            max(settings.hours.end_of_work(number, now, seconds) for number in numbers)
-            for seconds in (fastest, slowest)
-        ]
-    first, last = map(clock, until)
-    if first == last:
-        return f"until {first} at the earliest"
-    return f"until {first} if codes come at once, {last} if none comes within {RING_WINDOW:.0f} s"
-
-
-def _show_result(
-    settings: RunSettings, result: SessionResult, *, bad_lines: int, is_demo: bool
-) -> None:
-    """Print the states of the numbers, and exit with the code that they mean.
-
-    Lines that were bad in an earlier version of the file stay in the journal, but need nothing.
-    """
-    try:
-        _print_result(settings, result)
-    except OSError:
-        if not result.interrupted:
-            raise
-        discard_unwritten(sys.stdout)  # its terminal was closed
-    if result.orders is not None:
-        _report_orders(result.orders)
-    if result.interrupted:
-        again = shlex.join(["sinch-qn", *sys.argv[1:]])
-        print_message(f"run the same command to resume:\n{again}", "interrupted")
-        raise click.exceptions.Exit(Exit.INTERRUPTED)
-    invalid = min(bad_lines, result.counts[ChallengeState.INVALID])
-    counts = {**result.counts, ChallengeState.INVALID: invalid}
-    if needs_attention(counts, result.orders):
-        if not is_demo:  # the demo deletes its journal
-            print_message(f"Needs attention: sinch-qn status {settings.journal}")
-        raise click.exceptions.Exit(Exit.FAILED)
-
-
-def _print_result(settings: RunSettings, result: SessionResult) -> None:
-    if settings.as_json:
-        record = {
-            "event": "interrupted" if result.interrupted else "finished",
-            "counts": {state.value: count for state, count in result.counts.items()},
-            "orders": result.orders.orders if result.orders else [],
-        }
-        click.echo(orjson.dumps(record))
-    else:
-        print_counts(settings.journal, result.counts)
-
-
-def _report_orders(orders: TextEnableReport) -> None:
-    """Print why ordering stopped, and how many verified numbers are in no order."""
-    if orders.stopped:
-        print_message(orders.stopped, "error")
-    if orders.left:
-        toll_free = orders.toll_free_left
-        reason = f"; {toll_free} are toll-free, which needs --loa" if toll_free else ""
-        print_message(f"{orders.left} verified numbers are in no order{reason}", "warning")
+    jobs.run_file(path, **options)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import shlex
-from contextlib import suppress
 from typing import Any, Final
 
 import click
 
+from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
-from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import accepted_regions, combine, more_regions_option
-from sinch_qn.sandbox import Sandbox
 
 _SECONDS: Final = click.FloatRange(min=0)
 
@@ -71,19 +67,4 @@ def sandbox(*, sign_by_hand: bool, **settings: Any) -> None:
     given["regions"] = accepted_regions()
     if sign_by_hand:
         given["loa_delay"] = None
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(given))
-    print_message("The sandbox has ended; its numbers are gone.")
-
-
-async def _serve(settings: dict[str, Any]) -> None:
-    async with Sandbox(**settings) as sandbox:
-        for name, value in sandbox.environment().items():
-            click.echo(f"export {name}={shlex.quote(value)}")
-        print_message(f"The code of a call:  curl {sandbox.base_url}/_sandbox/codes/+12025550134")
-        if settings.get("loa_delay", 0) is None:
-            print_message(
-                f"Sign an order:  curl -X POST {sandbox.base_url}/_sandbox/orders/ORDER:signLoa"
-            )
-        print_message("Ctrl-C ends it.")
-        await asyncio.Event().wait()
+    jobs.serve_sandbox(given)

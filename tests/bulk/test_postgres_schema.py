@@ -1,0 +1,143 @@
+"""The server and the schema of a PostgreSQL journal: made once, checked each time, upgraded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
+from sinch_qn.bulk.journal import Journal
+from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal.postgres_schema import VERSION, schema_sql
+from sinch_qn.bulk.states import Entry
+from sinch_qn.errors import JournalError
+from tests.support.journals import MINE
+from tests.support.postgres import Cluster, execute
+from tests.support.runs import NUMBER
+
+
+@pytest.fixture
+def new(cluster: Cluster) -> Iterator[str]:
+    """Return the URL of a run in a database without a schema."""
+    with cluster.new_database() as database:
+        yield cluster.url(database, run="january")
+
+
+def journal_at(url: str) -> PostgresJournal:
+    """Return the journal at *url*, on a server without fsync."""
+    return PostgresJournal(url, require_durable=False)
+
+
+async def test_a_runner_makes_schema_and_run(new: str) -> None:
+    """The first runner creates what is missing; whoever only submits or reads does not."""
+    with pytest.raises(JournalError, match="this database has no journal: start its run once"):
+        await journal_at(new).open(None, running=False)
+    runners = [journal_at(new) for _ in range(3)]
+    await asyncio.gather(*(each.open(MINE, running=True) for each in runners))
+    await runners[0].add([Entry(number=NUMBER)])
+    assert await runners[1].get(NUMBER) == await runners[2].get(NUMBER) != None  # noqa: E711
+    other = new.replace("january", "february")
+    with pytest.raises(JournalError, match="there is no such run: start it once"):
+        await journal_at(other).open(None, running=False)
+    february = journal_at(other)
+    await february.open(MINE, running=True)
+    assert await february.get(NUMBER) is None
+    for each in (*runners, february):
+        await each.close()
+
+
+async def test_the_schema_is_made_once(new: str) -> None:
+    """`init` and `upgrade` may be said at once, and again."""
+    journals = [journal_at(new) for _ in range(4)]
+    await asyncio.gather(*(each.init() for each in journals))
+    assert await journals[0].upgrade() == (VERSION, VERSION)
+    assert execute(new, "SELECT version FROM meta") == [(VERSION,)]
+
+
+async def test_a_newer_schema_is_refused(new: str) -> None:
+    """A schema that this version does not know is left as it is, by everybody."""
+    journal = journal_at(new)
+    await journal.init()
+    execute(new, "UPDATE meta SET version = version + 1")
+    for attempt in (journal.init, journal.upgrade, partial(journal.open, MINE, running=True)):
+        with pytest.raises(JournalError, match=rf"a newer sinch_qn .*version {VERSION + 1}"):
+            await attempt()
+    with pytest.raises(JournalError, match="a newer sinch_qn"):
+        schema_sql(VERSION + 1)
+
+
+async def test_an_older_schema_waits_for_upgrade(new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older schema is upgraded on request only: its runners must stop before."""
+    await journal_at(new).init()
+    for module in ("postgres", "postgres_schema", "postgres_connection", "postgres_entrance"):
+        monkeypatch.setattr(f"sinch_qn.bulk.journal.{module}.VERSION", VERSION + 1)
+    migration = "ALTER TABLE runs ADD note text;\n"
+    steps = (*[""] * VERSION, migration)
+    monkeypatch.setattr("sinch_qn.bulk.journal.postgres_schema._MIGRATIONS", steps)
+    journal = journal_at(new)
+    with pytest.raises(JournalError, match="sinch-qn journal upgrade URL"):
+        await journal.open(MINE, running=True)
+    await journal.init()  # leaves it as it is
+    assert migration in schema_sql(VERSION)
+    assert await journal.upgrade() == (VERSION, VERSION + 1)
+    assert execute(new, "SELECT note FROM runs") == []
+    await journal.open(MINE, running=True)
+    await journal.close()
+
+
+async def test_a_server_that_forgets_is_refused(url: str) -> None:
+    """4.5: with fsync off a crash of the server could have phones called twice."""
+    with pytest.raises(JournalError, match=r"fsync = off.*require_durable=False"):
+        await PostgresJournal(url).open(MINE, running=True)
+
+
+async def test_a_server_that_is_not_there() -> None:
+    """What cannot be reached is a JournalError that names it, not a hang."""
+    journal = PostgresJournal("postgresql://me:s3cret@localhost:1/calls?run=january")
+    with pytest.raises(JournalError) as caught:
+        await journal.open(MINE, running=True)
+    assert str(caught.value).startswith("postgresql://localhost:1/calls?run=january: ")
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_opened_twice_or_not_at_all(url: str) -> None:
+    """A journal that is not open, or open already, says so."""
+    journal = journal_at(url)
+    with pytest.raises(JournalError, match="is not open"):
+        await journal.get(NUMBER)
+    await journal.close()
+    await journal.open(MINE, running=True)
+    with pytest.raises(JournalError, match="open already"):
+        await journal.open(MINE, running=True)
+    await journal.close()
+    await journal.open(MINE, running=True)
+    await journal.close()
+
+
+async def test_one_refused_text_harms_no_other(url: str) -> None:
+    """What the database refuses fails for its caller; jobs of the same commit are done."""
+    journal: Journal = journal_at(url)
+    await journal.open(MINE, running=True)
+    texts = Entry(number=NUMBER, ref="a\0b", note="\N{SNOWMAN}")
+    good, bad = await asyncio.gather(
+        journal.add([texts]), journal.submit_code("\0", "1", 1.0), return_exceptions=True
+    )
+    assert good == 1
+    assert isinstance(bad, JournalError)
+    entry = await journal.get(NUMBER)
+    assert entry is not None
+    assert entry.ref == "a\N{REPLACEMENT CHARACTER}b"
+    await journal.close()
+
+
+async def test_an_ended_writer_leaves_its_counts(url: str) -> None:
+    """A writer that ends leaves no row behind, and its counts to the others."""
+    journal = journal_at(url)
+    for number in range(3):
+        await journal.open(MINE, running=True)
+        await journal.add([Entry(number=f"{NUMBER}{number}")])
+        await journal.close()
+    assert execute(url, "SELECT * FROM writers") == []
+    assert execute(url, "SELECT writer, state, n FROM counts") == [(0, "pending", 3)]
