@@ -37,7 +37,11 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
     ),
     Path("docs/reference/bulk.md"): (
         "Bulk runs",
-        {"sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*")},
+        {
+            "sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*"),
+            "sinch_qn.bulk.order_records": ("load_orders", "OrderRecord", "NumberFailure"),
+            "sinch_qn.bulk.callback_receiver": ("callback_handler",),
+        },
     ),
     Path("docs/reference/preflight.md"): ("Preflight", {"sinch_qn.preflight": ("*",)}),
     Path("docs/reference/invoices.md"): (

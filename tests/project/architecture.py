@@ -16,11 +16,11 @@ FLOORS: dict[str, dict[int, str]] = {
     "bulk": {
         6: "run",
         5: "scheduler text_enable",
-        4: "chores order_watch",
+        4: "chores order_watch callback_receiver",
         3: "steps preview report",
         2: (
-            "unsafe_writes lost_orders invoice_emails admission actions pacing refusals"
-            " journal_watch due_numbers text_enable_report rate_ceiling"
+            "unsafe_writes lost_orders callback_inbox invoice_emails admission actions pacing"
+            " refusals journal_watch due_numbers text_enable_report rate_ceiling"
         ),
         1: "outcomes journal order_records",
         0: "states at_most_once calling_hours",
@@ -68,8 +68,8 @@ FLOORS: dict[str, dict[int, str]] = {
     },
     "cli/jobs": {
         2: "runs",
-        1: "reports",
-        0: "run_state journals invoices numbers verification text_enabling sandbox demo"
+        1: "reports demo",
+        0: "run_state journals invoices numbers verification text_enabling sandbox"
         " hosting_orders imported_numbers callbacks",
     },
 }
@@ -93,7 +93,7 @@ NEIGHBOURS = {
 
 _SERVERS = "sandbox/server.py sandbox/app.py sandbox/callbacks.py"
 OWNERS = {
-    "aiohttp": f"_transport.py _connections.py {_SERVERS}",
+    "aiohttp": f"_transport.py _connections.py bulk/callback_receiver.py {_SERVERS}",
     "aiolimiter": "rate_limit.py",
     "aiosmtplib": "smtp.py",
     "attrs": "anywhere",
