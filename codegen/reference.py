@@ -28,6 +28,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
                 *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
                 "CallbackConfigurationResource",
             ),
+            "sinch_qn.serialization": ("*",),
             "sinch_qn.waiting": ("watch", "until_reachable"),
             "sinch_qn.webhooks": ("parse", "sign"),
             "sinch_qn.drift": ("Drift", "counts", "watch"),

@@ -10,8 +10,11 @@ FLOORS: dict[str, dict[int, str]] = {
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
         2: "_pipeline _paging waiting auth rate_limit _deadlines _transport _connections smtp",
-        1: ("_operations _http _codec _readers _checks _queries retry lifecycle webhooks phone"),
-        0: "errors _redaction drift _open_enums models _version _lazy_face",
+        1: (
+            "_operations _http _codec _readers _checks _queries retry lifecycle webhooks"
+            " phone serialization"
+        ),
+        0: "errors _redaction drift _open_enums _model models _version _lazy_face",
     },
     "bulk": {
         6: "run",
@@ -87,7 +90,8 @@ NEIGHBOURS = {
     "retry": {"_operations"},
     "webhooks": {"_codec"},
     "errors": {"_redaction", "models"},
-    "models": {"_open_enums"},
+    "models": {"_model", "_open_enums"},
+    "serialization": {"_codec"},
 }
 """What a file of `sinch_qn/` may import from its own floor."""
 
