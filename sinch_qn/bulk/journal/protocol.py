@@ -50,7 +50,7 @@ class RunSettings:
     calling_hours: str | None = None
     """As `CallingHours.parse` takes it."""
     add_missing: bool = False
-    regions: Sequence[str] = attrs.field(default=(), converter=tuple)
+    regions: tuple[str, ...] = attrs.field(default=(), converter=_to_tuple)
     recheck: float = 30.0
 
     def __attrs_post_init__(self) -> None:
