@@ -23,8 +23,8 @@ FLOORS: dict[str, dict[int, str]] = {
         7: "chores due_numbers",
         6: "steps preview report",
         5: (
-            "unsafe_writes lost_orders callback_inbox invoice_emails admission actions refusals journal_watch"
-            " text_enable_report rate_ceiling"
+            "unsafe_writes lost_orders callback_inbox invoice_emails admission actions refusals"
+            " journal_watch text_enable_report rate_ceiling"
         ),
         4: "journal order_records",
         3: "permits",
