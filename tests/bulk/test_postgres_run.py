@@ -22,7 +22,7 @@ RATE = 150.0
 MAX_SECONDS = 60.0
 """A run that takes longer hangs."""
 
-RUNNER = f"""
+RUNNER = """
 import asyncio, sys
 from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import VoiceChallengeRun
