@@ -139,11 +139,6 @@ class Cluster:
         finally:
             self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
-    def remove(self) -> None:
-        """Stop the server, and remove its data."""
-        self.stop()
-        shutil.rmtree(self.folder)
-
     @property
     def socket(self) -> Path:
         """The socket that the server listens on."""
