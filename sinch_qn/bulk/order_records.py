@@ -65,11 +65,15 @@ class OrderRecord:
     signer: str | None = None
     """Who has to sign its letter, masked, such as `a•••@example.com`; None for a blanket LOA."""
     total: int | None = None
+    osr_updated: int | None = None
+    in_campaign: int | None = None
     done: int | None = None
     """Numbers that are provisioned for SMS."""
     manual: int | None = None
     """Numbers that somebody at Sinch is working on by hand."""
     failures: tuple[NumberFailure, ...] = ()
+    detailed_at: float | None = None
+    """When its numbers were looked at last."""
 
 
 async def name_token(journal: Bookmarks) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -119,6 +120,21 @@ async def test_a_rejected_order_ends(sandbox: FaultySandbox, run_of: RunOf) -> N
     assert report.hosting == {SinchState.HOSTING_FAILED: 2}
     record = await record_of(journal)
     assert (record.state, record.done) == ("REJECTED", 0)
+
+
+async def test_details_are_refreshed(sandbox: FaultySandbox, run_of: RunOf) -> None:
+    """An order in progress is looked at in detail every ten minutes: totals count no failures."""
+    journal, now = await journal_with(sandbox, US[:2]), [1_000_000_000.0]
+    sandbox.world.settings.hosting_delay = 1_000_000.0
+    asked = []
+    for minutes in (0, 9, 2, 9):
+        now[0] += 60.0 * minutes
+        async with run_of(journal, follow=0.05, clock=lambda: now[0], sleep=asyncio.sleep) as run:
+            await run.order()
+            await run.follow()
+        asked.append(sandbox.calls.total("listHostingOrderNumbers"))
+    assert (await record_of(journal)).state == "IN_PROGRESS"
+    assert asked == [1, 1, 2, 2]
 
 
 # ── Callbacks ───────────────────────────────────────────────────────────────────────────────────
