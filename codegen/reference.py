@@ -25,9 +25,10 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
                 *("OrderRejectedError", "UnlinkError"),
             ),
             "sinch_qn.resources": (
-                *("HostingOrdersResource", "ImportedNumbersResource"),
+                *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
                 "CallbackConfigurationResource",
             ),
+            "sinch_qn.serialization": ("*",),
             "sinch_qn.waiting": ("watch", "until_reachable"),
             "sinch_qn.webhooks": ("parse", "sign"),
             "sinch_qn.drift": ("Drift", "counts", "watch"),
