@@ -84,11 +84,14 @@ class OrderWatch:
         followed = await self._to_follow()
         delays = self._new_delays()
         only: Collection[int] | None = None
+        limit: float | None = None  # the first poll is made in full
         while followed:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(limit):
                     if await self._poll(followed, only):
                         delays = self._new_delays()
+                limit = deadline
+                async with asyncio.timeout_at(deadline):
                     only = await self._wait(next(delays)) if followed else None
             except TimeoutError:
                 _log.info("following the orders ends after %.0f s", timeout)

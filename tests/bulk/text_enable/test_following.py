@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -127,11 +126,17 @@ async def test_details_are_refreshed(sandbox: FaultySandbox, run_of: RunOf) -> N
     journal, now = await journal_with(sandbox, US[:2]), [1_000_000_000.0]
     sandbox.world.settings.hosting_delay = 1_000_000.0
     asked = []
+
+    async def stop(_: float) -> None:
+        raise _EnoughError
+
+    async with run_of(journal) as run:
+        await run.order()
     for minutes in (0, 9, 2, 9):
         now[0] += 60.0 * minutes
-        async with run_of(journal, follow=0.05, clock=lambda: now[0], sleep=asyncio.sleep) as run:
-            await run.order()
-            await run.follow()
+        with pytest.raises(_EnoughError):
+            async with run_of(journal, clock=lambda: now[0], sleep=stop) as run:
+                await run.follow()
         asked.append(sandbox.calls.total("listHostingOrderNumbers"))
     assert (await record_of(journal)).state == "IN_PROGRESS"
     assert asked == [1, 1, 2, 2]
