@@ -5,8 +5,6 @@ A run, the command line, bots and web pages all act through these functions.
 
 from __future__ import annotations
 
-import time
-
 from sinch_qn._checks import check_code
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Journal, Submission
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
@@ -26,7 +24,7 @@ async def submit_code(
 
     Raises `InvalidRequestError` for a number that accepts no code. (As `run.submit_code`.)
     """
-    now = time.time() if at is None else at
+    now = journal.now() if at is None else at
     submission, _ = await put_code(journal, phone_number, code, now)
     return submission
 
@@ -48,7 +46,7 @@ async def put_code(
 async def recall(journal: Journal, phone_number: str, *, at: float | None = None) -> Entry:
     """Request another call in an open *journal*. (As `run.recall`.)"""
     number = check_e164(phone_number)
-    now = time.time() if at is None else at
+    now = journal.now() if at is None else at
     change = Change(number=number, event=Event.RECALL, at=now, note=_NOTE_RECALL)
     (entry,) = await journal.apply([change])
     if entry is None:

@@ -17,22 +17,29 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "errors _redaction drift _open_enums _model models _version _lazy_face",
     },
     "bulk": {
-        6: "run",
-        5: "scheduler text_enable",
-        4: "chores order_watch callback_receiver",
-        3: "steps preview report",
-        2: (
-            "unsafe_writes lost_orders callback_inbox invoice_emails admission actions pacing"
-            " refusals journal_watch due_numbers text_enable_report rate_ceiling"
+        10: "run",
+        9: "scheduler text_enable",
+        8: "calls order_watch callback_receiver",
+        7: "chores due_numbers",
+        6: "steps preview report",
+        5: (
+            "unsafe_writes lost_orders callback_inbox invoice_emails admission actions refusals"
+            " journal_watch text_enable_report rate_ceiling"
         ),
-        1: "outcomes journal order_records",
+        4: "journal order_records",
+        3: "permits",
+        2: "pacing",
+        1: "outcomes",
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
-        4: "sqlite postgres",
-        3: "sqlite_work sqlite_deliveries postgres_work postgres_writer",
-        2: "sqlite_thread postgres_transaction",
-        1: "sqlite_schema postgres_connection memory",
+        7: "sqlite postgres",
+        6: "sqlite_session postgres_store",
+        5: "postgres_claims postgres_deliveries",
+        4: "sqlite_work memory postgres_work postgres_writer",
+        3: "sqlite_deliveries postgres_transaction postgres_entrance",
+        2: "sqlite_thread postgres_lease postgres_listener",
+        1: "sqlite_schema memory_store local_runner postgres_connection",
         0: "protocol deliveries sqlite_file postgres_schema postgres_url",
     },
     "bulk/report": {3: "html", 2: "charts output_files", 1: "summary records", 0: "advice"},
@@ -120,7 +127,7 @@ OWNERS = {
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
-    " bulk/rate_ceiling.py"
+    " bulk/rate_ceiling.py bulk/permits.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
