@@ -70,16 +70,16 @@ FLOORS: dict[str, dict[int, str]] = {
         3: "code_prompt resources",
         2: "signals app output",
         1: "tables run_status run_codes exit_codes options",
-        0: "background_stream messages run_settings run_inputs streams client journals",
+        0: "background_stream messages env_file run_settings run_inputs streams client journals",
     },
     "cli/commands": {
-        0: "runs run_tools journal invoices numbers verification text_enabling sandbox demo"
-        " hosting_orders imported_numbers callbacks",
+        0: "runs run_tools journal invoices numbers number_files verification text_enabling sandbox"
+        " demo hosting_orders imported_numbers callbacks",
     },
     "cli/jobs": {
         2: "runs",
         1: "reports demo",
-        0: "run_state journals invoices numbers verification text_enabling sandbox"
+        0: "run_state journals invoices numbers number_files verification text_enabling sandbox"
         " hosting_orders imported_numbers callbacks",
     },
 }
@@ -110,6 +110,7 @@ OWNERS = {
     "attrs": "anywhere",
     "cattrs": "_codec.py",
     "click": "cli/",
+    "dotenv": "cli/env_file.py",
     "fcntl": "bulk/journal/sqlite_file.py",
     "jsonschema_rs": "sandbox/request_validation.py",
     "orjson": "anywhere",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.invoices import send_invoices as send_invoices
     from sinch_qn.cli.jobs.journals import accept_journal as accept_journal
     from sinch_qn.cli.jobs.journals import back_up_journal as back_up_journal
+    from sinch_qn.cli.jobs.number_files import check_file as check_file
     from sinch_qn.cli.jobs.numbers import add_numbers as add_numbers
     from sinch_qn.cli.jobs.numbers import delete_numbers as delete_numbers
     from sinch_qn.cli.jobs.numbers import get_numbers as get_numbers
@@ -49,6 +50,7 @@ _NAMES = {
     "imported_numbers": (*("delete_imported", "get_imported", "list_imported", "update_imported"),),
     "invoices": ("send_invoices",),
     "journals": ("accept_journal", "back_up_journal"),
+    "number_files": ("check_file",),
     "numbers": ("add_numbers", "delete_numbers", "get_numbers", "list_numbers"),
     "reports": ("print_entries", "write_reports"),
     "run_state": ("free_batch", "recall_numbers", "show_status", "submit_code"),
