@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Iterator
 from random import Random
 
@@ -206,8 +205,9 @@ async def test_a_runner_that_is_stopped(durable: Cluster) -> None:
     async with (
         fleet(
             durable,
-            numbers(1500),
+            numbers(2000),
             lease=3.0,
+            answer_after=(0.1, 8.0),
             max_ringing=10_000,
             calls_per_second=100.0,
             code_timeout=CODE_TIMEOUT,
@@ -216,22 +216,17 @@ async def test_a_runner_that_is_stopped(durable: Cluster) -> None:
     ):
         await asyncio.gather(*(run.start() for _ in range(RUNNERS)))
         recalling = asyncio.create_task(recall_unknown(run))
-        for calls in (200, 800):
+        for calls in (200, 600, 1000):
             await run.has_called(calls)
-            stopped = run.random.choice(run.runners)
-            stopped.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(9.0)
-            stopped.send_signal(signal.SIGCONT)
+            await run.stop_one(9.0)
         await run.finish()
         recalling.cancel()
         await asyncio.wait([recalling])
         entries = await asyncio.to_thread(list, run.desk.rows())
     attempts = {entry.number: entry.attempt for entry in entries}
     again = [number for number, attempt in attempts.items() if attempt > 1]
-    show(
-        f"a runner stopped twice for 9 s: {len(run.sinch.calls)} calls, {sum(attempts.values())} "
-        f"attempts, {len(again)} recalled"
-    )
+    calls, made = len(run.sinch.calls), sum(attempts.values())
+    show(f"a runner stopped 3 x 9 s: {calls} calls, {made} attempts, {len(again)} recalled")
     assert again
     assert all(run.sinch.rings[number] <= attempts[number] for number in run.numbers)
     assert {entry.state for entry in entries} <= {ChallengeState.VERIFIED, ChallengeState.UNKNOWN}

@@ -109,12 +109,28 @@ class Fleet:
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
         self.kills += 1
+        self.open_at_kills += await self.open_intents(victim)
+
+    async def stop_one(self, seconds: float) -> None:
+        """Stop a runner that has an open intent for some time, as a paused machine does."""
+        while True:
+            runner = self.random.choice(self.runners)
+            runner.send_signal(signal.SIGSTOP)
+            if await self.open_intents(runner):
+                break
+            runner.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(seconds)
+        runner.send_signal(signal.SIGCONT)
+
+    async def open_intents(self, runner: asyncio.subprocess.Process) -> int:
+        """Return how many intents of a runner have no outcome."""
         query = (
             "SELECT count(*) FROM numbers AS n JOIN writers AS w ON w.id = n.writer "
             "WHERE w.name LIKE %s"
         )
-        ((count,),) = await asyncio.to_thread(execute, self.url, query, f"%:{victim.pid}")
-        self.open_at_kills += count
+        ((count,),) = await asyncio.to_thread(execute, self.url, query, f"%:{runner.pid}")
+        return int(count)
 
     async def crash_database(self, *, rest: float = 0.0) -> None:
         """Stop the database at once, without a checkpoint; start it after *rest* seconds."""

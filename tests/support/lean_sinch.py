@@ -82,11 +82,11 @@ class LeanSinch:
         number, _, verb = resource.removeprefix("/").partition(":")
         if verb == "sendVoiceChallenge":
             self._call(number)
-        elif verb == "verifyVoiceChallenge" and orjson.loads(body)["code"] == self.codes.get(
-            number
-        ):
+        elif verb == "verifyVoiceChallenge":
+            if orjson.loads(body)["code"] != self.codes.get(number):
+                return 200, _shown(number, "VERIFICATION_FAILED")
             self.verified[number] += 1
-        return 200, self._shown(number)
+        return 200, _shown(number, self._state(number))
 
     def _call(self, number: str) -> None:
         self.calls.append((time.monotonic(), number))
@@ -96,17 +96,18 @@ class LeanSinch:
         self.most_ringing = max(self.most_ringing, len(self.ringing))
         self.hears(number, code)
 
-    def _shown(self, number: str) -> dict[str, object]:
-        state = "ELIGIBLE"
-        if self.verified[number]:
-            state = "VERIFIED"
-        elif self.rings[number]:
-            state = "VERIFICATION_PENDING"
-        return {
-            "phoneNumber": number,
-            "globalProcessState": f"GLOBAL_PROCESS_STATE_{state}",
-            "regionCode": "US",
-        }
+    def _state(self, number: str) -> str:
+        if number in self.verified:
+            return "VERIFIED"
+        return "VERIFICATION_PENDING" if number in self.rings else "ELIGIBLE"
+
+
+def _shown(number: str, state: str) -> dict[str, object]:
+    return {
+        "phoneNumber": number,
+        "globalProcessState": f"GLOBAL_PROCESS_STATE_{state}",
+        "regionCode": "US",
+    }
 
 
 @contextlib.asynccontextmanager
