@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import Any, Self
 
 from sinch_qn import _checks, _paging, _queries, waiting
+from sinch_qn._general_calls import GeneralCalls
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -28,6 +29,7 @@ from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, ClientSession, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
+from sinch_qn.instrumentation.hooks import Hooks, check_hooks
 from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
@@ -52,7 +54,7 @@ _MAX_MAX_BODY = 2**40
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
 
-class QualifiedNumbersClient:
+class QualifiedNumbersClient(GeneralCalls):
     """The Sinch Qualified Numbers API, for one project.
 
         async with QualifiedNumbersClient(project_id, OAuth2(key_id, key_secret)) as client:
@@ -80,12 +82,14 @@ class QualifiedNumbersClient:
         allow_http: bool = False,
         max_connections: int = 100,
         max_body: int = MAX_BODY,
+        hooks: Iterable[Hooks] = (),
     ) -> None:
         """Store the project and its credentials; send nothing yet.
 
         An aiohttp *session* is left open, and keeps its own connection limit, proxies and TLS
         settings; without one at most *max_connections* are open at once. No response is read
         beyond *max_body* bytes (16 MiB).
+        *hooks* are told of each call, see `Hooks`.
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         self.project_id = _checks.check_project_id(project_id)
@@ -100,6 +104,7 @@ class QualifiedNumbersClient:
             timeout=_checks.check_above_zero(timeout, "timeout"),
             retry=retry,
             rate_limit=rate_limit,
+            hooks=check_hooks(hooks),
         )
         self.hosting_orders = HostingOrdersResource(self._pipeline, project_id)
         """Orders, their numbers and the carriers: a `HostingOrdersResource`."""
@@ -132,15 +137,6 @@ class QualifiedNumbersClient:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
-
-    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot, a token and a connection in advance, for one call.
-
-        With `prepared=` nothing waits between your write-ahead intent and the request. It can be
-        used once, with this client; the connection waits two seconds, an external session opens
-        none. Raises `TokenError`, `AuthenticationError`, `ConnectError`, all NOT_SENT.
-        """
-        return await self._pipeline.prepare(timeout=timeout)
 
     async def list_numbers(
         self,

@@ -52,7 +52,11 @@ class OrderWatch:
                     moved += len(await self._record_states(found))
         except SinchError as error:
             # Its class alone: a server's text may hold a number.
-            _log.info("a batch cannot be rechecked: %s", type(error).__name__)
+            _log.info(
+                "project %s: a batch cannot be rechecked: %s",
+                self.client.project_id,
+                type(error).__name__,
+            )
         return moved
 
     async def follow(self, timeout: float) -> None:
@@ -77,7 +81,11 @@ class OrderWatch:
                         )
                     unknown -= hosted
         except DeadlineExceededError:
-            _log.info("following the orders ends after %.0f s", timeout)
+            _log.info(
+                "project %s: following the orders ends after %.0f s",
+                self.client.project_id,
+                timeout,
+            )
 
     def _watch(
         self,

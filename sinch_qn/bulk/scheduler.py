@@ -286,7 +286,7 @@ class Scheduler:
             limit = "concurrency", self.concurrency
         self.ceiling = self._call_times.observe(seconds, limit)
         if self.ceiling is not None:
-            _log.warning("%s", self.ceiling)
+            _log.warning("project %s: %s", self.steps.client.project_id, self.ceiling)
 
     async def _verify(self, entry: Entry) -> StepResult:
         self.pacing.release(entry.number)

@@ -10,12 +10,16 @@ FLOORS: dict[str, dict[int, str]] = {
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
         2: (
-            "_pipeline _error_context _paging waiting auth rate_limit _deadlines _transport"
-            " _connections smtp"
+            "_general_calls _pipeline _observation _raw _error_context _paging waiting auth"
+            " rate_limit _deadlines _transport _connections smtp"
         ),
-        1: ("_operations _http _codec _readers _checks _queries retry lifecycle webhooks phone"),
+        1: (
+            "instrumentation _operations _http _codec _readers _checks _queries retry lifecycle"
+            " webhooks phone"
+        ),
         0: "errors _redaction _headers drift _open_enums models _version _lazy_face",
     },
+    "instrumentation": {1: "log_lines", 0: "hooks"},
     "bulk": {
         6: "run",
         5: "scheduler text_enable",
@@ -85,12 +89,16 @@ NEIGHBOURS = {
         "_connections",
         "_deadlines",
         "_error_context",
+        "_observation",
+        "_raw",
         "_transport",
         "auth",
         "rate_limit",
     },
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
+    "_general_calls": {"_pipeline", "_raw"},
+    "_observation": {"_connections", "_raw"},
     "_transport": {"_connections"},
     "_checks": {"phone"},
     "_queries": {"_checks"},
