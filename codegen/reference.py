@@ -92,8 +92,9 @@ def _page(title: str, modules: dict[str, tuple[str, ...]], read: Read) -> str:
 
 
 def _heading(module: str, name: str) -> str:
-    """Return *name* with its module, unless it is imported from a package."""
-    package = module in ("sinch_qn", "sinch_qn.bulk", "sinch_qn.parsing", "sinch_qn.resources")
+    """Return *name* with its module, unless it is imported from a package's face."""
+    packages = ("", ".bulk", ".parsing", ".resources", ".serialization")
+    package = module.removeprefix("sinch_qn") in packages
     return name if package else f"{module.rpartition('.')[2]}.{name}"
 
 

@@ -15,6 +15,7 @@ from sinch_qn._checks import check_above_zero, check_order_id, check_rule
 from sinch_qn._codec import encode
 from sinch_qn._connections import Progress
 from sinch_qn._deadlines import Deadline, Deadlines
+from sinch_qn._error_context import add_context, add_response
 from sinch_qn._http import Request, Response, read_json, read_model
 from sinch_qn._operations import Operation
 from sinch_qn._redaction import redact, sensitive_values
@@ -57,6 +58,8 @@ class CallState(Progress):
     """The header of this attempt; for the first one, `prepare` may have acquired it."""
     body: object = attrs.field(default=None, repr=False)
     """The request's model; its personal and secret texts are redacted in errors."""
+    phone_number: str | None = attrs.field(default=None, repr=False)
+    """The number that the call is about."""
 
     @property
     def may_have_been_sent(self) -> bool:
@@ -134,7 +137,7 @@ class Pipeline:
         """
         request = self._request(operation, phone_number=phone_number, order_id=order_id, body=body)
         call = CallState() if prepared is None else self._claim(prepared)
-        call.body = body
+        call.body, call.phone_number = body, phone_number
         return self._run(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
@@ -242,6 +245,7 @@ class Pipeline:
             with Deadline(self._deadlines, seconds) as deadline:
                 while True:
                     call.attempts += 1
+                    response = None
                     try:
                         call.authorization = call.authorization or await self._acquire(call)
                         request.headers["Authorization"] = call.authorization
@@ -258,13 +262,15 @@ class Pipeline:
                             self._quota.refund(call.retries)
                             return cast("R", None)
                         if not await self._recover(
-                            operation, failure, call, retry or self._retry, deadline
+                            operation, failure, response, call, retry or self._retry, deadline
                         ):
                             raise failure
                     finally:
                         del failure  # its traceback holds this frame: break the cycle
         except TimeoutError as error:
-            raise _deadline_error(call, seconds) from error
+            failure = _deadline_error(call, seconds)
+            add_context(failure, operation.id, call.phone_number)
+            raise failure from error
         except SinchError as error:
             if operation.method == "DELETE" and call.may_have_succeeded:
                 error.outcome = Outcome.UNKNOWN  # an earlier attempt may have deleted it
@@ -281,13 +287,19 @@ class Pipeline:
         self,
         operation: Operation[Any],
         failure: SinchError,
+        response: Response | None,
         call: CallState,
         retry: RetryRule,
         deadline: Deadline,
     ) -> bool:
         """Complete the error of an attempt; wait for the next, or return False if there is none."""
         authorization, call.authorization = call.authorization, ""
-        redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
+        secrets = [authorization.partition(" ")[2], *sensitive_values(call.body)]
+        if response is None:
+            redact(failure, secrets)
+        else:
+            add_response(failure, response, secrets)
+        add_context(failure, operation.id, call.phone_number)
         failure.attempts = call.attempts
         call.connection_acquired = False
         call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 MASK = "•••"
 
@@ -20,6 +22,11 @@ _LONG_SECRET = 12
 def printable(value: object, limit: int | None = None, *, substitute: str = " ") -> str:
     """Return up to *limit* characters of *value* fit for one line of a log or a terminal."""
     return "".join(c if c.isprintable() else substitute for c in str(value)[:limit])
+
+
+def masked_number(phone_number: str) -> str:
+    """Return *phone_number* masked for logs: `+12025550134` becomes `+1202•••0134`."""
+    return f"{phone_number[:5]}{MASK}{phone_number[-4:]}"
 
 
 def sensitive_values(model: Any) -> Iterator[str]:
@@ -50,8 +57,13 @@ def redact(error: Exception, values: Iterable[str]) -> None:
 
 
 def _pattern(text: str) -> str:
-    """Return a pattern of *text*, also as it is written in JSON."""
-    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    """Return a pattern of *text*, also as it is written in JSON, in JSON in JSON, and in HTML."""
+    forms = {text}
+    for _ in range(2):
+        forms |= {json.dumps(form)[1:-1] for form in forms} | {
+            json.dumps(form, ensure_ascii=False)[1:-1] for form in forms
+        }
+    forms |= {html.escape(text), quote(text, safe="")}
     pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
     return f"(?:{pattern})" if len(text) >= _LONG_SECRET else rf"(?<!\w)(?:{pattern})(?!\w)"
 
@@ -62,5 +74,5 @@ def _redacted(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_redacted(each, pattern) for each in value)
     if isinstance(value, dict):
-        return {key: _redacted(each, pattern) for key, each in value.items()}
+        return type(value)((key, _redacted(each, pattern)) for key, each in value.items())
     return value

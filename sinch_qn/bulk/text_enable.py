@@ -259,7 +259,7 @@ class TextEnableRun:
         if not isinstance(result, SinchError):
             await self._record(batch.id, BatchState.ORDERED, order_id=result)
         else:
-            await self._record(batch.id, _state_after(result), note=str(result))
+            await self._record(batch.id, _state_after(result), note=result.reason)
         return sent
 
     async def _act_on_failure(self, batch: Batch, error: SinchError) -> None:
@@ -271,7 +271,8 @@ class TextEnableRun:
             await self._back_off(error)
             return
         if state is BatchState.REJECTED and (moved := await self._watch.recheck(batch.numbers)):
-            note = f"{error} ({moved} of its numbers have moved on; the others are ordered anew)"
+            moved_on = f"{moved} of its numbers have moved on; the others are ordered anew"
+            note = f"{error.reason} ({moved_on})"
             await self._record(batch.id, BatchState.NOT_SENT, only_from=_REFUSED, note=note)
             return
         self._failed_batches += 1

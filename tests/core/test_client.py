@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import pickle
 import re
@@ -595,6 +596,7 @@ async def test_the_repr() -> None:
 
 async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """Keys, tokens, codes and LOA data are in no error, traceback, pickle or log, at DEBUG."""
+    basic_value = base64.b64encode(f"key:{SECRET}".encode()).decode()
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
     sandbox.add([NUMBER])
@@ -631,7 +633,7 @@ async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptur
     shown.append(caplog.text)
     assert "GET /qualifiedNumbers/{phoneNumber} -> 404" in caplog.text
     for text in shown:
-        for secret in (SECRET, token, "c0dec0de", "jane@example.com", "Main Street", "Basic "):
+        for secret in (SECRET, token, "c0dec0de", "jane@example.com", "Main Street", basic_value):
             assert secret not in text
     assert NUMBER not in caplog.text
 

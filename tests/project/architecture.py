@@ -9,12 +9,15 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "cli",
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
-        2: "_pipeline _paging waiting auth rate_limit _deadlines _transport _connections smtp",
+        2: (
+            "_pipeline _error_context _paging waiting auth rate_limit _deadlines _transport"
+            " _connections smtp"
+        ),
         1: (
             "_operations _http _codec _readers _checks _queries retry lifecycle webhooks"
             " phone serialization"
         ),
-        0: "errors _redaction drift _open_enums _model models _version _lazy_face",
+        0: "errors _redaction _headers drift _open_enums _model models _version _lazy_face",
     },
     "bulk": {
         10: "run",
@@ -88,7 +91,14 @@ FLOORS: dict[str, dict[int, str]] = {
 NEIGHBOURS = {
     "pytest_plugin": {"sandbox"},
     "client": {"resources"},
-    "_pipeline": {"_connections", "_deadlines", "_transport", "auth", "rate_limit"},
+    "_pipeline": {
+        "_connections",
+        "_deadlines",
+        "_error_context",
+        "_transport",
+        "auth",
+        "rate_limit",
+    },
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
     "_transport": {"_connections"},
@@ -96,6 +106,7 @@ NEIGHBOURS = {
     "_queries": {"_checks"},
     "retry": {"_operations"},
     "webhooks": {"_codec"},
+    "_headers": {"_redaction"},
     "errors": {"_redaction", "models"},
     "models": {"_model", "_open_enums"},
     "serialization": {"_codec"},
