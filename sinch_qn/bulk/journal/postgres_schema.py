@@ -37,7 +37,8 @@ CREATE TABLE writers (
     run integer NOT NULL,
     name text NOT NULL,
     version text NOT NULL,
-    started float8 NOT NULL,
+    calls boolean NOT NULL,
+    seen float8 NOT NULL,
     lease_end float8,
     reaped boolean NOT NULL DEFAULT false,
     -- The number of its last commit: tells whether one was made whose response was lost.
@@ -120,6 +121,42 @@ CREATE TABLE batches (
     note text,
     PRIMARY KEY (run, id)
 );
+-- Each call that may ring, or is about to: its turn, then its number.
+CREATE TABLE slots (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run integer NOT NULL,
+    writer bigint NOT NULL,
+    number text COLLATE "C",
+    until float8 NOT NULL,
+    in_flight boolean NOT NULL DEFAULT true,
+    -- The phone may still ring: no code of this call came.
+    held boolean NOT NULL DEFAULT true
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX slots_run ON slots (run);
+CREATE INDEX slots_number ON slots (run, number) WHERE number IS NOT NULL;
+-- The one row that all runners of a run lock, for two round trips each time.
+CREATE TABLE pacing (
+    run integer PRIMARY KEY,
+    value jsonb NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE chores (
+    run integer NOT NULL,
+    what text NOT NULL,
+    writer bigint NOT NULL,
+    until float8 NOT NULL,
+    PRIMARY KEY (run, what)
+);
+-- Emails and the like: `deliveries.Deliveries`.
+CREATE TABLE deliveries (
+    run integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    intent bigint NOT NULL,
+    numbers text[] NOT NULL,
+    state text NOT NULL,
+    at float8 NOT NULL,
+    note text,
+    PRIMARY KEY (run, key)
+);
 CREATE TABLE bookmarks (
     run integer NOT NULL,
     name text NOT NULL,
@@ -185,7 +222,20 @@ WITH gone AS (
 INSERT INTO counts SELECT %s, %s, state, -count(*) FROM gone GROUP BY state
 ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
 """
+MOVE_COUNTS = """
+WITH moved AS (
+    DELETE FROM counts AS c WHERE run = %s AND writer <> 0
+    AND NOT EXISTS (SELECT 1 FROM writers WHERE id = c.writer) RETURNING run, state, n
+)
+INSERT INTO counts SELECT run, 0, state, sum(n) FROM moved GROUP BY run, state
+ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
+"""
 IS_TOLL_FREE = f"left(number, 5) IN ({', '.join(map(repr, TOLL_FREE_PREFIXES))})"
+
+
+def channel(run: int) -> str:
+    """Return the channel on which submitters tell of what they wrote into *run*."""
+    return f"sinch_qn_{run}"
 
 
 def schema_sql(version: int = 0) -> str:
@@ -228,6 +278,11 @@ def to_json(entries: Iterable[Entry], writers: Mapping[str, int | None] | None =
         }
         for entry in entries
     )
+
+
+def to_text(value: attrs.AttrsInstance) -> str:
+    """Return the fields of *value* as `jsonb` takes them."""
+    return orjson.dumps(attrs.asdict(value)).decode()
 
 
 def json_rows(rows: Iterable[Mapping[str, object]]) -> str:
