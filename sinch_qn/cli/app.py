@@ -38,6 +38,8 @@ COMMANDS: Final = {
         "Order SMS for verified toll-free NUMBERS.",
     ),
     "run": ("runs:run", "Call the numbers in FILE, and verify their codes."),
+    "worker": ("workers:worker", "Work on the run at URL, as one of any number of runners."),
+    "pace": ("workers:pace", "Change the pace of the run at URL, for all its runners at once."),
     "status": ("run_tools:status", "Show the state of the run in JOURNAL."),
     "code": ("run_tools:code", "Submit a CODE of NUMBER to the run in JOURNAL."),
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),

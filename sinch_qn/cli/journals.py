@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import click
 
+from sinch_qn import bulk
 from sinch_qn.bulk import journal
 from sinch_qn.errors import JournalError
 
@@ -20,8 +21,10 @@ ALLOW_INSECURE = "sinch_qn.allow_insecure"
 JournalName: TypeAlias = Path | str
 """The path of a SQLite journal, or the URL of a run: `postgresql://host/database?run=january`."""
 
-_NEEDS_EXTRA = "a journal in PostgreSQL needs an extra: pip install 'sinch-qn[distributed]'"
-_PASSWORD_SHOWN = (
+StoredJournal: TypeAlias = "journal.SqliteJournal | journal.PostgresJournal"
+
+_NOT_A_URL = "this is not the URL of a journal: postgresql://host/database?run=january"
+_SHOWN_TO_OTHERS = (
     "the URL has a password, which others see in the list of processes: leave it out, and set"
     " PGPASSWORD, PGPASSFILE or service="
 )
@@ -36,25 +39,52 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         has_password = parts.password is not None or "password" in parse_qs(parts.query)
     except ValueError:
-        raise JournalError("this is not the URL of a journal: postgresql://host/database?run=january") from None
+        raise JournalError(
+            "this is not the URL of a journal: postgresql://host/database?run=january"
+        ) from None
     if has_password:
-        raise JournalError(_PASSWORD_SHOWN)
+        raise JournalError(_SHOWN_TO_OTHERS)
     return url
 
 
-def make_journal(name: JournalName) -> Any:
+def make_journal(name: JournalName) -> StoredJournal:
     """Return the journal that *name* names, not opened. Raises `JournalError`."""
-    if isinstance(name, Path):
-        return journal.SqliteJournal(name)
-    insecure = click.get_current_context().find_root().meta.get(ALLOW_INSECURE, False)
+    return journal.SqliteJournal(name) if isinstance(name, Path) else database_of(name)
+
+
+def database_of(url: str) -> journal.PostgresJournal:
+    """Return the journal of the run at *url*, not opened. Raises `JournalError`."""
+    with _needing_the_extra():
+        return journal.PostgresJournal(check_url(url), allow_insecure=_allow_insecure())
+
+
+def control_of(url: str) -> journal.PostgresControl:
+    """Return what steers the run at *url*. Raises `JournalError`."""
+    with _needing_the_extra():
+        return journal.PostgresControl(check_url(url), allow_insecure=_allow_insecure())
+
+
+def fleet_of(url: str, make_run: Callable[[], Any], *, wanted: int) -> bulk.Fleet:
+    """Return the shifts of the run at *url*: see `bulk.fleet.Fleet`. Raises `JournalError`."""
+    with _needing_the_extra():
+        return bulk.Fleet(check_url(url), make_run, wanted=wanted, allow_insecure=_allow_insecure())
+
+
+def _allow_insecure() -> bool:
+    """Return whether `--allow-insecure` is given."""
+    return bool(click.get_current_context().find_root().meta.get(ALLOW_INSECURE))
+
+
+@contextmanager
+def _needing_the_extra() -> Iterator[None]:
     try:
-        return journal.PostgresJournal(check_url(name), allow_insecure=insecure)
-    except ModuleNotFoundError as error:
-        raise JournalError(_NEEDS_EXTRA) from error
+        yield
+    except ImportError as error:
+        raise JournalError(str(error)) from error
 
 
 @asynccontextmanager
-async def open_journal(name: JournalName) -> AsyncIterator[Any]:
+async def open_journal(name: JournalName) -> AsyncIterator[StoredJournal]:
     """Open a journal that other processes may be running."""
     opened = make_journal(name)
     await opened.open(None, running=False)

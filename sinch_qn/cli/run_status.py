@@ -12,8 +12,9 @@ from typing import Final
 import attrs
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk import ChallengeState, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk import ChallengeState, VoiceChallengeRun
 from sinch_qn.bulk.states import Todo
+from sinch_qn.cli.journals import StoredJournal
 from sinch_qn.cli.run_settings import RunSettings
 
 _RATE_WINDOW: Final = 60.0
@@ -27,7 +28,7 @@ class RunStatus:
     """The counts of *run*, and what it waits for."""
 
     run: VoiceChallengeRun
-    journal: SqliteJournal
+    journal: StoredJournal
     settings: RunSettings
     has_prompt: bool = attrs.field(kw_only=True)
     counts: Mapping[ChallengeState, int] = attrs.field(init=False, factory=dict)
