@@ -39,6 +39,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Bulk runs",
         {"sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*")},
     ),
+    Path("docs/reference/preflight.md"): ("Preflight", {"sinch_qn.preflight": ("*",)}),
     Path("docs/reference/invoices.md"): (
         "Invoices",
         {

@@ -20,6 +20,7 @@ from sinch_qn.cli.messages import note_typed, print_message
 from sinch_qn.errors import JournalError
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.phone import ALL_REGIONS, REGIONS, region_of
+from sinch_qn.preflight import OrderRequest, PlannedOrder, letter_of
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -371,6 +372,26 @@ def confirm(question: str, *, yes: bool) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise click.UsageError(f"{question} No terminal to confirm at: repeat it with --yes.")
     click.confirm(question, abort=True, err=True)
+
+
+def print_letter(request: OrderRequest) -> None:
+    """Print what the Letter of Authorization says and to whom it goes: personal data.
+
+    So it is printed on a terminal, or if it is asked for.
+    """
+    letter = letter_of(request)
+    if letter is None:
+        print_message("No letter is sent: the blanket LOA was agreed before.")
+        return
+    print_message(f"The Letter of Authorization goes to {letter.recipient} to be signed.")
+    for line in letter.says:
+        print_message(f"It says: {line}")
+
+
+def summarize_order(order: PlannedOrder) -> str:
+    """Return the first numbers of *order*, and how many more there are."""
+    more = len(order.numbers) - 5
+    return ", ".join(order.numbers[:5]) + (f" and {more} more" if more > 0 else "")
 
 
 def summarize_numbers(numbers: Sequence[parsing.ParsedNumber], shown: int = 5) -> str:

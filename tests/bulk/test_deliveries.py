@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from sinch_qn.bulk import MemoryJournal
 from sinch_qn.bulk.journal import Delivery, DeliveryState, delivered_numbers
 from sinch_qn.bulk.journal.deliveries import CLAIMABLE, IN_DOUBT, Deliveries
-from tests.support.journals import Backend, opened
+from tests.support.journals import opened
 
 SENDING, SENT, UNKNOWN = DeliveryState.SENDING, DeliveryState.SENT, DeliveryState.UNKNOWN
 NOT_SENT, WRITTEN = DeliveryState.NOT_SENT, DeliveryState.WRITTEN
 
 
-@pytest.fixture
-def deliveries(backend: Backend) -> Deliveries:
-    """Return the deliveries of a journal of each kind."""
-    found: Deliveries = backend.journal.deliveries  # type: ignore[attr-defined]
-    return found
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
+async def deliveries(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Deliveries]:
+    """Return the deliveries of a journal of each kind that has them."""
+    if request.param == "memory":
+        yield MemoryJournal().deliveries
+        return
+    journal = await opened(path)
+    yield journal.deliveries
+    await journal.close()
 
 
 async def test_a_delivery_is_claimed_once(deliveries: Deliveries) -> None:

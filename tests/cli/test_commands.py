@@ -320,7 +320,7 @@ def test_a_blanket_loa_is_enough(sandbox: Sandbox, run: Callable[..., Result]) -
         "blanketLoaInfo": {},
     }
     assert result.stdout == f"{order.id}\n"
-    assert "warning: no --campaign-id" in result.stderr
+    assert "warning: no campaign" in result.stderr
 
 
 def test_toll_free_numbers_are_text_enabled(
@@ -350,7 +350,7 @@ def test_toll_free_numbers_are_text_enabled(
         (["text-enable", "--service-plan-id", "p", "--blanket-loa"], "no numbers"),
         (
             ["text-enable", NUMBER, CANADIAN, "--service-plan-id", "p", "--blanket-loa"],
-            "an order has one region",
+            "these numbers need 2 orders",
         ),
         (
             ["text-enable", TOLL_FREE, "--service-plan-id", "p", "--blanket-loa"],
@@ -398,7 +398,57 @@ def test_an_order_takes_at_most_500(
     plan = ("--service-plan-id", "p", "--blanket-loa")
     refused = run("text-enable", "--file", str(path), *plan)
     assert refused.exit_code == exit_codes.Exit.USAGE
-    assert "501 numbers, but one order takes at most 500" in refused.stderr
+    assert "at most 500 numbers each: 500 US numbers, 1 US number" in refused.stderr
+
+
+def test_a_dry_run_of_an_order(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path, loa: str
+) -> None:
+    """`--dry-run` shows every order, the letter and whom it goes to, and sends nothing."""
+    path = tmp_path / "numbers.csv"
+    lines = [f"202555{number:04}" for number in range(501)] + [CANADIAN, TOLL_FREE]
+    path.write_text("\n".join(lines))
+    arguments = ("text-enable", "--file", str(path), "--service-plan-id", "p", "--loa", loa)
+    result = run(*arguments, "--dry-run", "--json")
+    assert result.exit_code == 0
+    orders = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(o["command"], o["regionCode"], len(o["phoneNumbers"])) for o in orders] == [
+        ("text-enable", "US", 500),
+        ("text-enable", "US", 1),
+        ("text-enable", "CA", 1),
+        ("text-enable-toll-free", "US", 1),
+    ]
+    assert "goes to Canary Canary <canary@example.com>" in result.stderr
+    assert "current voice carrier: Canary" in result.stderr
+    assert "no campaign" in result.stderr
+    assert "--text-enable`, which orders nothing twice" in result.stderr
+    assert run(*arguments, "--yes").exit_code == exit_codes.Exit.USAGE
+    assert not any(sandbox.calls.totals().values())
+
+
+def test_a_dry_run_of_one_order(sandbox: Sandbox, run: Callable[..., Result]) -> None:
+    """An order that is fine exits with 0 in a dry run, and is not placed."""
+    plan = ("--service-plan-id", "p", "--campaign-id", "c", "--blanket-loa", "--dry-run")
+    result = run("text-enable", NUMBER, *plan)
+    assert (result.exit_code, result.stdout) == (0, f"1\ttext-enable\t1 US number\t{NUMBER}\n")
+    assert "No letter is sent" in result.stderr
+    assert not any(sandbox.calls.totals().values())
+
+
+def test_an_incomplete_letter_is_not_sent(
+    sandbox: Sandbox, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    """Empty fields and an address that is none are named, not shown, before anything is sent."""
+    path = tmp_path / "loa.json"
+    person = {**PERSON, "email": "canary at example.com"}
+    letter = {**LOA, "authorisedPerson": person, "address": {**ADDRESS, "city": " "}}
+    path.write_text(json.dumps({"directLoaInfo": letter}))
+    result = run("text-enable", NUMBER, "--yes", "--service-plan-id", "p", "--loa", str(path))
+    assert result.exit_code == exit_codes.Exit.USAGE
+    assert "directLoaInfo.address.city: is empty" in result.stderr
+    assert "directLoaInfo.authorisedPerson.email: is not an email address" in result.stderr
+    assert "canary" not in result.output.lower()
+    assert not any(sandbox.calls.totals().values())
 
 
 def test_a_bad_loa_is_explained_and_not_shown(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ FLOORS: dict[str, dict[int, str]] = {
     "": {
         6: "cli",
         4: "bulk sandbox pytest_plugin",
-        3: "client resources parsing invoices",
+        3: "client resources parsing invoices preflight",
         2: "_pipeline _paging waiting auth rate_limit _deadlines _transport smtp",
         1: ("_operations _http _codec _readers _checks _queries retry lifecycle webhooks phone"),
         0: "errors _redaction drift _open_enums models _version _lazy_face",
@@ -121,7 +121,7 @@ PURE = (
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
     " sandbox/number_store.py invoices.py bulk/journal/deliveries.py"
-    " resources/number_links.py"
+    " resources/number_links.py preflight.py"
 ).split()
 """Pure files besides floors 0 and 1 of `sinch_qn/`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,14 +22,22 @@ from sinch_qn.cli.options import (
     loa_option,
     moment,
     numbers_input,
+    print_letter,
     region_option,
-    summarize_numbers,
+    summarize_order,
     yes_option,
 )
 from sinch_qn.models import (
     BlanketLoaInfo,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
+)
+from sinch_qn.preflight import (
+    OrderRequest,
+    PlannedOrder,
+    order_problems,
+    order_warnings,
+    split_orders,
 )
 
 _IF_UNKNOWN: Final = (
@@ -43,6 +52,7 @@ _order_options = combine(
     region_option,
     click.option("--display-name", help="A name for the order."),
     click.option("--callback-url", help="Where Sinch reports the state of the numbers."),
+    click.option("--dry-run", is_flag=True, help="Show the order and its letter; send nothing."),
     yes_option,
     json_option,
 )
@@ -53,6 +63,8 @@ _order_options = combine(
     "text-enable",
     examples="""
         sinch-qn text-enable +12025550134 --service-plan-id P --campaign-id C --loa loa.json
+        sinch-qn text-enable --file ours.csv --service-plan-id P --campaign-id C --loa loa.json \\
+            --dry-run
         sinch-qn text-enable --file ours.csv --service-plan-id P --campaign-id C --blanket-loa
     """,
     if_unknown=_IF_UNKNOWN,
@@ -80,26 +92,27 @@ def text_enable(
     loa: dict[str, Any] | None,
     *,
     blanket_loa: bool,
+    dry_run: bool,
     yes: bool,
     as_json: bool,
     **fields: Any,
 ) -> None:
     """Order SMS for verified NUMBERS.
 
-    At most 500 in an order. Asks for confirmation.
+    At most 500 in an order, of one region. Asks for confirmation.
     """
     if blanket_loa == (loa is not None):
         raise click.UsageError("give either --loa FILE or --blanket-loa.")
-    _check_kind(numbers, toll_free=False)
+    orders = split_orders([number.e164 for number in numbers], region=region)
     request = TextEnableNumbersRequest(
-        region_code=region or _region_of(numbers),
-        numbers=[number.e164 for number in numbers],
+        region_code=orders[0].region,
+        numbers=list(orders[0].numbers),
         **(loa or {"blanket_loa_info": BlanketLoaInfo()}),
         **fields,
     )
-    if request.campaign_id is None:
-        print_message("no --campaign-id: Sinch's guide requires one for SMS.", "warning")
-    _confirm(numbers, request.region_code, yes=yes)
+    if not _is_to_be_placed(request, orders, toll_free=False, dry_run=dry_run, as_json=as_json):
+        return
+    _confirm(orders[0], yes=yes)
     jobs.order_sms(request, as_json=as_json)
 
 
@@ -121,6 +134,7 @@ def text_enable_toll_free(
     region: str | None,
     loa: dict[str, Any],
     *,
+    dry_run: bool,
     yes: bool,
     as_json: bool,
     **fields: Any,
@@ -129,43 +143,60 @@ def text_enable_toll_free(
 
     Asks for confirmation.
     """
-    _check_kind(numbers, toll_free=True)
+    orders = split_orders([number.e164 for number in numbers], region=region)
     request = TextEnableTollFreeNumbersRequest(
-        region_code=region or _region_of(numbers),
-        numbers=[number.e164 for number in numbers],
+        region_code=orders[-1].region,
+        numbers=list(orders[-1].numbers),
         **loa,
         **fields,
     )
-    _confirm(numbers, request.region_code, yes=yes)
+    if not _is_to_be_placed(request, orders, toll_free=True, dry_run=dry_run, as_json=as_json):
+        return
+    _confirm(orders[-1], yes=yes)
     jobs.order_toll_free_sms(request, as_json=as_json)
 
 
-def _check_kind(numbers: Sequence[parsing.ParsedNumber], *, toll_free: bool) -> None:
-    """Reject numbers of the other kind, which has an operation of its own."""
-    wrong = [number for number in numbers if number.toll_free is not toll_free]
-    if wrong:
+def _is_to_be_placed(
+    request: OrderRequest,
+    orders: Sequence[PlannedOrder],
+    *,
+    toll_free: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> bool:
+    """Show what would be ordered; return whether it is to be.
+
+    Raises `click.UsageError` if something is missing, or if more than one order is needed: only a
+    run keeps several apart after a crash.
+    """
+    for warning in order_warnings(request):
+        print_message(warning, "warning")
+    problems = order_problems(request)
+    if dry_run or sys.stderr.isatty():
+        print_letter(request)
+    if dry_run:
+        jobs.show_planned_orders(orders, as_json=as_json)
+    if problems:
+        raise click.UsageError("\n".join(problems))
+    if len(orders) > 1 or orders[0].toll_free is not toll_free:
+        text = _why_not_one_order(orders, toll_free=toll_free)
+        if not dry_run:
+            raise click.UsageError(text)
+        print_message(text, "warning")
+    return not dry_run
+
+
+def _why_not_one_order(orders: Sequence[PlannedOrder], *, toll_free: bool) -> str:
+    if len(orders) == 1:
         kind = "not toll-free" if toll_free else "toll-free"
         other = "text-enable" if toll_free else "text-enable-toll-free"
-        numbers_given = summarize_numbers(wrong)
-        raise click.UsageError(f"{numbers_given}: {kind}, which is for `sinch-qn {other}`.")
-    if len(numbers) > MAX_NUMBERS:
-        raise click.UsageError(
-            f"{len(numbers)} numbers, but one order takes at most {MAX_NUMBERS}: split them."
-        )
-
-
-def _region_of(numbers: Sequence[parsing.ParsedNumber]) -> str:
-    regions = {number.region for number in numbers}
-    if len(regions) > 1:
-        raise click.UsageError(
-            "some numbers are US, some CA, but an order has one region: place an order for each,"
-            " or choose one with --region."
-        )
-    return regions.pop()
-
-
-def _confirm(numbers: Sequence[parsing.ParsedNumber], region: str, *, yes: bool) -> None:
-    noun = "number" if len(numbers) == 1 else "numbers"
-    confirm(
-        f"Order SMS for {len(numbers)} {region} {noun} ({summarize_numbers(numbers)})?", yes=yes
+        return f"{summarize_order(orders[0])}: {kind}, which is for `sinch-qn {other}`."
+    return (
+        f"these numbers need {len(orders)} orders, of one kind and region and at most"
+        f" {MAX_NUMBERS} numbers each: {', '.join(map(str, orders))}. Place one at a time, or all"
+        " with `sinch-qn run FILE --journal run.db --text-enable`, which orders nothing twice."
     )
+
+
+def _confirm(order: PlannedOrder, *, yes: bool) -> None:
+    confirm(f"Order SMS for {order} ({summarize_order(order)})?", yes=yes)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.sandbox import serve_sandbox as serve_sandbox
     from sinch_qn.cli.jobs.text_enabling import order_sms as order_sms
     from sinch_qn.cli.jobs.text_enabling import order_toll_free_sms as order_toll_free_sms
+    from sinch_qn.cli.jobs.text_enabling import show_planned_orders as show_planned_orders
     from sinch_qn.cli.jobs.verification import call_number as call_number
     from sinch_qn.cli.jobs.verification import verify_number as verify_number
     from sinch_qn.cli.jobs.workers import set_pace as set_pace
@@ -49,7 +50,7 @@ _NAMES = {
     "run_state": ("free_batch", "recall_numbers", "show_status", "submit_code"),
     "runs": ("run_file",),
     "sandbox": ("serve_sandbox",),
-    "text_enabling": ("order_sms", "order_toll_free_sms"),
+    "text_enabling": ("order_sms", "order_toll_free_sms", "show_planned_orders"),
     "verification": ("call_number", "verify_number"),
     "workers": ("set_pace", "work", "work_shifts"),
 }

@@ -17,6 +17,7 @@ from typing import Any, Final
 import click
 import orjson
 
+from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.bulk import (
     CallingHours,
     ChallengeState,
@@ -34,7 +35,7 @@ from sinch_qn.cli.jobs.reports import write_reports
 from sinch_qn.cli.jobs.run_state import print_counts, print_without_invoices, read_emailed
 from sinch_qn.cli.journals import JournalName, control_of, make_journal
 from sinch_qn.cli.messages import invoices_command, print_message
-from sinch_qn.cli.options import check_files, confirm, no_number, read_lines
+from sinch_qn.cli.options import check_files, confirm, no_number, print_letter, read_lines
 from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
 from sinch_qn.cli.run_settings import Orders, RunSettings
@@ -47,6 +48,7 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.parsing import BadLine, Column, GoodLine
+from sinch_qn.preflight import order_problems, order_warnings
 
 _PAGE: Final = 10_000
 """Numbers added together."""
@@ -133,8 +135,11 @@ def _orders(
         "service_plan_id": service_plan_id,
         **(loa or {"blanket_loa_info": BlanketLoaInfo()}),
     }
+    template = TextEnableNumbersRequest(campaign_id=campaign_id, **common)
+    if problems := order_problems(template):
+        raise click.UsageError("\n".join(problems))
     return Orders(
-        request=TextEnableNumbersRequest(campaign_id=campaign_id, **common),
+        request=template,
         toll_free_request=TextEnableTollFreeNumbersRequest(**common) if loa else None,
         follow=follow,
         batches_per_second=Dependencies.current().batches_per_second,
@@ -242,6 +247,11 @@ def _confirm(
     print_message(f"Project {client.project_id} at {client.base_url}.")
     for line in _describe(preview, path, settings):
         print_message(line)
+    if settings.orders is not None:
+        for warning in order_warnings(settings.orders.request):
+            print_message(warning, "warning")
+        if sys.stderr.isatty():
+            print_letter(settings.orders.request)
     parts = []
     if to_call := preview.to_call(settings.limit):
         parts.append(f"Call {to_call} {'phone' if to_call == 1 else 'phones'} now")
@@ -269,6 +279,11 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
         )
     if settings.limit is not None:
         yield f"Trial: {preview.to_add(settings.limit)} new numbers are added."
+    if settings.orders is not None:
+        yield (
+            f"Orders have at most {MAX_NUMBERS} numbers: US, CA and toll-free ones are apart"
+            + ("." if settings.orders.toll_free_request else ", and the latter need --loa.")
+        )
     if to_call := preview.to_call(settings.limit):
         hours = f", within {settings.hours.window} where each phone is" if settings.hours else ""
         rate, ringing = (settings.run_options[key] for key in ("calls_per_second", "max_ringing"))

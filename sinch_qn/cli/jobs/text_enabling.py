@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sinch_qn.cli.client import with_client
 from sinch_qn.cli.messages import print_message
+from sinch_qn.cli.options import summarize_order
 from sinch_qn.cli.output import Lines
 from sinch_qn.cli.resources import show_order
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
+from sinch_qn.preflight import PlannedOrder
 
 _LOA_SENT: Final = (
     "The Letter of Authorization is sent by email; the order continues once it is signed."
@@ -29,3 +32,17 @@ def order_toll_free_sms(request: TextEnableTollFreeNumbersRequest, *, as_json: b
     order = with_client(lambda client: client.text_enable_toll_free_numbers(request))
     show_order(order, as_json=as_json)
     print_message(_LOA_SENT)
+
+
+def show_planned_orders(orders: Sequence[PlannedOrder], *, as_json: bool) -> None:
+    """Print how the numbers are split into orders."""
+    with Lines("ORDER", "COMMAND", "NUMBERS", "SUCH AS", as_json=as_json) as lines:
+        for nth, order in enumerate(orders, 1):
+            command_name = "text-enable-toll-free" if order.toll_free else "text-enable"
+            record = {
+                "order": nth,
+                "command": command_name,
+                "regionCode": order.region,
+                "phoneNumbers": list(order.numbers),
+            }
+            lines.add(record, nth, command_name, str(order), summarize_order(order))
