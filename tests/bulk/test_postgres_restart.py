@@ -37,6 +37,13 @@ class World:
         self.calls: Counter[tuple[str, int]] = Counter()
         self.codes: Counter[str] = Counter()
         self.accepted = 0
+        self._progress = asyncio.Event()
+
+    async def has_verified(self, count: int) -> None:
+        """Wait until that many codes were handed in."""
+        while len(self.codes) < count:
+            self._progress.clear()
+            await self._progress.wait()
 
     async def run(self, journal: PostgresJournal, desk: PostgresJournal) -> None:
         """Call and verify until no number is open."""
@@ -49,6 +56,7 @@ class World:
             while (taken := await journal.take_code()) is not None:
                 entry, code = taken
                 self.codes[code] += 1
+                self._progress.set()
                 verified = Change(
                     number=entry.number,
                     event=Event.VERIFIED,
@@ -91,8 +99,7 @@ async def test_a_database_that_crashes(durable: Cluster) -> None:
         for runner in (one, two):
             group.create_task(world.run(runner, desk))
         for crash in (1, 2):
-            while len(world.codes) < 20 * crash:
-                await asyncio.sleep(0.01)
+            await world.has_verified(20 * crash)
             await asyncio.to_thread(durable.stop, signal.SIGQUIT)
             await asyncio.to_thread(durable.start)
     assert set(world.calls.values()) == {1}

@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
-import psycopg
+
+try:
+    import psycopg
+except ImportError as error:
+    raise ImportError(
+        "PostgresJournal needs an extra: pip install 'sinch-qn[distributed]'"
+    ) from error
+
 
 from sinch_qn.bulk.journal import postgres_claims
 from sinch_qn.bulk.journal._draft import MAX_POSTPONED, Permits, RunSettings, Told, Turn

@@ -195,13 +195,30 @@ _TYPES = {
 _STATES = {state.value: state for state in ChallengeState}
 _COLUMNS = (*_FIELDS, "todo", "writer")
 _RECORD = ", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in _COLUMNS)
-_SET = ", ".join(f"{name} = c.{name}" for name in _COLUMNS if name != "number")
+_OMITTED = {
+    "state": "'pending'",
+    "attempt": "0",
+    "codes_used": "0",
+    "codes_waiting": "0",
+    "due": "0",
+    "added": "false",
+    "to_ring": "true",
+    "tries": "0",
+}
+"""What is not in a row's JSON has its default; NULL, if it is not here."""
+
+_ROW = {
+    name: f"coalesce({name}, {_OMITTED[name]})" if name in _OMITTED else name for name in _COLUMNS
+}
+_RECORDS = (
+    f"SELECT {', '.join(f'{value} AS {name}' for name, value in _ROW.items())} "
+    f"FROM json_to_recordset(%s) AS c ({_RECORD})"
+)
 
 SELECT = f"SELECT {', '.join(_FIELDS)}, writer FROM numbers"
 INSERT = f"""
 WITH new AS (
-    INSERT INTO numbers (run, {", ".join(_COLUMNS)})
-    SELECT %s, {", ".join(_COLUMNS)} FROM json_to_recordset(%s) AS c ({_RECORD})
+    INSERT INTO numbers (run, {", ".join(_COLUMNS)}) SELECT %s, * FROM ({_RECORDS}) AS c
     ON CONFLICT (run, number) DO NOTHING RETURNING run, state
 ), counted AS (
     INSERT INTO counts SELECT run, %s, state, count(*) FROM new GROUP BY run, state
@@ -209,10 +226,8 @@ WITH new AS (
 )
 SELECT count(*) FROM new
 """
-UPDATE = (
-    f"UPDATE numbers AS n SET {_SET} FROM json_to_recordset(%s) AS c ({_RECORD}) "
-    "WHERE n.run = %s AND n.number = c.number"
-)
+_SET = ", ".join(f"{name} = c.{name}" for name in _COLUMNS if name != "number")
+UPDATE = f"UPDATE numbers AS n SET {_SET} FROM ({_RECORDS}) AS c WHERE n.run = %s AND n.number = c.number"
 DELETE_INVALID = """
 WITH gone AS (
     DELETE FROM numbers AS n
@@ -267,22 +282,20 @@ def from_row(row: Sequence[Any]) -> Entry:
     return Entry(**values)
 
 
+_DEFAULTS = _values(Entry(number=""))
+
+
 def to_json(entries: Iterable[Entry], writers: Mapping[str, int | None] | None = None) -> str:
     """Return the rows of *entries* as `INSERT` and `UPDATE` take them."""
-    writers = writers or {}
-    return json_rows(
-        {
-            **dict(zip(_FIELDS, _values(entry), strict=True)),
-            "todo": entry.todo.value,
-            "writer": writers.get(entry.number),
-        }
-        for entry in entries
-    )
-
-
-def to_text(value: attrs.AttrsInstance) -> str:
-    """Return the fields of *value* as `jsonb` takes them."""
-    return orjson.dumps(attrs.asdict(value)).decode()
+    rows = []
+    for entry in entries:
+        pairs = zip(_FIELDS, _values(entry), _DEFAULTS, strict=True)
+        row = {name: value for name, value, default in pairs if value != default}
+        row["todo"] = entry.todo.value
+        if writers is not None:
+            row["writer"] = writers.get(entry.number)
+        rows.append(row)
+    return json_rows(rows)
 
 
 def json_rows(rows: Iterable[Mapping[str, object]]) -> str:
@@ -297,3 +310,8 @@ def _stored(value: object) -> object:
     if isinstance(value, str):
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL has no NUL in texts
     return value.value if isinstance(value, Enum) else value
+
+
+def to_text(value: attrs.AttrsInstance) -> str:
+    """Return the fields of *value* as `jsonb` takes them."""
+    return orjson.dumps(attrs.asdict(value)).decode()
