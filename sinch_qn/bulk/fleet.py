@@ -72,7 +72,8 @@ class Fleet:
                 await connector.execute_query_async(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
                 query = f"SELECT to_regclass('{_SCHEMA}.procrastinate_jobs') AS name"
                 if (await connector.execute_query_one_async(query))["name"] is None:
-                    await self.app.schema_manager.apply_schema_async()
+                    tables = await asyncio.to_thread(self.app.schema_manager.get_schema)
+                    await connector.execute_query_async(tables.replace("%", "%%"))
         except ConnectorException as error:
             raise self._address.explain("cannot be prepared for shifts", error) from None
 
@@ -99,7 +100,13 @@ class Fleet:
                 await voice_run.finish()
 
     async def _tend(self, timestamp: int) -> None:  # noqa: ARG002 - Procrastinate's signature
-        """Defer as many shifts as runners are missing, by the runners' leases."""
+        await self.tend()
+
+    async def tend(self) -> None:
+        """Defer as many shifts as runners are missing by their leases: one worker does so, often.
+
+        None if nothing is left to do, or if a runner stopped the run.
+        """
         standing = await self._control.standing()
         if standing.stopped is not None or not standing.has_open_numbers:
             return

@@ -15,7 +15,7 @@ from sinch_qn.bulk import journal
 from sinch_qn.errors import JournalError
 
 URL_PREFIXES = ("postgresql://", "postgres://")
-ALLOW_INSECURE = "sinch_qn.allow_insecure"
+ALLOW_INSECURE = "sinch_qn_allow_insecure"
 """The key of `--allow-insecure` in a context's `meta`."""
 
 JournalName: TypeAlias = Path | str
