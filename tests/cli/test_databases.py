@@ -27,7 +27,7 @@ SETTINGS = RunSettings(calls_per_second=10.0, max_ringing=7)
 
 @pytest.fixture
 def url(cluster: Cluster) -> str:
-    """The URL of a run that nobody has begun."""
+    """Return the URL of a run that nobody has begun."""
     return cluster.url(cluster.empty_journal(), run="january")
 
 
@@ -115,7 +115,7 @@ def test_status_shows_the_runners_and_what_they_share(url: str, qn: Callable[...
 
     async def look(_: PostgresJournal) -> None:
         for options in ((), ("--json",)):
-            shown.append(await asyncio.to_thread(qn, "status", url, *options))
+            shown.append(await asyncio.to_thread(qn, "status", url, *options))  # noqa: PERF401
 
     with_runner(url, look)
     assert "0 of 7 phones ringing, paused; 0 calls in flight, at most 40." in shown[0].stderr
@@ -145,7 +145,7 @@ def test_pace_is_the_whole_runs(url: str, qn: Callable[..., Result]) -> None:
 
 
 def test_a_restored_database_calls_nobody_by_itself(url: str, qn: Callable[..., Result]) -> None:
-    """After a restore, what waits for a call is UNKNOWN, and takes a recall; not while runners run."""
+    """After a restore, what waits for a call is UNKNOWN, and takes a recall. Stop runners first."""
     refused: list[Result] = []
 
     async def restore(_: PostgresJournal) -> None:
