@@ -6,7 +6,6 @@ A run, the command line, bots and web pages all act through these functions.
 from __future__ import annotations
 
 import asyncio
-import time
 from itertools import islice
 
 from sinch_qn._checks import check_code
@@ -30,7 +29,7 @@ async def submit_code(
 
     Raises `InvalidRequestError` for a number that accepts no code. (As `run.submit_code`.)
     """
-    now = time.time() if at is None else at
+    now = journal.now() if at is None else at
     submission, _ = await put_code(journal, phone_number, code, now)
     return submission
 
@@ -52,7 +51,7 @@ async def put_code(
 async def recall(journal: Journal, phone_number: str, *, at: float | None = None) -> Entry:
     """Request another call in an open *journal*. (As `run.recall`.)"""
     number = check_e164(phone_number)
-    now = time.time() if at is None else at
+    now = journal.now() if at is None else at
     change = Change(number=number, event=Event.RECALL, at=now, note=_NOTE_RECALL)
     (entry,) = await journal.apply([change])
     if entry is None:
@@ -68,7 +67,7 @@ async def distrust_pending(journal: Journal, window: float, *, at: float | None 
     Calls that were made after the point of the restore are lost in it, so each of these may have
     been called. A code is awaited for *window* seconds. Open the journal as a runner.
     """
-    now = time.time() if at is None else at
+    now = journal.now() if at is None else at
     distrusted = 0
     pending = (entry for entry in journal.rows() if entry.state is ChallengeState.PENDING)
     while page := await asyncio.to_thread(list, islice(pending, _PAGE)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from collections import deque
@@ -42,8 +41,9 @@ class RunStatus:
         self.counts = await self.run.counts()
         self._next.clear()
         for todo in (Todo.CALL, Todo.LOOK_UP, Todo.EXPIRE):
-            for entry in await self.journal.due(todo, math.inf, 1):
-                self._next[todo] = entry.due
+            due = await self.journal.next_due(todo)
+            if due is not None:
+                self._next[todo] = due
         now = time.monotonic()
         self._samples.append((now, self.counts[ChallengeState.PENDING]))
         while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW:

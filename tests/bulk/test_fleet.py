@@ -12,7 +12,7 @@ import pytest
 from sinch_qn.bulk import Entry
 from sinch_qn.bulk.fleet import Fleet
 from sinch_qn.bulk.journal import Identity, PostgresControl, PostgresJournal
-from sinch_qn.bulk.journal._draft import RunSettings
+from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.states import Change, Event
 from tests.support.postgres import Cluster, execute
 

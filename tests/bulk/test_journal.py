@@ -17,7 +17,7 @@ from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
-from tests.support.journals import MINE, Backend, called, happen, rows, without_tokens
+from tests.support.journals import MINE, Backend, called, happen, rows, take_code, without_tokens
 from tests.support.runs import NUMBER, OTHER, numbers
 
 
@@ -100,9 +100,9 @@ async def test_an_attempt_that_was_not_sent_may_be_repeated(journal: Journal) ->
     assert entry.attempt == 1
     await journal.submit_code(NUMBER, "1111", 2.0)
     for _ in range(3):
-        assert await journal.claim_code(NUMBER, 2.0) is not None
+        assert await take_code(journal, NUMBER, 2.0) is not None
         await happen(journal, NUMBER, Event.CODE_NOT_SENT)
-    claimed = await journal.claim_code(NUMBER, 2.0)
+    claimed = await take_code(journal, NUMBER, 2.0)
     assert claimed is not None
     assert claimed[0].codes_used == 1
 
@@ -147,7 +147,7 @@ async def test_when_the_next_is_due(journal: Journal) -> None:
     assert await journal.next_due() == 101.0  # its window
     await journal.submit_code(NUMBER, "1111", 2.0)
     assert await journal.next_due() == 0.0
-    await journal.claim_code(NUMBER, 2.0)
+    await take_code(journal, NUMBER, 2.0)
     assert await journal.next_due() == float("inf")
     await happen(journal, NUMBER, Event.VERIFIED)
     assert await journal.next_due() is None
@@ -160,7 +160,7 @@ async def test_open_intents(journal: Journal) -> None:
     await journal.add([Entry(number=calling), Entry(number=OTHER)])
     await happen(journal, calling, Event.CALL)
     await journal.submit_code(verifying, "1111", 1.0)
-    await journal.claim_code(verifying, 1.0)
+    await take_code(journal, verifying, 1.0)
     found = await journal.open_intents()
     assert {entry.number for entry in found} == {calling, verifying}
 
@@ -200,7 +200,7 @@ async def test_counts_are_exact(journal: Journal) -> None:
         await journal.apply([c for c in changes if c.event not in {Event.CODE, Event.VERIFY}])
         number = chance.choice(wanted)
         await journal.submit_code(number, str(chance.randrange(3)), float(moment))
-        await journal.claim_code(number, float(moment))
+        await take_code(journal, number, float(moment))
     counts = await journal.counts()
     assert set(counts) == set(ChallengeState)
     found = Counter(entry.state for entry in await rows(journal))
@@ -308,7 +308,7 @@ async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:
             if kind == 0:
                 results.append(await each.submit_code(number, code, at))
             elif kind == 1:
-                results.append(await each.claim_code(number, at))
+                results.append(await take_code(each, number, at))
             elif kind == 2:
                 results.append(await each.due(todo, at, 3))
             elif kind == 3:

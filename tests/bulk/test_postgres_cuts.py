@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 
 from sinch_qn.bulk.journal import BatchState, postgres, postgres_claims, postgres_writer
-from sinch_qn.bulk.journal._draft import CallResult, RunSettings, Told
 from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal.protocol import RunSettings
+from sinch_qn.bulk.pacing import CallResult
+from sinch_qn.bulk.permits import Told
 from sinch_qn.bulk.states import Entry, Event, Todo
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import MINE, Backend, happen

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from sinch_qn.bulk import Submission
-from sinch_qn.bulk.journal._draft import CallResult, RunSettings, Told, Turn
 from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal.protocol import RunSettings
+from sinch_qn.bulk.pacing import CallResult
+from sinch_qn.bulk.permits import Told, Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
 from sinch_qn.models import GlobalProcessState
 from tests.support import postgres

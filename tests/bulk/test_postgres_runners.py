@@ -10,8 +10,10 @@ import pytest
 import pytest_asyncio
 
 from sinch_qn.bulk.journal import postgres, postgres_claims
-from sinch_qn.bulk.journal._draft import CallResult, Permits, RunSettings, Told, Turn
 from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal.protocol import RunSettings
+from sinch_qn.bulk.pacing import CallResult
+from sinch_qn.bulk.permits import Permits, Told, Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState

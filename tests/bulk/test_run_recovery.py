@@ -57,13 +57,13 @@ async def test_a_run_that_cannot_start_releases_its_journal() -> None:
     """P9: a run whose recovery fails leaves no lock."""
     sinch, journal = Sinch(), MemoryJournal()
 
-    async def broken() -> list[Entry]:
-        raise JournalError("cannot be read")
+    async def broken(window: float) -> list[Entry]:
+        raise JournalError(f"cannot be read, nor be written: {window}")
 
-    journal.open_intents = broken  # type: ignore[method-assign]
+    journal.reap = broken  # type: ignore[method-assign]
     with pytest.raises(JournalError):
         await run_of(sinch, journal).__aenter__()
-    assert not journal._running
+    assert journal._runner is None
 
 
 @virtual_clock

@@ -17,7 +17,7 @@ from sinch_qn.bulk.steps import StepResult
 from sinch_qn.errors import AuthenticationError, BadRequestError, SinchError, TransportError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch
-from tests.support.journals import called
+from tests.support.journals import called, take_code
 from tests.support.runs import NUMBER, OTHER, numbers, run_of, until
 from tests.support.scheduling import (
     NOW,
@@ -74,7 +74,7 @@ async def test_pacing_observes_each_response(step: str, todo: Todo) -> None:
         await called(setup.journal, NUMBER)
         await setup.journal.submit_code(NUMBER, "0042", NOW)
     if step == "resolve":
-        claimed = await setup.journal.claim_code(NUMBER, NOW)
+        claimed = await take_code(setup.journal, NUMBER, NOW)
         assert claimed is not None
         await setup.journal.apply(outcome([claimed[0]], Event.VERIFY_UNKNOWN))
     setup.steps.results[step] = lambda _: StepResult(request=todo, response=RESPONSE)

@@ -13,7 +13,7 @@ from sinch_qn.bulk.journal import MemoryJournal, Submission
 from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.models import GlobalProcessState
 from tests.bulk.test_states import ACCEPTS_CODES, ENTRY, NUMBER, RECALLABLE
-from tests.support.journals import at_once, token
+from tests.support.journals import at_once, take_code, token
 
 ENDS = (Event.ALREADY_VERIFIED, Event.VERIFIED, Event.BLOCKED, Event.SINCH_STATE_CHANGED)
 MOVES = [event for event in Event if event not in {*ENDS, Event.CODE, Event.VERIFY}]
@@ -178,7 +178,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     def claim(self) -> None:
         """Law: a code can be claimed if one waits and the state allows it."""
         before = self.entry
-        claimed = at_once(self.journal.claim_code(NUMBER, self.time))
+        claimed = at_once(take_code(self.journal, NUMBER, self.time))
         assert (claimed is not None) is (before.state in TABLE[Event.VERIFY])
         if claimed is not None:
             self.entry, _ = claimed

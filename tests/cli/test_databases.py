@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from sinch_qn.bulk import Entry
 from sinch_qn.bulk.journal import Identity, PostgresControl, PostgresJournal
-from sinch_qn.bulk.journal._draft import RunSettings
+from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.states import ChallengeState, Event
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit

@@ -14,26 +14,30 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
     "bulk": {
-        6: "run",
-        5: "scheduler text_enable",
-        4: "chores",
-        3: "steps preview report",
-        2: (
-            "unsafe_writes invoice_emails admission actions pacing refusals journal_watch"
-            " due_numbers text_enable_report rate_ceiling"
+        10: "run",
+        9: "scheduler text_enable",
+        8: "calls",
+        7: "chores due_numbers",
+        6: "steps preview report",
+        5: (
+            "unsafe_writes invoice_emails admission actions refusals journal_watch"
+            " text_enable_report rate_ceiling"
         ),
-        1: "outcomes journal",
+        4: "journal",
+        3: "permits",
+        2: "pacing",
+        1: "outcomes",
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
         7: "sqlite postgres",
         6: "postgres_store",
         5: "postgres_claims postgres_deliveries",
-        4: "sqlite_work postgres_work postgres_writer",
+        4: "sqlite_work memory postgres_work postgres_writer",
         3: "sqlite_deliveries postgres_transaction postgres_entrance",
         2: "sqlite_thread postgres_lease postgres_listener",
-        1: "sqlite_schema postgres_connection memory",
-        0: "protocol deliveries sqlite_file postgres_schema postgres_url _draft",
+        1: "sqlite_schema memory_store local_runner postgres_connection",
+        0: "protocol deliveries sqlite_file postgres_schema postgres_url",
     },
     "bulk/report": {3: "html", 2: "charts output_files", 1: "summary records", 0: "advice"},
     "parsing": {2: "number_files", 1: "columns codes", 0: "phone_numbers rows text_files loa"},
@@ -116,7 +120,7 @@ OWNERS = {
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
-    " bulk/rate_ceiling.py"
+    " bulk/rate_ceiling.py bulk/permits.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"

@@ -20,7 +20,7 @@ import attrs
 import psycopg
 
 from sinch_qn.bulk.journal.postgres_schema import schema_sql
-from sinch_qn.bulk.journal.postgres_url import parse_url
+from sinch_qn.bulk.journal.postgres_url import Address, parse_url
 
 _STARTUP = 30.0
 """Seconds that a server may take to accept connections; a crash recovery included."""
@@ -198,6 +198,21 @@ def execute(url: str, statement: str, *parameters: object) -> list[Any]:
         connection.execute("SET search_path TO sinch_qn")
         cursor = connection.execute(statement.encode(), parameters)
         return [] if cursor.description is None else cursor.fetchall()
+
+
+_CLOCK = "CREATE OR REPLACE FUNCTION sinch_qn.epoch() RETURNS float8 LANGUAGE sql VOLATILE AS "
+
+
+@contextlib.contextmanager
+def at_time(address: Address, at: float) -> Iterator[None]:
+    """Let the clock of a journal stand at a time."""
+    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+        connection.execute(f"{_CLOCK} $$ SELECT {at!r}::float8 $$".encode())
+        try:
+            yield
+        finally:
+            real = "$$ SELECT extract(epoch FROM clock_timestamp())::float8 $$"
+            connection.execute(f"{_CLOCK} {real}".encode())
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import QualifiedNumber
 from tests.support.fake_sinch import Sinch
+from tests.support.journals import take_code
 from tests.support.runs import NUMBER
 
 NOW = 1000.0
@@ -60,16 +61,20 @@ class Scripted(Steps):
         await asyncio.sleep(self.latency)
         return self.results.get(name, postponed)(entries)
 
-    async def call(self, entry: Entry, *, on_intent: Callable[[], None]) -> StepResult:
-        (intent,) = await self.journal.apply(
-            [Change(number=entry.number, event=Event.CALL, at=NOW)]
-        )
-        assert intent is not None
-        on_intent()
+    async def call(
+        self,
+        turn: Turn,
+        prepared: PreparedCall,  # noqa: ARG002
+        *,
+        opens_in: Callable[[str, float], float] | None = None,
+    ) -> StepResult:
+        intent = await self.journal.start_call(turn, opens_in)
+        if intent is None:
+            return StepResult()
         return await self._step("call", intent)
 
-    async def verify(self, entry: Entry) -> StepResult:
-        claimed = await self.journal.claim_code(entry.number, NOW)
+    async def verify(self, *, on_intent: Callable[[], None]) -> StepResult:
+        claimed = await take_code(self.journal, entry.number, NOW)
         assert claimed is not None
         return await self._step("verify", claimed[0])
 

@@ -18,7 +18,6 @@ except ImportError as error:
 
 
 from sinch_qn.bulk.journal import postgres_claims
-from sinch_qn.bulk.journal._draft import MAX_POSTPONED, Permits, RunSettings, Told, Turn
 from sinch_qn.bulk.journal.postgres_connection import (
     check_server,
     clock_offset,
@@ -34,7 +33,8 @@ from sinch_qn.bulk.journal.postgres_store import PostgresStore
 from sinch_qn.bulk.journal.postgres_transaction import Job
 from sinch_qn.bulk.journal.postgres_url import parse_url
 from sinch_qn.bulk.journal.postgres_writer import Writer
-from sinch_qn.bulk.journal.protocol import Identity
+from sinch_qn.bulk.journal.protocol import MAX_POSTPONED, Identity, RunSettings
+from sinch_qn.bulk.permits import Permits, Told, Turn
 from sinch_qn.bulk.states import Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 

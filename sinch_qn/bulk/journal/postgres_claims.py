@@ -8,20 +8,14 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from sinch_qn.bulk.journal._draft import (
-    OUTSIDE_HOURS,
-    Pacing,
-    Permits,
-    Settled,
-    Told,
-    Turn,
-    settle,
-    without_outcome,
-)
 from sinch_qn.bulk.journal.postgres_connection import Connection, Statement
 from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW, SELECT, to_text
 from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
 from sinch_qn.bulk.journal.postgres_work import apply, claim_code
+from sinch_qn.bulk.journal.protocol import OUTSIDE_HOURS
+from sinch_qn.bulk.outcomes import without_outcome
+from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.permits import Permits, Settled, Told, Turn, settle
 from sinch_qn.bulk.states import Change, Entry, Event, Todo
 
 TURN_LIFETIME = 0.1
@@ -249,7 +243,7 @@ def reap(tx: Transaction, window: float) -> Work[list[Entry]]:
         return []
     read = SELECT + " WHERE run = %s AND writer = ANY(%s) ORDER BY number FOR UPDATE"
     (theirs,) = yield from ask(Statement(read, (tx.run, gone)))
-    changes = [without_outcome(entry, tx.now, window) for entry in tx.read(theirs)]
+    changes = [without_outcome(entry, tx.now, window=window) for entry in tx.read(theirs)]
     entries = [entry for entry in (apply(tx, change) for change in changes) if entry is not None]
     tx.execute("UPDATE writers SET reaped = true WHERE id = ANY(%s)", gone)
     tx.execute(

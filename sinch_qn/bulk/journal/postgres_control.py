@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 
-from sinch_qn.bulk.journal._draft import Pacing, RunSettings
 from sinch_qn.bulk.journal.postgres_connection import (
     Connection,
     Reply,
@@ -18,6 +17,8 @@ from sinch_qn.bulk.journal.postgres_connection import (
 )
 from sinch_qn.bulk.journal.postgres_schema import NOW, to_text
 from sinch_qn.bulk.journal.postgres_url import parse_url
+from sinch_qn.bulk.journal.protocol import RunSettings
+from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.states import Todo
 from sinch_qn.errors import JournalError
 

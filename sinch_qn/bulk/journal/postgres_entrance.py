@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sinch_qn.bulk.journal._draft import RunSettings, check_settings
 from sinch_qn.bulk.journal.postgres_connection import Connection, Statement, migrate, schema_version
 from sinch_qn.bulk.journal.postgres_lease import LEASE, Seat, take_seat
 from sinch_qn.bulk.journal.postgres_schema import NOW, VERSION, schema_sql, to_text
-from sinch_qn.bulk.journal.protocol import Identity, check_identity
+from sinch_qn.bulk.journal.protocol import Identity, RunSettings, check_identity, check_settings
 from sinch_qn.errors import JournalError
 
 

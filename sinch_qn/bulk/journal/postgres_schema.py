@@ -19,10 +19,15 @@ from sinch_qn.phone import TOLL_FREE_PREFIXES
 OLDEST_SERVER = 130000
 """Every statement runs on PostgreSQL 13."""
 
-NOW = "extract(epoch FROM clock_timestamp())::float8"
-"""All times are seconds since the epoch, by the database's clock."""
+NOW = "(SELECT epoch())"
+"""The time by the database's clock, in seconds since the epoch, as all times here.
+
+A subquery: an index is not searched for the value of a function that changes by itself.
+"""
 
 _FIRST = """
+CREATE FUNCTION epoch() RETURNS float8 LANGUAGE sql VOLATILE AS
+    $$ SELECT extract(epoch FROM clock_timestamp())::float8 $$;
 CREATE TABLE runs (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE,
@@ -227,7 +232,10 @@ WITH new AS (
 SELECT count(*) FROM new
 """
 _SET = ", ".join(f"{name} = c.{name}" for name in _COLUMNS if name != "number")
-UPDATE = f"UPDATE numbers AS n SET {_SET} FROM ({_RECORDS}) AS c WHERE n.run = %s AND n.number = c.number"
+UPDATE = (
+    f"UPDATE numbers AS n SET {_SET} FROM ({_RECORDS}) AS c "
+    "WHERE n.run = %s AND n.number = c.number"
+)
 DELETE_INVALID = """
 WITH gone AS (
     DELETE FROM numbers AS n

@@ -100,18 +100,6 @@ class PostgresStore:
         """Put *code* into the inbox of *number*."""
         return await self._commit(lambda tx: postgres_work.submit(tx, number, code, at), number)
 
-    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """Log the intent to verify the oldest waiting code, and return it."""
-        return await self._commit(lambda tx: postgres_work.claim_code(tx, number, at), number)
-
-    async def due(self, todo: Todo, now: float, limit: int) -> list[Entry]:
-        """Return up to *limit* entries with *todo* that are due."""
-        query = (
-            SELECT + " WHERE run = %s AND todo = %s AND todo > 0 AND due <= %s "
-            "ORDER BY due, seq LIMIT %s"
-        )
-        return await self._entries(query, todo.value, now, limit)
-
     async def backlog(self, todo: Todo, limit: int | None = None) -> int:
         """Return how many entries with *todo* are due, counted no further than *limit*."""
         query = (
@@ -149,15 +137,6 @@ class PostgresStore:
         )
         todos = [todo.value for todo in ADVANCED]
         await self._change(lambda tx: tx.execute(query, seconds, tx.run, todos, after))
-
-    async def open_intents(self) -> list[Entry]:
-        """Return the entries with an intent that has no outcome."""
-        return await self._entries(SELECT + " WHERE run = %s AND state IN ('calling', 'verifying')")
-
-    async def called_since(self, since: float) -> list[Entry]:
-        """Return the entries whose last call's intent is younger than *since*."""
-        query = SELECT + " WHERE run = %s AND called_at > %s ORDER BY called_at"
-        return await self._entries(query, since)
 
     async def identity(self) -> Identity:
         """Return the project and the server that the journal belongs to."""

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 
 import attrs
 
-from sinch_qn.bulk.journal._draft import holds_slot
 from sinch_qn.bulk.journal.postgres_connection import Reply, Statement
 from sinch_qn.bulk.journal.postgres_schema import IS_TOLL_FREE
 from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
@@ -18,7 +17,7 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     logged_write,
 )
-from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, step
+from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, holds_slot, step
 
 
 def apply(tx: Transaction, change: Change) -> Entry | None:

@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
+from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal import sqlite_work
+from sinch_qn.bulk.journal.local_runner import LocalRunner
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
     Batch,
     BatchState,
     Identity,
+    RunSettings,
     Submission,
     invalid_line,
 )
@@ -31,7 +35,8 @@ from sinch_qn.bulk.journal.sqlite_file import (
 )
 from sinch_qn.bulk.journal.sqlite_schema import INSERT, SELECT, check_content, from_row, to_row
 from sinch_qn.bulk.journal.sqlite_thread import Connection, DatabaseThread, connect
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo
+from sinch_qn.bulk.permits import Permits, Told, Turn
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo, holds_slot
 from sinch_qn.errors import JournalError
 
 T = TypeVar("T")
@@ -47,13 +52,24 @@ class SqliteJournal:
     second runner, and is released when its process ends, however it ends.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+    ) -> None:
         # Resolve links: one file is one journal with one lock, under any name.
         self._path = Path(os.path.realpath(path))
         self._lock = ExitStack()
         self._thread: DatabaseThread | None = None
+        self._runner = LocalRunner()
+        self._has_reaped = False
+        self.clock = clock
 
-    async def open(self, identity: Identity | None, *, running: bool) -> None:
+    def now(self) -> float:
+        """Return the wall clock's time."""
+        return self.clock()
+
+    async def open(
+        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+    ) -> None:
         """Open the file; only a runner may create it.
 
         Raises `JournalError` and leaves the file as it was if it is no journal, is damaged,
@@ -69,6 +85,20 @@ class SqliteJournal:
             if not opening.cancelled() and opening.exception() is None:
                 await self.close()
             raise
+        self._runner, self._has_reaped = LocalRunner(), False
+        if settings is not None:
+            try:
+                await self._start(settings)
+            except BaseException:
+                await self.close()
+                raise
+
+    async def _start(self, settings: RunSettings) -> None:
+        """Give the phones that may still ring their slots."""
+        query, now = SELECT + " WHERE called_at > ? ORDER BY called_at", self.now()
+        since = now - settings.ring_window
+        called = await self._read(lambda db: sqlite_work.entries(db, query, since))
+        self._runner.start(settings, [entry for entry in called if holds_slot(entry)], now)
 
     def _open(self, identity: Identity | None, running: bool) -> None:  # noqa: FBT001
         if self._thread is not None:
@@ -144,36 +174,98 @@ class SqliteJournal:
 
     async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
         """Apply each change that `step` allows."""
-        return await self._write(lambda db: [sqlite_work.apply(db, change) for change in changes])
+        applied = await self._write(lambda db: [sqlite_work.apply(db, each) for each in changes])
+        self._runner.changed(changes, applied, self.now())
+        return applied
 
     async def submit_code(
         self, number: str, code: str, at: float
     ) -> tuple[Submission, Entry | None]:
         """Put *code* into the inbox of *number*."""
-        return await self._write(lambda database: sqlite_work.submit(database, number, code, at))
+        result = await self._write(lambda database: sqlite_work.submit(database, number, code, at))
+        if result[1] is not None:
+            self._runner.update(result[1])
+        return result
 
-    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """Log the intent to verify the oldest waiting code, and return it."""
-        return await self._write(lambda database: sqlite_work.claim_code(database, number, at))
+    # ---- for the runner ------------------------------------------------------------------------
 
-    async def due(self, todo: Todo, now: float, limit: int) -> list[Entry]:
-        """Return up to *limit* entries with *todo* that are due."""
+    async def permits(self, told: Sequence[Told], want: int) -> Permits:
+        """Tell how calls ended, and ask for up to *want* turns."""
+        if limit := self._runner.to_count(want):
+            self._runner.counted(await self.backlog(Todo.CALL, limit), limit)
+        return self._runner.permits(told, want)
+
+    async def start_call(
+        self, turn: Turn, opens_in: Callable[[str, float], float] | None = None
+    ) -> Entry | None:
+        """Use *turn*: commit the intent to call the number that is due longest."""
+        now, slots = self.now(), self._runner.slots
+        entry = None
+        if slots.take(turn, asyncio.get_running_loop().time()):
+            entry = await self._write(lambda db: sqlite_work.start_call(db, now, opens_in))
+            self._runner.call_started(entry)
+        if entry is None:
+            slots.give_up(turn)
+        return entry
+
+    async def take_code(self) -> tuple[Entry, str] | None:
+        """Commit the intent to verify the oldest code of the number that is due longest."""
+        now = self.now()
+        taken = await self._write(lambda database: sqlite_work.take_code(database, now))
+        if taken is not None:
+            self._runner.update(taken[0])
+        return taken
+
+    async def claim(self, todo: Todo, limit: int, hold: float) -> list[Entry]:
+        """Return up to *limit* entries with *todo* that are due; the claims are in memory."""
         query = SELECT + " WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
-        return await self._read(lambda db: sqlite_work.entries(db, query, todo.value, now, limit))
+        parameters = (todo.value, self.now(), limit + self._runner.claims())
+        due = await self._read(lambda db: sqlite_work.entries(db, query, *parameters))
+        return self._runner.unclaimed(due, limit, hold)
 
-    async def backlog(self, todo: Todo, now: float) -> int:
-        """Return how many entries with *todo* are due."""
-        query = "SELECT count(*) FROM numbers WHERE todo = ? AND todo > 0 AND due <= ?"
-        return await self._read(lambda db: int(db.execute(query, (todo, now)).fetchone()[0]))
+    async def backlog(self, todo: Todo, limit: int | None = None) -> int:
+        """Return how many entries with *todo* are due, counted up to *limit*."""
+        rows = "SELECT 1 FROM numbers WHERE todo = ? AND todo > 0 AND due <= ? LIMIT ?"
+        query = f"SELECT count(*) FROM ({rows})"  # noqa: S608 - constants only
+        parameters = (todo.value, self.now(), -1 if limit is None else limit)
+        return await self._read(lambda db: int(db.execute(query, parameters).fetchone()[0]))
 
-    async def next_due(self) -> float | None:
-        """Return when the next entry is due."""
+    async def chore(self, what: str, hold: float) -> bool:  # noqa: ARG002 - there is one runner
+        """Return True: this is the one runner."""
+        return True
+
+    async def reap(self, window: float) -> list[Entry]:
+        """Commit the outcomes of the intents of the process before; nothing the second time."""
+        if self._has_reaped:
+            return []
+        query = SELECT + " WHERE state IN ('calling', 'verifying')"
+        found = await self._read(lambda database: sqlite_work.entries(database, query))
+        changes = [outcomes.without_outcome(e, self.now(), window=window) for e in found]
+        reaped = await self.apply(changes)
+        self._has_reaped = True
+        return [entry for entry in reaped if entry is not None]
+
+    async def changed(self, timeout: float) -> None:
+        """Wait for *timeout* seconds: a file does not tell."""
+        await asyncio.sleep(timeout)
+
+    async def open_numbers(self) -> bool:
+        """Return whether any number is not settled."""
+        if await self.next_due() is not None:
+            return True
+        return (await self.counts())[ChallengeState.CALLING] > 0
+
+    async def stop_run(self, reason: str) -> None:
+        """Stop the runner: its permits have the *reason*."""
+        self._runner.stopped = reason
+
+    async def next_due(self, *todos: Todo) -> float | None:
+        """Return when the next entry (with one of *todos*) is due."""
         # One index read a kind: the minimum of the whole index would be a scan.
         query = "SELECT due FROM numbers WHERE todo = ? AND todo > 0 ORDER BY due LIMIT 1"
 
         def read(database: sqlite3.Connection) -> float | None:
-            todos = [todo for todo in Todo if todo is not Todo.NOTHING]
-            rows = [database.execute(query, (todo.value,)).fetchone() for todo in todos]
+            rows = [database.execute(query, (todo.value,)).fetchone() for todo in todos or Todo]
             return min((row[0] for row in rows if row is not None), default=None)
 
         return await self._read(read)
@@ -188,16 +280,6 @@ class SqliteJournal:
             database.clear_cache()
 
         await self._write(write)
-
-    async def open_intents(self) -> list[Entry]:
-        """Return the entries with an intent that has no outcome."""
-        query = SELECT + " WHERE state IN ('calling', 'verifying')"
-        return await self._read(lambda database: sqlite_work.entries(database, query))
-
-    async def called_since(self, since: float) -> list[Entry]:
-        """Return the entries whose last call's intent is younger than *since*."""
-        query = SELECT + " WHERE called_at > ? ORDER BY called_at"
-        return await self._read(lambda database: sqlite_work.entries(database, query, since))
 
     async def identity(self) -> Identity:
         """Return the project and the server that the journal belongs to."""

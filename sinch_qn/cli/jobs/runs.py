@@ -201,9 +201,8 @@ async def _add_only(
     client: QualifiedNumbersClient, path: Path, preview: RunPreview, settings: RunSettings
 ) -> None:
     """Add the numbers of the file to the run, for other runners to call."""
-    run = VoiceChallengeRun(
-        client, journal := make_journal(settings.journal), **settings.run_options
-    )
+    journal = make_journal(settings.journal)
+    run = VoiceChallengeRun(client, journal, **settings.run_options)
     async with client, run.adding() as add:
         await _add(add, journal, path, preview, settings)
 
