@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk.journal import Standing
+from sinch_qn.bulk import journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.output import Lines
 
 
-def standing_record(standing: Standing) -> dict[str, Any]:
+def standing_record(standing: journal.Standing) -> dict[str, Any]:
     """Return *standing* as JSON has it; times are seconds."""
     return {
         "runners": [
@@ -33,7 +33,7 @@ def standing_record(standing: Standing) -> dict[str, Any]:
     }
 
 
-def show_standing(standing: Standing) -> None:
+def show_standing(standing: journal.Standing) -> None:
     """Print the runners on standard output, and what they share as messages."""
     with Lines("RUNNER", "VERSION", "LEASE LEFT", "CALLS/S", as_json=False) as lines:
         for runner in standing.runners:
