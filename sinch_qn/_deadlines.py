@@ -13,16 +13,13 @@ from typing import Self
 
 
 class Deadlines:
-    """Creates deadlines and cancels the tasks that exceed them."""
+    """Cancels the tasks that exceed their deadlines."""
 
     def __init__(self) -> None:
         # By length: deadlines of one length expire in the order of their start.
         self._running: dict[float, dict[Deadline, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-
-    def timeout(self, seconds: float) -> Deadline:
-        """Return a context that raises TimeoutError after *seconds*."""
-        return Deadline(self, seconds)
+        self._armed_for = 0.0
 
     def close(self) -> None:
         """Cancel the timer, unless a call is in flight."""
@@ -32,7 +29,7 @@ class Deadlines:
     def start(self, deadline: Deadline) -> None:
         """Watch *deadline*."""
         self._running.setdefault(deadline.seconds, {})[deadline] = None
-        if self._timer is None or deadline.when < self._timer.when():
+        if self._timer is None or deadline.when < self._armed_for:
             self._arm(deadline.when)
 
     def stop(self, deadline: Deadline) -> None:
@@ -49,6 +46,7 @@ class Deadlines:
 
     def _arm(self, when: float) -> None:
         self._disarm()
+        self._armed_for = when
         self._timer = asyncio.get_running_loop().call_at(when, self._expire_due, when)
 
     def _expire_due(self, armed_for: float) -> None:
@@ -70,7 +68,7 @@ class Deadlines:
 
 
 class Deadline:
-    """One deadline as a context manager, with the semantics of `asyncio.timeout`."""
+    """A context that raises TimeoutError after *seconds*, as `asyncio.timeout` does."""
 
     __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "seconds", "when")
 

@@ -13,11 +13,12 @@ import orjson
 
 from sinch_qn._checks import check_above_zero, check_order_id, check_rule
 from sinch_qn._codec import encode
+from sinch_qn._connections import Progress
 from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._http import Request, Response, read_json, read_model
 from sinch_qn._operations import Operation
 from sinch_qn._redaction import redact, sensitive_values
-from sinch_qn._transport import Progress, Transport
+from sinch_qn._transport import Transport
 from sinch_qn.auth import FAILURE_TTL, Auth
 from sinch_qn.errors import (
     AuthenticationError,
@@ -53,7 +54,7 @@ class CallState(Progress):
     may_have_succeeded: bool = False
     """An earlier attempt ended with an unknown outcome."""
     authorization: str = attrs.field(default="", repr=False)
-    """Acquired by `prepare` with the rate-limit slot; used by the first attempt."""
+    """The header of this attempt; for the first one, `prepare` may have acquired it."""
     body: object = attrs.field(default=None, repr=False)
     """The request's model; its personal and secret texts are redacted in errors."""
 
@@ -68,7 +69,7 @@ class CallState(Progress):
 
 @attrs.define(eq=False, kw_only=True)
 class PreparedCall(CallState):
-    """A rate-limit slot and an access token, acquired in advance for one call.
+    """A rate-limit slot, an access token and a connection, acquired in advance for one call.
 
     `QualifiedNumbersClient.prepare` makes it; pass it as `prepared=` to one call of that client.
     `may_have_been_sent` says at any time whether that call may have reached the server.
@@ -77,6 +78,11 @@ class PreparedCall(CallState):
     owner: object = attrs.field(repr=False)
     """Only the pipeline that acquired it can use it."""
     used: bool = False
+
+    def close(self) -> None:
+        """Close the connection if no call uses it; it closes by itself after two seconds."""
+        if self.ahead is not None:
+            self.ahead.close()
 
 
 class Pipeline:
@@ -132,7 +138,7 @@ class Pipeline:
         return self._run(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot and a token in advance.
+        """Acquire a rate-limit slot and a token in advance, and open the connection.
 
         Nothing then waits between a write-ahead intent and its request: a crash there leaves an
         unknown outcome.
@@ -141,8 +147,10 @@ class Pipeline:
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
         call = PreparedCall(owner=self)
         try:
-            with self._deadlines.timeout(seconds):
+            with Deadline(self._deadlines, seconds):
                 call.authorization = await self._acquire(call)
+                call.stage = "a connection"
+                call.ahead = await self._transport.open_ahead(self._root)
         except TimeoutError as error:
             raise _deadline_error(call, seconds) from error
         return call
@@ -230,10 +238,29 @@ class Pipeline:
         if retry is not None:
             check_rule(retry, "retry")
         try:
-            with self._deadlines.timeout(seconds) as deadline:
-                return await self._attempts(
-                    operation, request, call, retry or self._retry, deadline, read
-                )
+            with Deadline(self._deadlines, seconds) as deadline:
+                while True:
+                    call.attempts += 1
+                    try:
+                        call.authorization = call.authorization or await self._acquire(call)
+                        request.headers["Authorization"] = call.authorization
+                        result = read(operation, await self._send(operation, request, call))
+                    except SinchError as error:
+                        failure = error
+                    else:
+                        self._quota.refund(call.retries)
+                        self._refusals = 0
+                        return result
+                    try:
+                        if _is_repeated_delete(operation, call, failure):
+                            self._quota.refund(call.retries)
+                            return cast("R", None)
+                        if not await self._recover(
+                            operation, failure, call, retry or self._retry, deadline
+                        ):
+                            raise failure
+                    finally:
+                        del failure  # its traceback holds this frame: break the cycle
         except TimeoutError as error:
             raise _deadline_error(call, seconds) from error
         except SinchError as error:
@@ -241,50 +268,30 @@ class Pipeline:
                 error.outcome = Outcome.UNKNOWN  # an earlier attempt may have deleted it
             raise
 
-    async def _attempts(
+    def _send(
+        self, operation: Operation[Any], request: Request, call: CallState
+    ) -> Awaitable[Response]:
+        """Send *request*; log its response if anybody reads that."""
+        sending = self._transport.send(request, call)
+        return _logged(operation, sending) if _log.isEnabledFor(logging.INFO) else sending
+
+    async def _recover(
         self,
         operation: Operation[Any],
-        request: Request,
+        failure: SinchError,
         call: CallState,
         retry: RetryRule,
         deadline: Deadline,
-        read: Callable[[Operation[Any], Response], R],
-    ) -> R:
-        time = asyncio.get_running_loop().time
-        while True:
-            call.attempts += 1
-            authorization = ""
-            try:
-                authorization, call.authorization = call.authorization, ""
-                authorization = authorization or await self._acquire(call)
-                request.headers["Authorization"] = authorization
-                sent_at = time()
-                response = await self._transport.send(request, call)
-                if _log.isEnabledFor(logging.INFO):
-                    status, taken = response.status, 1000 * (time() - sent_at)
-                    method, path = operation.method, operation.path
-                    _log.info("%s %s -> %d in %.0f ms", method, path, status, taken)
-                result = read(operation, response)
-            except SinchError as error:
-                failure = error
-            else:
-                self._quota.refund(call.retries)
-                self._refusals = 0
-                return result
-            if isinstance(failure, NotFoundError) and _is_repeated_delete(operation, call):
-                self._quota.refund(call.retries)
-                return cast("R", None)
-            redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
-            failure.attempts = call.attempts
-            call.connection_acquired = False
-            call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN
-            try:
-                if not self._try_fresh_token(
-                    failure, authorization, call
-                ) and not await self._wait_to_retry(operation, failure, call, retry, deadline):
-                    raise failure
-            finally:
-                del failure  # its traceback holds this frame: break the cycle
+    ) -> bool:
+        """Complete the error of an attempt; wait for the next, or return False if there is none."""
+        authorization, call.authorization = call.authorization, ""
+        redact(failure, [authorization.partition(" ")[2], *sensitive_values(call.body)])
+        failure.attempts = call.attempts
+        call.connection_acquired = False
+        call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN
+        return self._try_fresh_token(failure, authorization, call) or await self._wait_to_retry(
+            operation, failure, call, retry, deadline
+        )
 
     async def _acquire(self, call: CallState) -> str:
         """Acquire a rate-limit slot and a token; return the Authorization header's value."""
@@ -341,9 +348,22 @@ class Pipeline:
         return True
 
 
-def _is_repeated_delete(operation: Operation[Any], call: CallState) -> bool:
+async def _logged(operation: Operation[Any], sending: Awaitable[Response]) -> Response:
+    time = asyncio.get_running_loop().time
+    sent_at = time()
+    response = await sending
+    taken = 1000 * (time() - sent_at)
+    _log.info("%s %s -> %d in %.0f ms", operation.method, operation.path, response.status, taken)
+    return response
+
+
+def _is_repeated_delete(operation: Operation[Any], call: CallState, failure: SinchError) -> bool:
     """Whether a 404 means that an earlier attempt with an unknown outcome deleted the number."""
-    return operation.method == "DELETE" and call.may_have_succeeded
+    return (
+        operation.method == "DELETE"
+        and call.may_have_succeeded
+        and isinstance(failure, NotFoundError)
+    )
 
 
 def _deadline_error(call: CallState, seconds: float) -> SinchError:

@@ -1,26 +1,31 @@
-"""The client's only use of aiohttp: sends a request, reads a bounded response, maps exceptions."""
+"""Sends a request over aiohttp, reads a bounded response, maps exceptions."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import warnings
-from collections.abc import Sequence
-from contextvars import ContextVar
-from functools import partial
-from typing import Self, TypeAlias
+from typing import TypeAlias
 
 import aiohttp
 import attrs
 import yarl
 from aiohttp.client_middlewares import ClientHandlerType
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 
+from sinch_qn._connections import (
+    HEADERS,
+    MAX_HEADER,
+    NO_TIMEOUT,
+    AheadConnection,
+    Connector,
+    Progress,
+    SingleUseConnector,
+    open_session,
+    progress_of_request,
+)
 from sinch_qn._http import Request, Response
-from sinch_qn._version import __version__
 from sinch_qn.errors import (
     ClosedError,
     ConnectError,
@@ -30,21 +35,10 @@ from sinch_qn.errors import (
 )
 
 ClientSession: TypeAlias = aiohttp.ClientSession
-"""For annotations elsewhere: only this file and the servers import aiohttp."""
+"""For annotations elsewhere: only this file, `_connections` and the servers import aiohttp."""
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes read of a response at most: a listing page of 10,000 numbers is under 5 MiB."""
-
-_HEADERS = {
-    "Accept": "application/json",
-    # A compressed response could be a decompression bomb, and these are small.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"sinch-qn/{__version__}",
-}
-"""Headers of every request; own sessions have them, which spares aiohttp a merge per request."""
-
-_MAX_HEADER = 65 * 1024
-"""Bytes of one response header at most: proxies add some of more than aiohttp's 8 KiB."""
 
 _CONTENT_TYPE = ("Content-Type",)
 """What aiohttp adds to a POST without a body; a gateway that validates requests refuses it."""
@@ -59,68 +53,14 @@ _QUOTING = (
 )
 """Exceptions that hold the request or quote a response: they and their text are not passed on."""
 
+_REQUEST = vars(aiohttp.ClientSession)["_request"]
+"""What libraries that mock responses replace: then there is nothing to connect to."""
+
+_DISTRUST = 600.0
+"""Seconds without connections ahead, after a server has closed one."""
+
 _BEFORE_SENDING = (ValueError, TypeError, RuntimeError)
 """What aiohttp raises for settings that contradict each other, or for a closed session."""
-
-# The pipeline has the only deadline; aiohttp's own timers would only cost.
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-
-
-@attrs.define
-class Progress:
-    """How far a request has got; read when the deadline expires."""
-
-    stage: str = "the start"
-    """What the request waits for."""
-    connection_acquired: bool = False
-    """Once True, the request may have been sent."""
-
-
-_progress: ContextVar[Progress] = ContextVar("progress")
-
-
-class _SplitHandler(ResponseHandler):
-    """Parses the head of a response by itself.
-
-    Should bytes follow the end of the body, aiohttp's parser would otherwise lose all of it, and
-    with it the outcome of a phone call.
-    """
-
-    def data_received(self, data: bytes) -> None:
-        end = data.find(b"\r\n\r\n") + 4
-        if end >= 4:
-            super().data_received(data[:end])
-            data = data[end:]
-        if data:
-            super().data_received(data)
-
-    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """Fail the body as well: aiohttp would have its reader wait for more."""
-        super().set_exception(exc, *cause)
-        if self._payload is not None and not self._payload.is_eof():
-            self._payload.set_exception(aiohttp.ClientPayloadError())
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Records when a request acquires its connection; aiohttp's tracing would cost more."""
-
-    async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        progress = _progress.get()
-        progress.connection_acquired = True
-        progress.stage = "the response"
-        return connection
-
-    def split_responses(self) -> Self:
-        """Parse each response's head by itself, which costs a little."""
-        self._factory = partial(_SplitHandler, loop=self._loop)  # type: ignore[assignment]
-        return self
-
-    def close_nowait(self) -> None:
-        """Close synchronously: a garbage-collected client cannot await close()."""
-        self._close()
 
 
 @attrs.define
@@ -153,6 +93,37 @@ class _ExternalRequest:
         return await handler(request)
 
 
+class _Slots:
+    """As many slots as connections may be open; taken without waiting while some are free."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._waiting = 0
+        self._passed_on = asyncio.Semaphore(0)
+
+    def take(self) -> bool:
+        """Take a slot if one is free."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def wait(self) -> None:
+        """Wait for the next slot that is released; first come, first served."""
+        self._waiting += 1
+        try:
+            await self._passed_on.acquire()
+        finally:
+            self._waiting -= 1
+
+    def release(self) -> None:
+        """Pass the slot on to who waits for it."""
+        if self._waiting:
+            self._passed_on.release()
+        else:
+            self._free += 1
+
+
 class Transport:
     """Sends requests over its own two sessions, or over an external one.
 
@@ -173,9 +144,13 @@ class Transport:
         self._max_body = max_body
         self._created_at = created_at
         # An external session has its own limit; waiting for ours is not the server's delay.
-        self._slots = asyncio.Semaphore(sys.maxsize if session else max_connections)
+        self._slots = _Slots(sys.maxsize if session else max_connections)
         self._keepalive_session: aiohttp.ClientSession | None = None
         self._single_use_session: aiohttp.ClientSession | None = None
+        self._ahead: dict[AheadConnection, None] = {}
+        """Connections that wait for their requests, each with a slot."""
+        self._next_ahead = 0.0
+        """From when on, in the event loop's time, connections may be opened ahead."""
         self._closed = False
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
@@ -185,35 +160,37 @@ class Transport:
         `InvalidResponseError` for a response that is not HTTP or exceeds the size limit.
         """
         progress = progress or Progress()
-        progress.stage = "a free connection"
-        await self._slots.acquire()
+        if not self._take_slot(progress):
+            progress.stage = "a free connection"
+            await self._slots.wait()
         try:
             session = self._session(single_use=request.fresh_connection)
             progress.stage = "a connection"
-            _progress.set(progress)
-            if self._external_session is None:
-                progress.connection_acquired = False
-                return await self._exchange(session, request, request.headers)
-            return await self._send_externally(session, request, progress)
-        except _QUOTING as error:
-            failure = _translate(error, _unquoted(error), connected=progress.connection_acquired)
+            if self._external_session is not None:
+                return await self._send_externally(session, request, progress)
+            progress.connection_acquired = False
+            progress_of_request.set(progress)
+            response = await session.request(
+                request.method,
+                yarl.URL(request.url, encoded=True),
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=False,
+            )
+            return self._read_at_once(response) or await self._read(response)
         except SinchError:
             raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except (asyncio.CancelledError, Exception) as error:
+            if _is_cancelled_here(error):
                 raise
-            # The connector's task was cancelled and not this one: the session was closed.
-            raise _translate(error, "", connected=progress.connection_acquired) from error
-        except (aiohttp.ClientError, OSError) as error:
-            # Without the inner frames: reporters that read local variables would find the token.
-            if error.__traceback__ is not None:
-                error.__traceback__.tb_next = None
-            raise _translate(error, str(error), connected=progress.connection_acquired) from error
-        except Exception as error:
-            raise _translate(error, str(error), connected=progress.connection_acquired) from error
+            failure = _translate(error, connected=progress.connection_acquired)
+            if not isinstance(error, _QUOTING):
+                _cut_frames(error)
+                raise failure from error
         finally:
             self._slots.release()
+            if progress.ahead is not None:
+                progress.ahead.close()
         try:
             raise failure
         finally:
@@ -224,71 +201,114 @@ class Transport:
     ) -> Response:
         # Should aiohttp not call the middleware, it is not known what was sent: assume the worst.
         progress.connection_acquired = True
-        headers = {**_HEADERS, **request.headers}
+        headers = {**HEADERS, **request.headers}
         replaces_auth = session.auth is not None or session.trust_env
         # aiohttp refuses the header beside `auth=` or a .netrc; a middleware may still set it.
         authorization = headers.pop("Authorization", None) if replaces_auth else None
         ours = _ExternalRequest(progress, authorization)
+        without_body = request.body is None and request.method != "GET"
         try:
-            return await self._exchange(
-                session, request, headers, (*getattr(session, "_middlewares", ()), ours)
+            response = await session.request(
+                request.method,
+                yarl.URL(request.url, encoded=True),
+                data=request.body,
+                headers=headers,
+                skip_auto_headers=_CONTENT_TYPE if without_body else None,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=NO_TIMEOUT,
+                max_line_size=MAX_HEADER,
+                max_field_size=MAX_HEADER,
+                middlewares=(*getattr(session, "_middlewares", ()), ours),
             )
+            return await self._read(response)
         except _BEFORE_SENDING:
             progress.connection_acquired &= ours.reached
             raise
 
-    async def _exchange(
-        self,
-        session: aiohttp.ClientSession,
-        request: Request,
-        headers: dict[str, str],
-        middlewares: Sequence[aiohttp.ClientMiddlewareType] | None = None,
-    ) -> Response:
-        response = await session.request(
-            request.method,
-            yarl.URL(request.url, encoded=True),
-            data=request.body,
-            headers=headers,
-            skip_auto_headers=_CONTENT_TYPE
-            if request.body is None and request.method != "GET"
-            else None,
-            allow_redirects=False,
-            raise_for_status=False,
-            timeout=_NO_TIMEOUT,
-            max_line_size=_MAX_HEADER,
-            max_field_size=_MAX_HEADER,
-            middlewares=middlewares,
-        )
+    def _read_at_once(self, response: aiohttp.ClientResponse) -> Response | None:
+        """Return the response if it has arrived as a whole, as most do; else None."""
+        content, headers = response.content, response.headers
+        is_whole = content.is_eof() and content.total_bytes <= self._max_body
+        if not is_whole or "Content-Encoding" in headers:
+            return None
+        return Response(response.status, headers, content.read_nowait())
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Response:
+        status, headers = response.status, response.headers
         try:
-            return Response(response.status, response.headers, await self._read(response))
+            encoding = headers.get("Content-Encoding")
+            if encoding is not None and encoding.strip().lower() not in _UNENCODED:
+                encoding = encoding.strip().lower()
+                shown = encoding if encoding.isalpha() and len(encoding) < 20 else "unknown"
+                raise InvalidResponseError(f"encoded body ({shown}) refused", status_code=status)
+            content = response.content
+            chunks = [await content.readany()]
+            size = len(chunks[0])
+            while size <= self._max_body:
+                if content.at_eof():
+                    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    return Response(status, headers, body)
+                chunks.append(await content.readany())
+                size += len(chunks[-1])
+            chunks.clear()  # the error's traceback holds this frame
+            raise InvalidResponseError(
+                f"body of more than {self._max_body} bytes refused", status_code=status
+            )
         except (InvalidResponseError, aiohttp.ClientError, OSError):
             # The body of an error status only explains it, so it may be missing.
-            if response.status < 400:
+            if status < 400:
                 raise
-            return Response(response.status, response.headers, b"")
+            return Response(status, headers, b"")
         finally:
             if not response.closed:  # aiohttp closes it at the end of its body
                 response.close()
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in _UNENCODED:
-            shown = encoding if encoding.isalpha() and len(encoding) < 20 else "unknown"
-            raise InvalidResponseError(
-                f"encoded body ({shown}) refused", status_code=response.status
-            )
-        content = response.content
-        chunks = [await content.readany()]
-        size = len(chunks[0])
-        while size <= self._max_body:
-            if content.at_eof():
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            chunks.append(await content.readany())
-            size += len(chunks[-1])
-        chunks.clear()  # the error's traceback holds this frame
-        raise InvalidResponseError(
-            f"body of more than {self._max_body} bytes refused", status_code=response.status
-        )
+    async def open_ahead(self, url: str) -> AheadConnection | None:
+        """Open a connection for a request to the host of *url* that must have one of its own.
+
+        None if no slot is free, for an external session, and for a while after a server has closed
+        such a connection: the next one could be closed while a request is on its way. Raises
+        `ConnectError`.
+        """
+        loop = asyncio.get_running_loop()
+        is_mocked = vars(aiohttp.ClientSession)["_request"] is not _REQUEST
+        if self._external_session is not None or is_mocked or loop.time() < self._next_ahead:
+            return None
+        connector = self._session(single_use=True).connector
+        assert isinstance(connector, SingleUseConnector)  # noqa: S101 - our own session's
+        if not self._slots.take():
+            return None
+        try:
+            connection = await connector.open(url)
+        except (asyncio.CancelledError, Exception) as error:
+            self._slots.release()
+            if _is_cancelled_here(error):
+                raise
+            raise _translate(error, connected=False) from error
+        ahead = AheadConnection(connection, on_end=self._forget_ahead)
+        self._ahead[ahead] = None
+        return ahead
+
+    def _take_slot(self, progress: Progress) -> bool:
+        """Take a slot: that of the connection ahead, a free one, or another connection's."""
+        if progress.ahead is not None:
+            if self._ahead.pop(progress.ahead, ...) is None:
+                return True
+            progress.ahead = None  # it has ended, and its slot is free
+        if not self._slots.take():
+            if not self._ahead:
+                return False
+            next(iter(self._ahead)).close()  # this request goes before one that is still to come
+            return self._slots.take()
+        return True
+
+    def _forget_ahead(self, ahead: AheadConnection) -> None:
+        if ahead.ended_by_peer:
+            self._next_ahead = asyncio.get_running_loop().time() + _DISTRUST
+        if ahead in self._ahead:
+            del self._ahead[ahead]
+            self._slots.release()
 
     def _session(self, *, single_use: bool) -> aiohttp.ClientSession:
         if self._closed:  # perhaps while this request waited for a slot
@@ -299,12 +319,10 @@ class Transport:
             return self._external_session
         if single_use:
             if self._single_use_session is None:
-                self._single_use_session = _open_session(
-                    _Connector(limit=0, force_close=True).split_responses()
-                )
+                self._single_use_session = open_session(single_use=True)
             return self._single_use_session
         if self._keepalive_session is None:
-            self._keepalive_session = _open_session(_Connector(limit=0))
+            self._keepalive_session = open_session(single_use=False)
         return self._keepalive_session
 
     def stop(self) -> None:
@@ -314,6 +332,8 @@ class Transport:
     async def close(self) -> None:
         """Close the sessions that were opened here; an external one stays open."""
         self.stop()
+        for ahead in [*self._ahead]:
+            ahead.close()
         for session in self._own_sessions():
             await session.close()
         self._keepalive_session = self._single_use_session = None
@@ -325,7 +345,7 @@ class Transport:
         # aiohttp would warn too, but could not name the client.
         left = self._own_sessions()
         for session in left:
-            if isinstance(session.connector, _Connector):
+            if isinstance(session.connector, Connector):
                 session.connector.close_nowait()
             session.detach()
         if left:
@@ -338,20 +358,19 @@ class Transport:
             )
 
 
-def _open_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-    session = aiohttp.ClientSession(
-        connector=connector,
-        headers=_HEADERS,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=_NO_TIMEOUT,
-        auto_decompress=False,
-    )
-    # aiohttp would retry GET, PUT and DELETE once itself; the pipeline counts retries.
-    session._retry_connection = False  # noqa: SLF001
-    return session
+def _is_cancelled_here(error: BaseException) -> bool:
+    """Whether this task is cancelled; otherwise the session was closed, and its task cancelled."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
 
 
-def _unquoted(error: Exception) -> str:
+def _cut_frames(error: BaseException) -> None:
+    """Forget aiohttp's frames: reporters that read local variables would find the token there."""
+    if isinstance(error, aiohttp.ClientError | OSError) and error.__traceback__ is not None:
+        error.__traceback__.tb_next = None
+
+
+def _unquoted(error: BaseException) -> str:
     """Return what went wrong without the error's text, which may repeat the request."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused to connect: HTTP {error.status}"
@@ -359,9 +378,10 @@ def _unquoted(error: Exception) -> str:
     return type(cause or error).__name__
 
 
-def _translate(error: BaseException, reason: str, *, connected: bool) -> SinchError:
+def _translate(error: BaseException, *, connected: bool) -> SinchError:
     """Return the `SinchError` for what aiohttp, a connector or a socket has raised."""
-    reason = reason or type(error).__name__
+    quotes = isinstance(error, _QUOTING)
+    reason = (_unquoted(error) if quotes else str(error)) or type(error).__name__
     if not connected or isinstance(
         error,
         aiohttp.ClientConnectorError

@@ -134,11 +134,11 @@ class QualifiedNumbersClient:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot and an access token in advance, for one call of this client.
+        """Acquire a rate-limit slot, a token and a connection in advance, for one call.
 
-        With `prepared=` nothing waits between your write-ahead intent and the request. Using it
-        twice, or with another client, is an `InvalidRequestError`. Raises `TokenError`,
-        `AuthenticationError` and `DeadlineExceededError`, all NOT_SENT.
+        With `prepared=` nothing waits between your write-ahead intent and the request. It can be
+        used once, with this client; the connection waits two seconds, an external session opens
+        none. Raises `TokenError`, `AuthenticationError`, `ConnectError`, all NOT_SENT.
         """
         return await self._pipeline.prepare(timeout=timeout)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from sinch_qn._checks import MAX_NUMBERS
+from sinch_qn._redaction import MASK
 from sinch_qn.models import (
     Address,
     DirectLoaInfo,
@@ -48,6 +49,8 @@ class Letter:
 
     recipient: str = attrs.field(repr=False)
     """Whom it is sent to for signing, such as `Ada Example <ada@example.com>`."""
+    masked_recipient: str
+    """The same for journals and reports, such as `a•••@example.com`."""
     says: tuple[str, ...] = attrs.field(repr=False)
     """What the order has for it, a line each."""
 
@@ -121,6 +124,7 @@ def letter_of(request: OrderRequest) -> Letter | None:
         says.insert(0, f"business: {loa.business_name}")
     return Letter(
         recipient=f"{person.first_name} {person.last_name} <{person.email}>",
+        masked_recipient=f"{person.email[:1]}{MASK}@{person.email.rpartition('@')[2]}",
         says=(*says[:-1], f"address: {_written(loa.address)}", says[-1]),
     )
 

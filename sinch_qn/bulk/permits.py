@@ -92,8 +92,6 @@ def settle(
     for result in told:
         pacing = pacing.after(result, now)
     ringing_left, at_risk_left = pacing.max_ringing - used, pacing.max_in_flight - at_risk
-    is_held_back = not pacing.paused and due > 0 and at_risk >= pacing.max_unknown
-    is_held_back &= ringing_left > 0
     most = 0 if pacing.paused else max(0, min(want, due, ringing_left, at_risk_left))
     turns: list[float] = []
     while len(turns) < most and pacing.next_at <= now + horizon:
@@ -102,7 +100,13 @@ def settle(
     given = len(turns)
     can_go_on = not pacing.paused and due > given and min(ringing_left, at_risk_left) > given
     wait = max(0.0, pacing.next_at - horizon - now) if can_go_on else None
-    return Settled(pacing=pacing, turns=turns, wait=wait, is_held_back=is_held_back)
+    is_held_back = at_risk + given >= pacing.max_unknown and due > given and ringing_left > given
+    return Settled(
+        pacing=pacing,
+        turns=turns,
+        wait=wait,
+        is_held_back=is_held_back and not pacing.paused and pacing.next_at <= now + horizon,
+    )
 
 
 @attrs.define

@@ -52,6 +52,7 @@ class Scheduler:
     a crash."""
     hours: CallingHours | None
     publish: Callable[[Event, Entry], None]
+    responses: Responses = attrs.field(factory=Responses)
     fatal_error: BaseException | None = None
     """The error that stopped the run."""
     stopping: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -70,7 +71,6 @@ class Scheduler:
     _missing: deque[Entry] = attrs.field(factory=deque)
     """Numbers to be added to the project, many at a time."""
     _refused_together: deque[Entry] = attrs.field(factory=deque)  # to be added one by one
-    _responses: Responses = attrs.field(factory=Responses)
     _refusals: Refusals = attrs.field(factory=Refusals)
 
     def __attrs_post_init__(self) -> None:
@@ -253,7 +253,7 @@ class Scheduler:
         """Tell the pace, commit, publish, wake what became due; raise a fatal error."""
         request, response, delay, told = result.request, result.response, None, None
         if request is not None:
-            told, delay = self._responses.observe(result.number, request, response)
+            told, delay = self.responses.observe(result.number, request, response)
         self._calls.tell(told, slot)
         if request is Todo.CALL and is_unanswered(response):
             self._probe.last_error = response

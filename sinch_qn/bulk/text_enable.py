@@ -9,16 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-)
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import partial
 from typing import Self, TypeAlias
 
@@ -34,42 +25,27 @@ from sinch_qn._checks import (
 from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk.at_most_once import InFlight, at_most_once
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity, Journal
-from sinch_qn.bulk.outcomes import hosting_changed, is_fatal, is_refusal
-from sinch_qn.bulk.states import Entry
-from sinch_qn.bulk.steps import LIST_PAGE
-from sinch_qn.bulk.text_enable_report import MAY_EXIST, TextEnableReport, count_text_enabling
+from sinch_qn.bulk.lost_orders import LostOrders
+from sinch_qn.bulk.order_records import name_token
+from sinch_qn.bulk.order_watch import MAX_DELAY, OrderWatch
+from sinch_qn.bulk.outcomes import is_fatal, is_refusal
+from sinch_qn.bulk.text_enable_report import TextEnableReport, count_text_enabling
 from sinch_qn.bulk.unsafe_writes import SENDING, TextEnableOrder
 from sinch_qn.client import QualifiedNumbersClient
-from sinch_qn.errors import (
-    DeadlineExceededError,
-    InvalidRequestError,
-    Outcome,
-    RateLimitError,
-    SinchError,
-)
-from sinch_qn.lifecycle import HOSTING_ENDED, HOSTING_ORDERED, REACHABLE
-from sinch_qn.models import GlobalProcessState as SinchState
-from sinch_qn.models import (
-    QualifiedNumber,
-    TextEnableNumbersRequest,
-    TextEnableTollFreeNumbersRequest,
-)
-from sinch_qn.waiting import backoff, until_reachable, watch
+from sinch_qn.errors import InvalidRequestError, Outcome, RateLimitError, SinchError
+from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
+from sinch_qn.waiting import backoff, until_reachable
 
 _log = logging.getLogger("sinch_qn")
-
-_MAX_DELAY = 60.0
 
 _REGIONS = ("US", "CA")
 
 _MAX_FAILED_BATCHES = 3
 """Batches in a row without an order after which the run stops: it is not about the numbers."""
 
-_LOST = (BatchState.UNKNOWN,)
 _REFUSED = (BatchState.REJECTED,)
 
 _NOTE_CRASHED = "the process ended before the response came: the order may exist"
-_NOTE_FOUND = "the response was lost, but its numbers are being hosted: the order exists"
 
 _ANY_NUMBER = "+12025550100"
 
@@ -134,16 +110,20 @@ class TextEnableRun:
         self._order_of = partial(
             TextEnableOrder, client=client, journal=journal, clock=clock, limit=batch_size
         )
+        self._lost_orders = LostOrders(client, journal, clock)
+        self._watch = OrderWatch(
+            client=client, journal=journal, clock=clock, jitter=jitter, sleep=sleep
+        )
         self._interval = 1.0 / batches_per_second
         self._follow = follow
         self._drain_timeout = drain_timeout
-        self._clock = clock
         self._jitter = jitter
         self._sleep = sleep
         self._delays = self._new_delays()
         self._pause_due = False
         self._failed_batches = 0
         self._stopped: str | None = None
+        self._token = ""
         self._draining = asyncio.Event()
         self._in_flight: InFlight[_Sent | None] = InFlight()
 
@@ -152,8 +132,9 @@ class TextEnableRun:
         identity = Identity(self._client.project_id, self._client.base_url)
         await self._journal.open(identity, running=True)
         try:
-            for batch in await self._batches_in(BatchState.SENDING):
-                await self._record(batch, BatchState.UNKNOWN, note=_NOTE_CRASHED)
+            self._token = await name_token(self._journal)
+            for batch in await self._journal.batches():
+                await self._record(batch.id, BatchState.UNKNOWN, note=_NOTE_CRASHED)
         except BaseException:
             await self._journal.close()
             raise
@@ -172,6 +153,7 @@ class TextEnableRun:
     async def finish(self) -> TextEnableReport:
         """Order what is verified, follow the orders for as long as asked; return the report."""
         await self.order()
+        await self.find_lost_orders()
         await self.follow()
         return await self.report()
 
@@ -193,35 +175,30 @@ class TextEnableRun:
         while toll_free is not None and await self._order_batch(toll_free, region=None):
             pass
 
+    async def find_lost_orders(self) -> None:
+        """Look for the orders whose response was lost; nothing is sent again.
+
+        One that is listed is ORDERED, with its id. One that is still not listed 15 minutes after
+        its intent was not placed: its batch stays UNKNOWN, with a note that says so, until a person
+        frees it. Orders without a campaign, and toll-free ones, cannot be listed. Transient errors
+        leave it to the next call.
+        """
+        try:
+            await self._lost_orders.find()
+        except SinchError as error:
+            if is_fatal(error):
+                raise
+            # Its class alone: a server's text may hold a number.
+            _log.info("lost orders cannot be looked for: %s", type(error).__name__)
+
     async def follow(self) -> None:
         """Watch the ordered numbers until each is hosted or failed, or the time is over.
 
         Each state seen goes to the journal. A batch whose response was lost is known to exist once
         one of its numbers is being hosted.
         """
-        batches = await self._batches_in(*MAY_EXIST)
-        followed = await asyncio.to_thread(
-            lambda: _numbers_to_follow(self._journal.rows(), batches)
-        )
-        if not followed or not self._follow:
-            return
-        unknown = await self._batches_in(BatchState.UNKNOWN)
-        polls = self._watch(followed, HOSTING_ENDED, timeout=self._follow)
-        try:
-            async with aclosing(polls):
-                async for numbers in polls:
-                    hosted = {
-                        entry.batch
-                        for entry in await self._record_states(numbers)
-                        if entry.remote in HOSTING_ORDERED
-                    }
-                    for batch in unknown & hosted:
-                        await self._record(
-                            batch, BatchState.ORDERED, only_from=_LOST, note=_NOTE_FOUND
-                        )
-                    unknown -= hosted
-        except DeadlineExceededError:
-            _log.info("following the orders ends after %.0f s", self._follow)
+        if self._follow:
+            await self._watch.follow(self._follow)
 
     async def report(self) -> TextEnableReport:
         """Return the state of text-enabling."""
@@ -259,7 +236,7 @@ class TextEnableRun:
         prepared = await self._prepare()
         if self._draining.is_set():
             return False
-        write = self._order_of(request=request, region=region)
+        write = self._order_of(request=request, region=region, token=self._token)
         self._in_flight.start(self._place(write, prepared))
         return True
 
@@ -292,7 +269,7 @@ class TextEnableRun:
                 raise error  # the next batch would fail the same
             await self._back_off(error)
             return
-        if state is BatchState.REJECTED and (moved := await self._recheck(batch)):
+        if state is BatchState.REJECTED and (moved := await self._watch.recheck(batch.numbers)):
             note = f"{error} ({moved} of its numbers have moved on; the others are ordered anew)"
             await self._record(batch.id, BatchState.NOT_SENT, only_from=_REFUSED, note=note)
             return
@@ -303,19 +280,6 @@ class TextEnableRun:
             )
         elif state is BatchState.UNKNOWN:
             await self._back_off(error)
-
-    async def _recheck(self, batch: Batch) -> int:
-        """Record the states of a rejected batch; return how many numbers are not VERIFIED."""
-        moved = 0
-        polls = self._watch(dict.fromkeys(batch.numbers), frozenset(REACHABLE), timeout=60.0)
-        try:
-            async with aclosing(polls):
-                async for numbers in polls:
-                    moved += len(await self._record_states(numbers))
-        except SinchError as error:
-            # Its class alone: a server's text may hold a number.
-            _log.info("batch %d cannot be rechecked: %s", batch.id, type(error).__name__)
-        return moved
 
     async def _back_off(self, error: SinchError) -> None:
         """Wait with backoff; after anything but a 429, until Sinch is reachable."""
@@ -328,7 +292,7 @@ class TextEnableRun:
         await until_reachable(pages, delays=self._delays, sleep=self._sleep)
 
     def _new_delays(self) -> Iterator[float]:
-        return backoff(maximum=_MAX_DELAY, jitter=self._jitter)
+        return backoff(maximum=MAX_DELAY, jitter=self._jitter)
 
     async def _record(
         self,
@@ -345,52 +309,8 @@ class TextEnableRun:
         if recorded:
             _log.info("text-enabling batch %d: %s", batch, state.value)
 
-    # ---- following -----------------------------------------------------------------------------
-
-    async def _batches_in(self, *states: BatchState) -> set[int]:
-        return {batch.id for batch in await self._journal.batches() if batch.state in states}
-
-    def _watch(
-        self,
-        numbers: Mapping[str, SinchState | None],
-        states: frozenset[SinchState],
-        *,
-        timeout: float,
-    ) -> AsyncGenerator[list[QualifiedNumber], None]:
-        return watch(
-            partial(self._client.list_numbers, page_size=LIST_PAGE),
-            self._client.get_number,
-            numbers,
-            states,
-            timeout=timeout,
-            every_change=True,
-            max_delay=_MAX_DELAY,
-            jitter=self._jitter,
-            sleep=self._sleep,
-        )
-
-    async def _record_states(self, numbers: list[QualifiedNumber]) -> list[Entry]:
-        """Commit the states of *numbers*; return the entries of those that have moved."""
-        changes = []
-        for number in numbers:
-            entry = await self._journal.get(number.phone_number or "")
-            if entry is not None and (moved := hosting_changed(entry, number, self._clock())):
-                changes.append(moved)
-        return [entry for entry in await self._journal.apply(changes) if entry is not None]
-
 
 def _state_after(error: SinchError) -> BatchState:
     if error.outcome is Outcome.UNKNOWN:
         return BatchState.UNKNOWN
     return BatchState.REJECTED if is_refusal(error) else BatchState.NOT_SENT
-
-
-def _numbers_to_follow(
-    rows: Iterable[Entry], batches: Collection[int]
-) -> dict[str, SinchState | None]:
-    """Return the numbers of *batches* that are neither hosted nor failed, as last seen."""
-    return {
-        entry.number: entry.remote
-        for entry in rows
-        if entry.batch in batches and entry.remote not in HOSTING_ENDED
-    }

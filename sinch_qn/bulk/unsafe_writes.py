@@ -9,6 +9,7 @@ import attrs
 from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Journal
+from sinch_qn.bulk.order_records import OrderRecord, order_name, save_record
 from sinch_qn.bulk.permits import Turn
 from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.client import QualifiedNumbersClient
@@ -18,6 +19,7 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
+from sinch_qn.preflight import OrderRequest, letter_of
 from sinch_qn.retry import ONE_SHOT
 
 SENDING = (BatchState.SENDING,)
@@ -177,25 +179,47 @@ class NumberAddition(_Write):
 class TextEnableOrder(_Write):
     """Orders SMS for one batch."""
 
-    request: TextEnableNumbersRequest | TextEnableTollFreeNumbersRequest
+    request: OrderRequest
     region: str | None
     limit: int
+    token: str
+    """What makes the names of this journal's orders unique."""
 
     async def commit_intent(self) -> Batch | None:
-        """Claim verified numbers for a batch; None if there are none."""
+        """Claim verified numbers for a batch, and record its name; None if there are none."""
         toll_free = isinstance(self.request, TextEnableTollFreeNumbersRequest)
-        return await self.journal.claim_batch(
+        batch = await self.journal.claim_batch(
             toll_free=toll_free, region=self.region, limit=self.limit, at=self.clock()
         )
+        if batch is not None:
+            await save_record(self.journal, batch.id, self._record_of(batch))
+        return batch
+
+    def _record_of(self, batch: Batch) -> OrderRecord:
+        request, letter = self.request, letter_of(self.request)
+        campaign = request.campaign_id if isinstance(request, TextEnableNumbersRequest) else None
+        return OrderRecord(
+            name=self._name(batch),
+            service_plan_id=request.service_plan_id,
+            campaign_id=campaign,
+            signer=None if letter is None else letter.masked_recipient,
+        )
+
+    def _name(self, batch: Batch) -> str:
+        return order_name(self.request.display_name, self.token, batch.id)
 
     async def send(self, intent: Batch, prepared: PreparedCall) -> str:
         """Place the order; return its id."""
-        numbers = list(intent.numbers)
+        numbers, name = list(intent.numbers), self._name(intent)
         if isinstance(self.request, TextEnableNumbersRequest):
-            request = attrs.evolve(self.request, numbers=numbers, region_code=intent.region)
+            request = attrs.evolve(
+                self.request, numbers=numbers, region_code=intent.region, display_name=name
+            )
             return await self.client.text_enable_numbers(request, retry=ONE_SHOT, prepared=prepared)
         order = await self.client.text_enable_toll_free_numbers(
-            attrs.evolve(self.request, numbers=numbers), retry=ONE_SHOT, prepared=prepared
+            attrs.evolve(self.request, numbers=numbers, display_name=name),
+            retry=ONE_SHOT,
+            prepared=prepared,
         )
         return str(order.hosting_order_id)
 

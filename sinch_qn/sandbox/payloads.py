@@ -106,9 +106,8 @@ def read_token(token: str | None, listing: Sequence[object]) -> tuple[float, int
         return None
     try:
         *made_for, updated, position = orjson.loads(base64.urlsafe_b64decode(token))
-        place = float(updated), int(position)
+        if made_for == list(listing):
+            return float(updated), int(position)
     except (TypeError, ValueError):
-        made_for = []
-    if made_for != list(listing):
-        raise invalid(("pageToken", "belongs to another listing"))
-    return place
+        pass  # of somebody's making
+    raise invalid(("pageToken", "belongs to another listing"))

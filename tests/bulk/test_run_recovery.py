@@ -167,7 +167,7 @@ async def test_a_journal_that_cannot_be_read_stops_the_run() -> None:
     """Rule 4: a journal that fails under the scheduler stops the run with its error."""
 
     class Broken(MemoryJournal):
-        async def due(self, *_: object) -> list[Entry]:
+        async def claim(self, *_: object) -> list[Entry]:
             raise JournalError("gone")
 
     with pytest.raises(JournalError, match="gone"):

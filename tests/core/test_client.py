@@ -537,7 +537,8 @@ def test_a_second_event_loop() -> None:
 def test_a_prepared_call_in_another_event_loop() -> None:
     """A call prepared in one event loop is rejected in another."""
     client = QualifiedNumbersClient(PROJECT, BasicAuth("key", SECRET))
-    prepared = asyncio.run(client.prepare())
+    with aioresponses():  # opens no connection
+        prepared = asyncio.run(client.prepare())
     with pytest.raises(InvalidRequestError, match="another event loop"):
         asyncio.run(client.send_voice_challenge(NUMBER, prepared=prepared))
     assert not prepared.may_have_been_sent

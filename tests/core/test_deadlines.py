@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sinch_qn._deadlines import Deadlines
+from sinch_qn._deadlines import Deadline, Deadlines
 from tests.support.virtual_clock import VirtualClockLoop, virtual_clock
 
 
@@ -25,7 +25,7 @@ def timers() -> list[Any]:
 async def hold(deadlines: Deadlines, seconds: float, work: float) -> float | None:
     """Work under a deadline; return when it expired."""
     try:
-        with deadlines.timeout(seconds) as deadline:
+        with Deadline(deadlines, seconds) as deadline:
             assert deadline.when == now() + seconds
             await asyncio.sleep(work)
     except TimeoutError:
@@ -106,7 +106,7 @@ async def test_one_bad_future_takes_no_deadline_from_the_others() -> None:
             raise ZeroDivisionError(msg)
 
     async def hang() -> None:
-        with deadlines.timeout(1.0):
+        with Deadline(deadlines, 1.0):
             await bad
 
     deadlines, bad = Deadlines(), BadFuture()
@@ -137,7 +137,7 @@ async def test_they_nest() -> None:
     deadlines = Deadlines()
 
     async def outer() -> None:
-        with deadlines.timeout(10.0):
+        with Deadline(deadlines, 10.0):
             assert await hold(deadlines, 3.0, 1000.0) == 3.0
             await asyncio.sleep(1000.0)
 
@@ -169,7 +169,7 @@ def test_only_tasks_have_deadlines() -> None:
     loop = VirtualClockLoop()
 
     def enter() -> None:
-        with pytest.raises(RuntimeError, match="task"), Deadlines().timeout(1.0):
+        with pytest.raises(RuntimeError, match="task"), Deadline(Deadlines(), 1.0):
             raise AssertionError("entered")
         loop.stop()
 
@@ -183,7 +183,7 @@ async def test_an_error_of_an_expired_call_takes_precedence() -> None:
     """An error that a call raises on its timeout is not hidden by the timeout."""
 
     async def ends_badly() -> None:
-        with Deadlines().timeout(1.0):
+        with Deadline(Deadlines(), 1.0):
             try:
                 await asyncio.sleep(1000.0)
             except asyncio.CancelledError:

@@ -1,7 +1,7 @@
 """Every operation under every fault: the right error, the right outcome, the work at most once.
 
 What is expected of each cell follows from docs/reference/errors.md, by `oracle`; nothing of it is
-taken from the code. A row is run once, when a test first needs it, its cells side by side,
+taken from the code. A row is run once, when a test first needs it, its cells eight at a time,
 each with a sandbox and a client of its own. All are shown in docs/reference/fault-matrix.md:
 
     python -m tests.core.test_fault_matrix       # writes the table anew
@@ -28,8 +28,13 @@ import pytest
 import trustme
 
 from sinch_qn import OAuth2, QualifiedNumbersClient, RetryPolicy, SinchError
+from sinch_qn._codec import encode
+from sinch_qn._operations import OPERATIONS
 from sinch_qn.models import (
     BlanketLoaInfo,
+    ImportNumberRequest,
+    ImportNumbersRequest,
+    SmsConfiguration,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
@@ -51,6 +56,8 @@ SLOW = 0.6
 """Longer than that, and short enough for a sandbox that ends to wait for it."""
 SLACK = 5.0
 """How late a deadline may be noticed by a busy machine."""
+SIDE_BY_SIDE = 8
+"""Cells that run at the same time: more would make each other late."""
 STALL = 0.15
 """A machine that stood still for so long may have missed a moment that a cell is about."""
 
@@ -67,7 +74,13 @@ class Column:
     number: str = NUMBER
     state: SinchState | None = SinchState.ELIGIBLE
     repeatable: bool = False
-    """GET and DELETE are idempotent."""
+    """Idempotent: GET, DELETE, and replacing the secret of callbacks."""
+    has_id: bool = True
+    """Whether its response has an id that it could lack."""
+    has_body: bool = True
+    """Whether its response has a body."""
+    ordered: bool = False
+    """Whether the number is ordered, and so hosted, before."""
 
 
 async def _list(client: QualifiedNumbersClient, _: Sandbox) -> object:
@@ -89,24 +102,29 @@ async def _add(client: QualifiedNumbersClient, _: Sandbox) -> object:
     return number.phone_number
 
 
+TEXT_ENABLE = TextEnableNumbersRequest(
+    region_code="US",
+    numbers=[NUMBER],
+    service_plan_id="plan",
+    campaign_id="C1",
+    blanket_loa_info=BlanketLoaInfo(),
+)
+TEXT_ENABLE_TOLL_FREE = TextEnableTollFreeNumbersRequest(
+    region_code="US", numbers=[TOLL_FREE], service_plan_id="plan", direct_loa_info=DIRECT
+)
+IMPORT = ImportNumberRequest(
+    phone_number=NUMBER,
+    region_code="US",
+    sms_configuration=SmsConfiguration(service_plan_id="plan", campaign_id="C1"),
+)
+
+
 async def _text_enable(client: QualifiedNumbersClient, _: Sandbox) -> object:
-    return await client.text_enable_numbers(
-        TextEnableNumbersRequest(
-            region_code="US",
-            numbers=[NUMBER],
-            service_plan_id="plan",
-            blanket_loa_info=BlanketLoaInfo(),
-        )
-    )
+    return await client.text_enable_numbers(TEXT_ENABLE)
 
 
 async def _text_enable_toll_free(client: QualifiedNumbersClient, _: Sandbox) -> object:
-    order = await client.text_enable_toll_free_numbers(
-        TextEnableTollFreeNumbersRequest(
-            region_code="US", numbers=[TOLL_FREE], service_plan_id="plan", direct_loa_info=DIRECT
-        )
-    )
-    return order.hosting_order_id
+    return (await client.text_enable_toll_free_numbers(TEXT_ENABLE_TOLL_FREE)).hosting_order_id
 
 
 async def _ring(client: QualifiedNumbersClient, _: Sandbox) -> object:
@@ -118,19 +136,116 @@ async def _verify(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
     return (await client.verify_voice_challenge(NUMBER, code)).phone_number
 
 
+def _order(sandbox: Sandbox) -> str:
+    return next(iter(sandbox.world.orders))
+
+
+async def _list_orders(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
+    listing = client.hosting_orders.list(
+        "COMPLETED", type="TYPE_TEXT_ENABLE", service_plan_id="plan", campaign_id="C1"
+    )
+    listed = [order.hosting_order_id async for order in listing]
+    return listed[0] if listed else _order(sandbox)
+
+
+async def _get_order(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
+    return (await client.hosting_orders.get(_order(sandbox))).hosting_order_id
+
+
+async def _report(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
+    await client.hosting_orders.report(_order(sandbox))
+    return NUMBER
+
+
+async def _list_order_numbers(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
+    listing = client.hosting_orders.list_numbers(_order(sandbox))
+    listed = [number.phone_number async for number in listing]
+    return listed[0] if listed else NUMBER
+
+
+async def _get_order_number(client: QualifiedNumbersClient, sandbox: Sandbox) -> object:
+    return (await client.hosting_orders.get_number(_order(sandbox), NUMBER)).phone_number
+
+
+async def _order_import(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    request = ImportNumbersRequest(region_code="US", numbers=[NUMBER], service_plan_id="plan")
+    return (await client.hosting_orders.import_numbers(request)).hosting_order_id
+
+
+async def _order_text_enable(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    return (await client.hosting_orders.text_enable_numbers(TEXT_ENABLE)).hosting_order_id
+
+
+async def _order_toll_free(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    orders = client.hosting_orders
+    return (await orders.text_enable_toll_free_numbers(TEXT_ENABLE_TOLL_FREE)).hosting_order_id
+
+
+async def _list_imported(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    listing = client.imported_numbers.list(service_plan_id="plan", campaign_id="C1")
+    listed = [number.phone_number async for number in listing]
+    return listed[0] if listed else NUMBER
+
+
+async def _import_number(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    return (await client.imported_numbers.import_number(IMPORT)).phone_number
+
+
+async def _get_imported(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    return (await client.imported_numbers.get(NUMBER)).phone_number
+
+
+async def _update_imported(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    return (await client.imported_numbers.update(NUMBER, campaign_id="")).phone_number
+
+
+async def _delete_imported(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    await client.imported_numbers.delete(NUMBER)
+    return NUMBER
+
+
+async def _get_secret(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    await client.callback_configuration.get()
+    return NUMBER
+
+
+async def _set_secret(client: QualifiedNumbersClient, _: Sandbox) -> object:
+    await client.callback_configuration.update("a new secret")
+    return NUMBER
+
+
+reading = partial(Column, repeatable=True, state=SinchState.VERIFIED, ordered=True)
+ordering = partial(Column, state=SinchState.VERIFIED)
+
 COLUMNS = [
-    Column("listQualifiedNumbers", _list, repeatable=True),
+    Column("listQualifiedNumbers", _list, repeatable=True, has_id=False),
     Column("getQualifiedNumber", _get, repeatable=True),
-    Column("deleteQualifiedNumber", _delete, repeatable=True),
+    Column("deleteQualifiedNumber", _delete, repeatable=True, has_id=False, has_body=False),
     Column("addQualifiedNumbers", _add, state=None),
-    Column("textEnableNumbers", _text_enable, state=SinchState.VERIFIED),
-    Column("textEnableTollFreeNumbers", _text_enable_toll_free, TOLL_FREE, SinchState.VERIFIED),
+    ordering("textEnableNumbers", _text_enable),
+    ordering("textEnableTollFreeNumbers", _text_enable_toll_free, TOLL_FREE),
     Column("sendVoiceChallenge", _ring),
     Column("verifyVoiceChallenge", _verify, state=SinchState.VERIFICATION_PENDING),
+    reading("listHostingOrders", _list_orders, has_id=False),
+    reading("getHostingOrder", _get_order),
+    reading("getHostingOrderReport", _report, has_id=False),
+    reading("listHostingOrderNumbers", _list_order_numbers, has_id=False),
+    reading("getHostingOrderNumber", _get_order_number),
+    Column("createImportOrder", _order_import, state=None),
+    ordering("createTextEnableOrder", _order_text_enable),
+    ordering("createTollFreeTextEnableOrder", _order_toll_free, TOLL_FREE),
+    reading("listImportedNumbers", _list_imported, has_id=False),
+    Column("importNumber", _import_number, state=None),
+    reading("getImportedNumber", _get_imported),
+    ordering("updateImportedNumber", _update_imported, ordered=True),
+    reading("deleteImportedNumber", _delete_imported, has_id=False, has_body=False),
+    Column("getCallbackConfiguration", _get_secret, repeatable=True, has_id=False),
+    Column("updateCallbackConfiguration", _set_secret, repeatable=True, has_id=False),
 ]
 
-LIST, GET, DELETE = (column.id for column in COLUMNS[:3])
 ONCE_ONLY = [column.id for column in COLUMNS if not column.repeatable]
+WITHOUT_BODY = tuple(column.id for column in COLUMNS if not column.has_body)
+WITHOUT_ID = tuple(column.id for column in COLUMNS if not column.has_id)
 
 # ---- the rows ----------------------------------------------------------------------------------
 
@@ -262,9 +377,9 @@ def answers() -> Iterator[Row]:
         "a JSON list": Fault.status(200, body=[], when="after"),
         "empty body": Fault.empty(),
     }.items():
-        yield invalid(name=name, cause=fault, worked=True, fine=(DELETE,))
+        yield invalid(name=name, cause=fault, worked=True, fine=WITHOUT_BODY)
     yield invalid(
-        name="a 200 without its id", cause=Fault.without_id(), worked=True, fine=(LIST, DELETE)
+        name="a 200 without its id", cause=Fault.without_id(), worked=True, fine=WITHOUT_ID
     )
     yield from always_and_once(
         "body cut off",
@@ -443,7 +558,7 @@ def oracle(column: Column, row: Row) -> Cell:
     struck = tries if row.strikes is None else min(tries, row.strikes)
     recovers = struck < tries
     works = struck * row.worked + recovers
-    if column.id == DELETE:
+    if not column.has_body:
         works = min(works, 1)  # what is gone cannot be deleted again: the server says 404
         recovers |= row.status_arrives  # "A 404 to a retried DELETE is a success"
     return Cell(None, works=works) if recovers else Cell(row.error, outcome, tries, works)
@@ -480,10 +595,13 @@ class Run:
 
 
 async def run_row(row: Row) -> Run:
-    """Run one row, its cells side by side, and look at what is left."""
+    """Run one row, some cells side by side, and look at what is left."""
     tasks, descriptors = asyncio.all_tasks(), count_descriptors()
     late: dict[str, float] = {}
-    cells = await asyncio.gather(*(run_cell(column, row, late) for column in COLUMNS))
+    cells: list[Cell] = []
+    for first in range(0, len(COLUMNS), SIDE_BY_SIDE):
+        some = COLUMNS[first : first + SIDE_BY_SIDE]
+        cells += await asyncio.gather(*(run_cell(column, row, late) for column in some))
     for _ in range(500):  # the other end of a socket is closed a moment later
         if count_descriptors() <= descriptors:
             break
@@ -505,15 +623,22 @@ async def run_cell(column: Column, row: Row, late: dict[str, float]) -> Cell:
     works = sandbox.done.total(column.id)
     if column.id == "sendVoiceChallenge":
         assert works == sandbox.world.rings(NUMBER)
-    if column.id.startswith("textEnable"):
+    if column.id.startswith(("textEnable", "create")):
         assert works == len(sandbox.world.orders)
     return attrs.evolve(cell, works=works - cell.works)
 
 
-async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, float]) -> Cell:
-    """Return the cell; its `works` is how much work was done before."""
+def prepare(column: Column, sandbox: Sandbox) -> None:
+    """Create what an operation needs to be there."""
     if column.state is not None:
         sandbox.add([column.number], column.state)
+    if column.ordered:
+        sandbox.world.text_enable(encode(TEXT_ENABLE), toll_free=False)
+
+
+async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, float]) -> Cell:
+    """Return the cell; its `works` is how much work was done before."""
+    prepare(column, sandbox)
     cause, base_url = row.cause, sandbox.base_url
     async with AsyncExitStack() as stack:
         if isinstance(cause, Fault):
@@ -533,7 +658,7 @@ async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, 
         client = await stack.enter_async_context(impatient_client(sandbox, base_url, deadline))
         before = 0
         if isinstance(cause, OnWire) and cause.warm:
-            assert [number async for number in client.list_numbers(SinchState.HOSTING_DONE)] == []
+            assert [number async for number in client.list_numbers(SinchState.NOT_ELIGIBLE)] == []
             before = sandbox.done.total(column.id)
         started = asyncio.get_running_loop().time()
         try:
@@ -547,8 +672,7 @@ async def _run_cell(column: Column, row: Row, sandbox: Sandbox, late: dict[str, 
         if taken > deadline:
             late[column.id] = taken - deadline
     slots = client._pipeline._transport._slots
-    assert isinstance(slots, asyncio.Semaphore)
-    assert not slots.locked()
+    assert slots.take()
     return cell
 
 
@@ -636,11 +760,18 @@ async def note_stalls(stalls: list[float]) -> None:
 
 
 def table(matrix: dict[str, Run]) -> str:
-    """Return the matrix in Markdown."""
-    lines = [["fault", *(f"`{column.id}`" for column in COLUMNS)], ["---"] * (len(COLUMNS) + 1)]
-    lines += [[name, *map(str, run.cells.values())] for name, run in matrix.items()]
-    size = f"{len(matrix)} faults, {len(matrix) * len(COLUMNS)} cells.\n"
-    return "\n".join([size, *(f"| {' | '.join(line)} |" for line in lines)])
+    """Return the matrix in Markdown; operations that fare alike share a column."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for column in COLUMNS:
+        fared = tuple(str(run.cells[column.id]) for run in matrix.values())
+        groups.setdefault(fared, []).append(f"`{column.id}`")
+    lines = [["fault", *map(str, range(1, len(groups) + 1))], ["---"] * (len(groups) + 1)]
+    lines += [[name, *cells] for name, *cells in zip(matrix, *groups, strict=True)]
+    legend = [f"{n}. {', '.join(ids)}" for n, ids in enumerate(groups.values(), 1)]
+    size = (
+        f"{len(matrix)} faults, {len(matrix) * len(COLUMNS)} cells. Operations that fare alike:\n"
+    )
+    return "\n".join([size, *legend, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 _TABLE = re.compile(r"(?<=<!-- matrix -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
@@ -683,6 +814,13 @@ def test_a_fault_leaves_nothing_behind(run: Callable[[Row], Run], row: Row) -> N
     assert done.tasks == set()
     assert done.descriptors == 0
     assert not [over for over in done.late.values() if over > SLACK]
+
+
+def test_the_matrix_has_every_operation() -> None:
+    """There is a column for each operation of the API, and it is repeatable as the table says."""
+    assert {column.id: column.repeatable for column in COLUMNS} == {
+        operation.id: operation.idempotent for operation in OPERATIONS
+    }
 
 
 @pytest.mark.slow

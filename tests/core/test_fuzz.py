@@ -61,6 +61,9 @@ SAMPLE: dict[str, Any] = {
     "hostingOrderId": "01arz3",
     "hostingOrderInfo": {"address": {"city": "Here"}, "loaType": "Direct"},
     "qualifiedNumbers": [{"phoneNumber": NUMBER}],
+    "numbers": [{"phoneNumber": NUMBER, "smsTmo": {"state": "FAILED", "errorCode": "1"}}],
+    "smsConfiguration": {"scheduledProvisioning": {"status": 1, "errorCodes": [1]}},
+    "hmacSecret": "secret",
     "nextPageToken": "",
     "totalSize": "7",
     "access_token": "token",
@@ -193,22 +196,30 @@ ORDER = TextEnableNumbersRequest(
 )
 
 
-async def call(client: QualifiedNumbersClient, name: str) -> object:
-    """Carry out one of the operations that differ in how a response is read."""
-    match name:
-        case "list":
-            return [each async for each in client.list_numbers(GlobalProcessState.VERIFIED)]
-        case "delete":
-            await client.delete_number(NUMBER)
-            return None
-        case "order":
-            return await client.text_enable_numbers(ORDER)
-        case "get":
-            return await client.get_number(NUMBER)
-    return await client.send_voice_challenge(NUMBER)
+async def list_numbers(client: QualifiedNumbersClient) -> object:
+    """Return the numbers in one state."""
+    return [each async for each in client.list_numbers(GlobalProcessState.VERIFIED)]
 
 
-@pytest.mark.parametrize("name", ["list", "get", "delete", "order", "call"])
+async def list_order_numbers(client: QualifiedNumbersClient) -> object:
+    """Return the numbers of an order."""
+    return [each async for each in client.hosting_orders.list_numbers("01arz3")]
+
+
+CALLS: dict[str, Callable[[QualifiedNumbersClient], Awaitable[object]]] = {
+    "list": list_numbers,
+    "get": lambda client: client.get_number(NUMBER),
+    "delete": lambda client: client.delete_number(NUMBER),
+    "order": lambda client: client.text_enable_numbers(ORDER),
+    "call": lambda client: client.send_voice_challenge(NUMBER),
+    "list an order's numbers": list_order_numbers,
+    "imported number": lambda client: client.imported_numbers.get(NUMBER),
+    "secret": lambda client: client.callback_configuration.get(),
+}
+"""The operations that differ in how a response is read."""
+
+
+@pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("token_url", [None, "/token"])
 @given(answer=answers())
 @tries(60)
@@ -227,7 +238,7 @@ def test_any_bytes_give_a_result_or_one_error(
         async with QualifiedNumbersClient(
             "p", auth, base_url=wire.url, retry=RetryPolicy(max_attempts=1)
         ) as client:
-            return await call(client, name)
+            return await CALLS[name](client)
 
     result = wire.ask(answer, run)
     if isinstance(result, SinchError):
@@ -260,7 +271,7 @@ def test_a_listing_that_lies_ends(pages: dict[str, tuple[str, Any]]) -> None:
         async with QualifiedNumbersClient("p", BasicAuth("k", "s")) as client:
             client._pipeline._transport.send = send.__get__(client)  # type: ignore[method-assign]
             with suppress(SinchError):
-                await call(client, "list")
+                await list_numbers(client)
 
     asyncio.run(run())
     assert len(asked) == len(set(asked)) >= 1
@@ -323,9 +334,9 @@ KNOWN = [f"+1202555{index:04}" for index in range(len(GlobalProcessState))]
 TOLL_FREE = [f"+1833555{index:04}" for index in range(len(GlobalProcessState))]
 
 
-def make_known(case: schemathesis.Case[Any], project_id: str) -> None:
-    """Change a valid request to the sandbox's project and to numbers that exist."""
-    case.path_parameters["projectId"] = project_id
+def make_known(case: schemathesis.Case[Any], sandbox: Sandbox) -> None:
+    """Change a valid request to the sandbox's project, and to numbers and an order that exist."""
+    project_id = case.path_parameters["projectId"] = sandbox.project_id
     numbers = TOLL_FREE if "TollFree" in case.path else KNOWN
 
     def pick(drawn: str) -> str:
@@ -333,10 +344,14 @@ def make_known(case: schemathesis.Case[Any], project_id: str) -> None:
 
     if "phoneNumber" in case.path_parameters:
         case.path_parameters["phoneNumber"] = pick(case.path_parameters["phoneNumber"])
+    if "hostingOrderId" in case.path_parameters:
+        case.path_parameters["hostingOrderId"] = next(iter(sandbox.world.orders))
     body: Any = case.body
     if isinstance(body, dict):
         for name in {"numbers", "phoneNumbers"} & body.keys():
             body[name] = [pick(each) for each in body[name]]
+        if isinstance(body.get("phoneNumber"), str):
+            body["phoneNumber"] = pick(body["phoneNumber"])
         if "projectId" in body:
             body["projectId"] = project_id
 
@@ -347,6 +362,10 @@ def sandbox() -> Iterator[Sandbox]:
     with running(Sandbox()) as sandbox:
         for number, toll_free, state in zip(KNOWN, TOLL_FREE, GlobalProcessState, strict=True):
             sandbox.add([number, toll_free], state)
+        hosted = "+12025550199"
+        sandbox.add([hosted], GlobalProcessState.VERIFIED)
+        order = {"numbers": [hosted], "servicePlanId": "plan", "blanketLoaInfo": {}}
+        sandbox.world.text_enable(order, toll_free=False)
         yield sandbox
 
 
@@ -368,7 +387,7 @@ def fuzz(operation_id: str) -> Callable[..., None]:
         """Any request, valid or not, gets a response that is in the description, and no defect."""
         key = base64.b64encode(f"{sandbox.key_id}:{sandbox.key_secret}".encode()).decode()
         if case.meta is not None and case.meta.generation.mode.is_positive:
-            make_known(case, sandbox.project_id)
+            make_known(case, sandbox)
         case.call_and_validate(
             base_url=sandbox.base_url,
             headers={"Authorization": f"Basic {key}"},

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from sinch_qn import QualifiedNumbersClient, RateLimit, errors
+from sinch_qn._connections import Progress
 from sinch_qn._http import Request, Response
 from sinch_qn._operations import (
     ADD_NUMBERS,
@@ -27,7 +28,7 @@ from sinch_qn._operations import (
     Operation,
 )
 from sinch_qn._pipeline import Pipeline
-from sinch_qn._transport import Progress, Transport
+from sinch_qn._transport import Transport
 from sinch_qn.auth import Auth, BasicAuth, OAuth2, Send
 from sinch_qn.errors import (
     AuthenticationError,
@@ -99,6 +100,9 @@ class ScriptedTransport(Transport):
         if isinstance(step, SinchError):
             raise copy.copy(step)
         return await step(progress or Progress())
+
+    async def open_ahead(self, url: str) -> None:
+        """Open no connection."""
 
     async def close(self) -> None:
         """Record it."""
@@ -462,6 +466,9 @@ class Api(Transport):
         """Route the request to the API or the token endpoint."""
         to = self.tokens if request.url == TOKEN_URL else self.calls
         return await to.send(request, progress)
+
+    async def open_ahead(self, url: str) -> None:
+        """Open no connection."""
 
 
 def oauth2() -> OAuth2:

@@ -19,8 +19,9 @@ import aiohttp
 import pytest
 
 from sinch_qn import BasicAuth, OAuth2, QualifiedNumbersClient, RetryPolicy
+from sinch_qn._connections import Progress
 from sinch_qn._http import Request, Response
-from sinch_qn._transport import Progress, Transport
+from sinch_qn._transport import Transport
 from sinch_qn.auth import Token
 from sinch_qn.errors import (
     ClosedError,
@@ -744,10 +745,21 @@ async def test_large_response_headers_are_read(size: int, external: bool) -> Non
 
 @pytest.mark.parametrize("extra", [b"\r\n", b"\0", b"more", b'{"a": 1}', b"HTTP/1.1 500 X\r\n\r\n"])
 async def test_bytes_after_the_end_of_the_body(extra: bytes) -> None:
-    """What a server sends after the body costs no outcome of a call that has had its effect."""
+    """What a server sends after the body costs no response, whatever the request."""
     async with serving(http() + extra) as server, make_client(server.url) as client:
         for _ in range(3):
             await client.send_voice_challenge(NUMBER)
+            await client.get_number(NUMBER, retry=ONCE)
+
+
+async def test_bytes_after_a_body_that_is_cut_off() -> None:
+    """A response that is not whole stays one that is lost."""
+    reply = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}   more"
+    async with serving(reply) as server, make_client(server.url) as client:
+        for call in (client.send_voice_challenge, client.get_number):
+            with pytest.raises((TransportError, InvalidResponseError)) as caught:
+                await call(NUMBER, retry=ONCE)
+            assert caught.value.outcome is Outcome.UNKNOWN
 
 
 async def test_a_closed_external_session() -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from itertools import islice
 
 import pytest
 
 from sinch_qn import errors
-from sinch_qn.errors import DeadlineExceededError, Outcome, SinchError, UnexpectedStateError
+from sinch_qn.errors import (
+    DeadlineExceededError,
+    OrderRejectedError,
+    Outcome,
+    SinchError,
+    UnexpectedStateError,
+)
 from sinch_qn.lifecycle import REACHABLE
 from sinch_qn.models import GlobalProcessState as SinchState
-from sinch_qn.models import QualifiedNumber
+from sinch_qn.models import HostingOrder, QualifiedNumber
+from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.retry import RetryRule
-from sinch_qn.waiting import backoff, until_reachable, wait_for_state, watch
+from sinch_qn.waiting import backoff, until_reachable, wait_for_order, wait_for_state, watch
 from tests.support.virtual_clock import virtual_clock
 
 NUMBER = "+12025550134"
@@ -542,3 +549,55 @@ async def test_a_probe_is_stopped_between_attempts() -> None:
     assert len(outage.probes) == 4
     assert not await until_reachable(outage.list_number_pages, delays=backoff(), stop=stop)
     assert len(outage.probes) == 4
+
+
+# ---- an order ----------------------------------------------------------------------------------
+
+
+def orders(*answers: OrderState | SinchError | None) -> Callable[[], Awaitable[HostingOrder]]:
+    """Return a function that returns an order in one state after the other, the last repeatedly."""
+    left = list(answers)
+
+    async def get() -> HostingOrder:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, SinchError):
+            raise answer
+        return HostingOrder(hosting_order_id="01arz3", state=answer)
+
+    return get
+
+
+@virtual_clock
+async def test_an_order_is_completed() -> None:
+    """The wait for an order ends with COMPLETED, whatever comes before, failed polls too."""
+    get = orders(
+        errors.NotFoundError(status_code=404),
+        OrderState.SUBMITTED,
+        OrderState.WAITING_FOR_LOA_SIGNATURE,
+        errors.ServerError(status_code=503),
+        OrderState("ON_ITS_WAY"),
+        None,
+        OrderState.IN_PROGRESS,
+        OrderState.COMPLETED,
+    )
+    order = await wait_for_order(get, timeout=3600.0)
+    assert order.state is OrderState.COMPLETED
+
+
+@virtual_clock
+async def test_a_rejected_order_ends_the_wait() -> None:
+    """A rejected order is an OrderRejectedError with the order, and its outcome is REJECTED."""
+    with pytest.raises(OrderRejectedError, match="01arz3 is REJECTED") as caught:
+        await wait_for_order(orders(OrderState.SUBMITTED, OrderState.REJECTED), timeout=3600.0)
+    assert caught.value.order.state is OrderState.REJECTED
+    assert caught.value.outcome is Outcome.REJECTED
+
+
+@virtual_clock
+async def test_a_wait_for_an_order_ends_in_time() -> None:
+    """At the timeout the error names the goal and the last state; an unknown order ends it."""
+    get = orders(OrderState.WAITING_FOR_LOA_SIGNATURE)
+    with pytest.raises(DeadlineExceededError, match=r"COMPLETED .*WAITING_FOR_LOA_SIGNATURE"):
+        await wait_for_order(get, timeout=60.0)
+    with pytest.raises(errors.NotFoundError):
+        await wait_for_order(orders(errors.NotFoundError(status_code=404)), timeout=60.0)

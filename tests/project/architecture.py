@@ -9,21 +9,21 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "cli",
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
-        2: "_pipeline _paging waiting auth rate_limit _deadlines _transport smtp",
+        2: "_pipeline _paging waiting auth rate_limit _deadlines _transport _connections smtp",
         1: ("_operations _http _codec _readers _checks _queries retry lifecycle webhooks phone"),
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
     "bulk": {
         10: "run",
         9: "scheduler text_enable",
-        8: "calls",
+        8: "calls order_watch",
         7: "chores due_numbers",
         6: "steps preview report",
         5: (
-            "unsafe_writes invoice_emails admission actions refusals journal_watch"
+            "unsafe_writes lost_orders invoice_emails admission actions refusals journal_watch"
             " text_enable_report rate_ceiling"
         ),
-        4: "journal",
+        4: "journal order_records",
         3: "permits",
         2: "pacing",
         1: "outcomes",
@@ -83,9 +83,10 @@ FLOORS: dict[str, dict[int, str]] = {
 NEIGHBOURS = {
     "pytest_plugin": {"sandbox"},
     "client": {"resources"},
-    "_pipeline": {"_deadlines", "_transport", "auth", "rate_limit"},
+    "_pipeline": {"_connections", "_deadlines", "_transport", "auth", "rate_limit"},
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
+    "_transport": {"_connections"},
     "_checks": {"phone"},
     "_queries": {"_checks"},
     "retry": {"_operations"},
@@ -97,7 +98,7 @@ NEIGHBOURS = {
 
 _SERVERS = "sandbox/server.py sandbox/app.py sandbox/callbacks.py"
 OWNERS = {
-    "aiohttp": f"_transport.py {_SERVERS}",
+    "aiohttp": f"_transport.py _connections.py {_SERVERS}",
     "aiolimiter": "rate_limit.py",
     "aiosmtplib": "smtp.py",
     "attrs": "anywhere",
@@ -114,7 +115,7 @@ OWNERS = {
     "sqlite3": "bulk/journal/sqlite bulk/preview.py",
     "termios": "cli/code_prompt.py",
     "tty": "cli/code_prompt.py",
-    "yarl": f"_transport.py {_SERVERS}",
+    "yarl": f"_transport.py _connections.py {_SERVERS}",
 }
 """The files that may import a third-party or platform module, by path prefix."""
 
@@ -155,7 +156,7 @@ class Allowed(NamedTuple):
 
 
 EXCEPTIONS = (
-    Allowed(3, "_transport.py", "_retry_connection", "aiohttp has no public switch for it"),
+    Allowed(3, "_connections.py", "_retry_connection", "aiohttp has no public switch for it"),
     Allowed(3, "client.py", "_getframe", "inspect.stack() would read every source file"),
     Allowed(3, "cli/signals.py", "_exit", "os._exit is public: it ends a process that hangs"),
     Allowed(5, "__init__.py", "*", "names load when they are used, so importing is cheap"),

@@ -42,7 +42,8 @@ DESIGNED = {
     *("QualifiedNumber", "OsrEligibilityDetails", "OwnershipVerificationDetails"),
     *("HostedNumberDetails", "GlobalProcessState", "AuthorizedPerson", "Address"),
     *("DirectLoaInfo", "ResellerLoaInfo", "BlanketLoaInfo", "TextEnableNumbersRequest"),
-    *("TextEnableTollFreeNumbersRequest", "HostingOrder"),
+    *("TextEnableTollFreeNumbersRequest", "HostingOrder", "HostingOrderNumber"),
+    *("HostingOrderReport", "ImportedNumber", "CallbackConfiguration", "OrderRejectedError"),
 }
 """The public names that must not be missing."""
 
@@ -63,6 +64,35 @@ METHODS = {
     "close": "",
 }
 """The client's public methods and their parameters."""
+
+
+RESOURCES = {
+    "hosting_orders.get": "order_id, *, timeout=None, retry=None",
+    "hosting_orders.wait": "order_id, *, timeout, retry=None",
+    "hosting_orders.report": "order_id, *, timeout=None, retry=None",
+    "hosting_orders.list": "*states, type, service_plan_id, campaign_id, region_code=None, "
+    "order_by=None, page_size=None, timeout=None, retry=None",
+    "hosting_orders.list_numbers": "order_id, *, osr_update_state=None, "
+    "campaign_provisioning_state=None, platform_provisioning_state=None, order_by=None, "
+    "page_size=None, timeout=None, retry=None",
+    "hosting_orders.get_number": "order_id, phone_number, *, timeout=None, retry=None",
+    "hosting_orders.import_numbers": "request, *, timeout=None, retry=None, prepared=None",
+    "hosting_orders.text_enable_numbers": "request, *, timeout=None, retry=None, prepared=None",
+    "hosting_orders.text_enable_toll_free_numbers": "request, *, timeout=None, retry=None, "
+    "prepared=None",
+    "imported_numbers.get": "phone_number, *, timeout=None, retry=None",
+    "imported_numbers.list": "*, service_plan_id, campaign_id, region_code=None, pattern=None, "
+    "search_pattern=None, order_by=None, page_size=None, timeout=None, retry=None",
+    "imported_numbers.import_number": "request, *, timeout=None, retry=None, prepared=None",
+    "imported_numbers.update": "phone_number, *, display_name=None, callback_url=None, "
+    "service_plan_id=None, campaign_id=None, timeout=None, retry=None, prepared=None",
+    "imported_numbers.move": "phone_number, *, service_plan_id=None, campaign_id=None, timeout, "
+    "retry=None",
+    "imported_numbers.delete": "phone_number, *, timeout=None, retry=None",
+    "callback_configuration.get": "*, timeout=None, retry=None",
+    "callback_configuration.update": "hmac_secret, *, timeout=None, retry=None",
+}
+"""The public methods of the client's resources and their parameters."""
 
 
 @attrs.frozen
@@ -208,6 +238,19 @@ def test_every_method_takes_timeout_and_retry_by_keyword(name: str) -> None:
         assert taken[option].kind is inspect.Parameter.KEYWORD_ONLY
     needed = name == "wait_for_state"
     assert taken["timeout"].default is (inspect.Parameter.empty if needed else None)
+
+
+def test_resources_have_the_designed_methods() -> None:
+    """The methods of each resource have the designed parameters; all have a docstring."""
+    client = QualifiedNumbersClient("project", BasicAuth("key", "secret"))
+    methods = {
+        f"{resource}.{name}": method
+        for resource in ("hosting_orders", "imported_numbers", "callback_configuration")
+        for name, method in inspect.getmembers(type(getattr(client, resource)), inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert {name: parameters(method) for name, method in methods.items()} == RESOURCES
+    assert all(map(inspect.getdoc, methods.values()))
 
 
 def test_credentials_limits_and_policies_are_made_as_designed() -> None:

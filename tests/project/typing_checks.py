@@ -12,10 +12,16 @@ import sinch_qn
 from sinch_qn import (
     BasicAuth,
     BlanketLoaInfo,
+    CallbackConfiguration,
+    CarrierState,
     Failure,
     GlobalProcessState,
     HostingOrder,
+    HostingOrderNumber,
+    HostingOrderReport,
+    HostingOrderState,
     HostingStatus,
+    ImportedNumber,
     OAuth2,
     OperationStatus,
     Outcome,
@@ -136,6 +142,33 @@ async def orders(client: QualifiedNumbersClient) -> None:
     TextEnableNumbersRequest("US", [], "plan")  # type: ignore[call-arg]
 
 
+async def resources(client: QualifiedNumbersClient) -> None:
+    """Follow orders and change imported numbers."""
+    order = await client.hosting_orders.get("01arz3", timeout=1)
+    assert_type(order, HostingOrder)
+    assert_type(order.state, HostingOrderState | None)
+    assert_type(await client.hosting_orders.wait("01arz3", timeout=60), HostingOrder)
+    assert_type(await client.hosting_orders.report("01arz3"), HostingOrderReport)
+    async for listed in client.hosting_orders.list(
+        HostingOrderState.COMPLETED, type="IMPORT", service_plan_id="plan", campaign_id="C1"
+    ):
+        assert_type(listed, HostingOrder)
+    async for number in client.hosting_orders.list_numbers("01arz3", osr_update_state="FAILED"):
+        assert_type(number, HostingOrderNumber)
+        assert_type(number.sms_tmo and number.sms_tmo.error_code, str | CarrierState | None)
+    updated = await client.imported_numbers.update("+12025550134", campaign_id="")
+    assert_type(updated, ImportedNumber)
+    moved = await client.imported_numbers.move("+12025550134", campaign_id="C2", timeout=60)
+    assert_type(moved, ImportedNumber)
+    await client.imported_numbers.delete("+12025550134")
+    assert_type((await client.callback_configuration.get()).hmac_secret, str | None)
+    assert_type(await client.callback_configuration.update("secret"), CallbackConfiguration)
+    await client.hosting_orders.wait("01arz3")  # type: ignore[call-arg]
+    client.hosting_orders.list(type="IMPORT")  # type: ignore[call-arg]
+    await client.imported_numbers.move("+12025550134", campaign_id="C2")  # type: ignore[call-arg]
+    await client.hosting_orders.get("01arz3", prepared=await client.prepare())  # type: ignore[call-arg]
+
+
 def responses(number: QualifiedNumber) -> None:
     """Read the fields of a response: all optional; statuses are strings or numbers."""
     assert_type(number.phone_number, str | None)
@@ -156,5 +189,7 @@ def failures(error: SinchError) -> None:
         assert_type(error.retry_at, datetime | None)
         assert_type(error.status_code, int)
         assert_type(error.code, str | None)
+    if isinstance(error, errors.OrderRejectedError):
+        assert_type(error.order, HostingOrder)
     if isinstance(error, errors.UnexpectedStateError):
         assert_type(error.number, QualifiedNumber)

@@ -154,6 +154,6 @@ async def test_a_task_that_broke_is_not_silent(monkeypatch: pytest.MonkeyPatch) 
     """A defect in the delivery task is raised when the sandbox is left."""
     monkeypatch.setattr(World, "advance_to_now", lambda _: 1 / 0)
     with pytest.raises(ExceptionGroup) as caught:
-        async with Sandbox():
-            await asyncio.sleep(0.01)
+        async with Sandbox() as sandbox:
+            await asyncio.wait([sandbox._callback_delivery._task])
     assert isinstance(caught.value.exceptions[0], ZeroDivisionError)

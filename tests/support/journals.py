@@ -114,6 +114,12 @@ async def claim(journal: Journal, todo: Todo, at: float, limit: int = 10) -> lis
         return [entry.number for entry in await journal.claim(todo, limit, 0.0)]
 
 
+async def backlog(journal: Journal, todo: Todo, at: float) -> int:
+    """Return how many numbers are due at a time."""
+    with at_time(journal, at):
+        return await journal.backlog(todo)
+
+
 async def rows(journal: Journal) -> list[Entry]:
     """Return all rows, read outside the event loop."""
     return await asyncio.to_thread(lambda: list(journal.rows()))

@@ -52,7 +52,7 @@ class LocalRunner:
 
     def to_count(self, want: int) -> int:
         """Return up to how many due numbers are to be counted; 0: enough are known."""
-        needed = want + self.slots.turns_out
+        needed = want + self.slots.turns_out + 1  # also without a want: calls are prepared ahead
         if self._due >= needed or _ticks() < self._next_count:
             return 0
         return needed + _AHEAD

@@ -136,7 +136,7 @@ SELECT greatest(0, due - given) FROM (
 ) AS turns, LATERAL (
     SELECT count(*) AS due FROM (
         SELECT 1 FROM numbers WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW}
-        LIMIT %s + given
+        ORDER BY due LIMIT %s + given
     ) AS found
 ) AS waiting
 """

@@ -104,7 +104,7 @@ class PostgresStore:
         """Return how many entries with *todo* are due, counted no further than *limit*."""
         query = (
             "SELECT count(*) FROM (SELECT 1 FROM numbers WHERE run = %s AND todo = %s AND todo > 0 "
-            f"AND due <= {NOW} LIMIT %s) AS found"
+            f"AND due <= {NOW} ORDER BY due LIMIT %s) AS found"
         )
         ((n,),) = await self._rows(query, todo.value, limit)
         return int(n)
@@ -112,8 +112,8 @@ class PostgresStore:
     async def open_numbers(self) -> bool:
         """Return whether a number is not settled; an intent is open as well."""
         query = (
-            "SELECT EXISTS (SELECT 1 FROM numbers WHERE run = %s AND todo > 0) "
-            "OR EXISTS (SELECT 1 FROM numbers WHERE run = %s AND writer IS NOT NULL)"
+            "SELECT (SELECT todo FROM numbers WHERE run = %s AND todo > 0 ORDER BY todo LIMIT 1) "
+            "IS NOT NULL OR EXISTS (SELECT 1 FROM numbers WHERE run = %s AND writer IS NOT NULL)"
         )
         ((is_open,),) = await self._rows(query, self._run)
         return bool(is_open)

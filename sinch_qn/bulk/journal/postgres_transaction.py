@@ -13,6 +13,7 @@ from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Stateme
 from sinch_qn.bulk.journal.postgres_lease import Seat
 from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, channel, from_row, to_json
 from sinch_qn.bulk.states import ChallengeState, Entry, Todo
+from sinch_qn.errors import JournalError
 
 T = TypeVar("T")
 
@@ -147,13 +148,23 @@ class Transaction:
         news = Statement("SELECT pg_notify(%s, '')", (channel(self.run),))
         return [*self._writes(), *([news] if notify and self._has_news else [])]
 
+    def check(self, replies: Sequence[Reply]) -> None:
+        """Make sure that all entries were written. Raises `JournalError`."""
+        changed = len(self._changed())
+        if changed and replies[0].count != changed:
+            raise JournalError(
+                f"{replies[0].count} of {changed} numbers were written: stop all runs"
+            )
+
+    def _changed(self) -> list[Entry]:
+        entries = self.entries.items()
+        return [entry for number, entry in entries if entry is not self._stored[number]]
+
     def _writes(self) -> list[Statement]:
-        changed = [
-            entry for number, entry in self.entries.items() if entry is not self._stored[number]
-        ]
+        changed = self._changed()
         if not changed:
             return self._statements
-        update = Statement(UPDATE, (to_json(changed, self._writers), self.run))
+        update = Statement(UPDATE, (self.run, to_json(changed, self._writers)))
         return [update, *self._statements, *self._counts(changed)]
 
     def _counts(self, changed: Sequence[Entry]) -> Iterator[Statement]:

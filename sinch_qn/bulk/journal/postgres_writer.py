@@ -216,9 +216,8 @@ class Writer:
         transaction.keep(jobs, iter(found))
         results = await work_through(jobs, transaction, connection)
         try:
-            await connection.trip(
-                [*transaction.writes(notify=not self._patient), Statement("COMMIT")]
-            )
+            writes = transaction.writes(notify=not self._patient)
+            transaction.check(await connection.trip([*writes, Statement("COMMIT")]))
         except psycopg.Error:
             if not connection.closed or not await self._was_committed(seat):
                 raise

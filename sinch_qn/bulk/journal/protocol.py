@@ -31,6 +31,11 @@ class Identity:
     base_url: str
 
 
+def _to_tuple(values: Sequence[str]) -> tuple[str, ...]:
+    """Return *values* as they are compared: JSON has them as a list."""
+    return tuple(values)
+
+
 @attrs.frozen(kw_only=True)
 class RunSettings:
     """The settings that all runners of a run share; times are in seconds."""
@@ -43,7 +48,7 @@ class RunSettings:
     max_codes: int = 3
     calling_hours: str | None = None
     add_missing: bool = False
-    regions: Sequence[str] = attrs.field(default=(), converter=tuple)
+    regions: tuple[str, ...] = attrs.field(default=(), converter=_to_tuple)
     recheck: float = 30.0
 
     def pacing(self) -> Pacing:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
+from sinch_qn.bulk.order_records import NOTE_ABSENT, NOTE_UNLISTED
 from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.bulk.text_enable_report import TextEnableReport
@@ -42,6 +43,9 @@ _NOT_ELIGIBLE = "Sinch cannot host it: check the number, or ask Sinch why."
 _NOT_IN_PROJECT = "Add it to the project (--add-missing, or sinch-qn add), then recall."
 _CODES_REJECTED = "Its codes were wrong: recall for a new one, and have it read out twice."
 _CALL_REFUSED = "Fix the cause in the note, then recall."
+
+
+_CHECK_DASHBOARD = "Check Sinch's dashboard for the order. Only if there is none, free the batch."
 
 
 def what_to_do(
@@ -107,8 +111,12 @@ def what_to_do_about_delivery(delivery: Delivery) -> str | None:
 def what_to_do_about(batch: Batch) -> str | None:
     """Return what a person has to do next about *batch*; None if nothing."""
     match batch.state:
+        case BatchState.UNKNOWN if batch.note == NOTE_ABSENT:
+            return f"Free the batch, so that it is ordered: sinch-qn free JOURNAL {batch.id}"
+        case BatchState.UNKNOWN if batch.note == NOTE_UNLISTED:
+            return _CHECK_DASHBOARD
         case BatchState.UNKNOWN:
-            return "Check Sinch's dashboard for the order. Only if there is none, free the batch."
+            return f"Run again, which looks for its order. Or: {_CHECK_DASHBOARD}"
         case BatchState.REJECTED:
             return "Fix the cause in the note, then free the batch and order again."
     return None

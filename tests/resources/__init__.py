@@ -1,0 +1,1 @@
+"""Tests of `sinch_qn.resources`."""
