@@ -25,7 +25,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
                 *("OrderRejectedError", "UnlinkError"),
             ),
             "sinch_qn.resources": (
-                *("HostingOrdersResource", "ImportedNumbersResource"),
+                *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
                 "CallbackConfigurationResource",
             ),
             "sinch_qn.waiting": ("watch", "until_reachable"),

@@ -62,6 +62,8 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     fresh_connection: bool = False
     """Send it on a new connection: on a stale one its outcome could be unknown."""
+    phone_number: str | None = attrs.field(default=None, repr=False)
+    """The number that the response must be about."""
 
 
 @attrs.define
@@ -73,10 +75,21 @@ class Response:
     body: bytes = attrs.field(repr=False)
 
 
-def read_model(operation: Operation[T], response: Response) -> T:
-    """Return the response to *operation* as its model; raises like `read_json` and `decode`."""
+def read_model(operation: Operation[T], response: Response, about: str | None = None) -> T:
+    """Return the response to *operation* as its model; raises like `read_json` and `decode`.
+
+    A response about another number than *about* is an `InvalidResponseError`, too.
+    """
     body = read_json(operation, response)
-    return cast("T", None) if body is None else decode(body, operation.response_model)
+    if body is None:
+        return cast("T", None)
+    if about is not None and operation.required_field == "phoneNumber":
+        number = body["phoneNumber"]
+        if number != about and _digits(number) != about[1:]:
+            raise InvalidResponseError(
+                "the response is about another number", status_code=response.status
+            )
+    return decode(body, operation.response_model)
 
 
 def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] | None:
@@ -111,6 +124,11 @@ def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] |
     if problem is not None:
         raise InvalidResponseError(problem, status_code=response.status)
     return body if expects_body else None
+
+
+def _digits(number: object) -> str:
+    """Return what makes a number: it may come without its plus, or as a JSON number."""
+    return re.sub("[^0-9]", "", str(number))
 
 
 def status_error(response: Response) -> StatusError:

@@ -166,7 +166,7 @@ class Pipeline:
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
         """Return a coroutine as `call` does, but for the response's JSON object."""
         request = self._request(operation, order_id=order_id, query=query)
-        return self._run(timeout, operation, request, CallState(), retry, read_json)
+        return self._run(timeout, operation, request, CallState(), retry, _read_json)
 
     async def close(self) -> None:
         """Close the sockets and cancel the tasks that were opened here."""
@@ -222,6 +222,7 @@ class Pipeline:
             {} if body is None else {"Content-Type": "application/json"},
             None if body is None else orjson.dumps(encode(body)),
             fresh_connection=not operation.idempotent,
+            phone_number=phone_number,
         )
 
     async def _run(
@@ -231,7 +232,7 @@ class Pipeline:
         request: Request,
         call: CallState,
         retry: RetryRule | None,
-        read: Callable[[Operation[Any], Response], R],
+        read: Callable[[Operation[Any], Response, str | None], R],
     ) -> R:
         self._check_loop()
         seconds = self._timeout if timeout is None else check_above_zero(timeout, "timeout")
@@ -244,7 +245,8 @@ class Pipeline:
                     try:
                         call.authorization = call.authorization or await self._acquire(call)
                         request.headers["Authorization"] = call.authorization
-                        result = read(operation, await self._send(operation, request, call))
+                        response = await self._send(operation, request, call)
+                        result = read(operation, response, request.phone_number)
                     except SinchError as error:
                         failure = error
                     else:
@@ -346,6 +348,12 @@ class Pipeline:
         _log.info("%s failed (%s): retry in %.1f s", operation.id, type(failure).__name__, delay)
         await self._sleep(delay)
         return True
+
+
+def _read_json(
+    operation: Operation[Any], response: Response, _: str | None
+) -> dict[str, Any] | None:
+    return read_json(operation, response)
 
 
 async def _logged(operation: Operation[Any], sending: Awaitable[Response]) -> Response:

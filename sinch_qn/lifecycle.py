@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sinch_qn.models import GlobalProcessState as SinchState
+from sinch_qn.models import HostingOrderNumber, OperationStatus
 from sinch_qn.models import HostingOrderState as OrderState
 
 IN_ORDER = tuple(state for state in SinchState if state is not SinchState.UNSPECIFIED)
@@ -46,3 +47,23 @@ ORDERS_IN_ORDER = tuple(state for state in OrderState if state is not OrderState
 """The six documented states of a hosting order."""
 
 ORDER_ENDED = frozenset({OrderState.COMPLETED, OrderState.REJECTED})
+
+_STEPS = {
+    "osrUpdate": "osr_update",
+    "platformProvisioning": "platform_provisioning",
+    "campaignProvisioning": "campaign_provisioning",
+    "smsAtt": "sms_att",
+    "smsTmo": "sms_tmo",
+    "mmsAtt": "mms_att",
+    "mmsTmo": "mms_tmo",
+}
+
+
+def failures_of(number: HostingOrderNumber) -> dict[str, str]:
+    """Return what of an order's number failed, by wire name, with the carrier's code if any."""
+    steps = {wire: getattr(number, name) for wire, name in _STEPS.items()}
+    return {
+        wire: getattr(step, "error_code", None) or ""
+        for wire, step in steps.items()
+        if step is not None and step.state is OperationStatus.FAILED
+    }

@@ -191,14 +191,16 @@ async def poll(
     goal: str,
     state_of: Callable[[T], object],
     timeout: float,
+    of: float | None = None,
     delays: Iterator[float],
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> T:
     """Call *get* until *is_there*, which may raise, is true of its result, and return that.
 
     Raises `DeadlineExceededError`, which names the *goal* and the last `state_of`, after *timeout*
-    seconds; it is chained to the last poll if that failed. Transient errors do not end the wait; a
-    404 that lasts for five seconds and refused credentials do.
+    seconds, or *of* those if this is the rest of a longer wait; it is chained to the last poll if
+    that failed. Transient errors do not end the wait; a 404 that lasts for five seconds and refused
+    credentials do.
     """
     started = asyncio.get_running_loop().time()
     last_state: object = "nothing yet"
@@ -222,7 +224,8 @@ async def poll(
                 await sleep(next(delays))
     except TimeoutError:
         raise DeadlineExceededError(
-            f"not {goal} within {timeout:g} s; last seen: {last_state}", outcome=Outcome.NOT_SENT
+            f"not {goal} within {of or timeout:g} s; last seen: {last_state}",
+            outcome=Outcome.NOT_SENT,
         ) from last_error
 
 

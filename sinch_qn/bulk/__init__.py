@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.journal import BatchState as BatchState
     from sinch_qn.bulk.journal import Journal as Journal
     from sinch_qn.bulk.journal import MemoryJournal as MemoryJournal
+    from sinch_qn.bulk.journal import PostgresJournal as PostgresJournal
     from sinch_qn.bulk.journal import SqliteJournal as SqliteJournal
     from sinch_qn.bulk.journal import Submission as Submission
     from sinch_qn.bulk.report import what_to_do as what_to_do
@@ -41,7 +42,15 @@ _NAMES = {
     "admission": ("AddReport", "Invalid", "NewNumber"),
     "calling_hours": ("CallingHours",),
     "fleet": ("Fleet",),
-    "journal": ("Batch", "BatchState", "Journal", "MemoryJournal", "SqliteJournal", "Submission"),
+    "journal": (
+        "Batch",
+        "BatchState",
+        "Journal",
+        "MemoryJournal",
+        "PostgresJournal",
+        "SqliteJournal",
+        "Submission",
+    ),
     "report": ("what_to_do", "write_csv", "write_html", "write_json_lines"),
     "run": ("RunEvent", "RunReport", "VoiceChallengeRun"),
     "states": ("ChallengeState", "Entry"),

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from sinch_qn.bulk.pacing import LATENESS, CallResult, Pacing
-from sinch_qn.bulk.states import Entry, holds_slot
+from sinch_qn.bulk.states import ChallengeState, Entry
 
 HORIZON = 0.02
 """Seconds that turns are given out ahead, by a journal in memory."""
@@ -107,6 +107,22 @@ def settle(
         wait=wait,
         is_held_back=is_held_back and not pacing.paused and pacing.next_at <= now + horizon,
     )
+
+
+def holds_slot(entry: Entry) -> bool:
+    """Return whether the phone of *entry* may ring, within the ring window of its last call."""
+    if entry.called_at is None or entry.codes_waiting or entry.state not in _MAY_RING:
+        return False
+    return entry.state is ChallengeState.CALLING or not entry.codes_used
+
+
+_MAY_RING = (
+    ChallengeState.PENDING,  # recalled
+    ChallengeState.CALLING,
+    ChallengeState.AWAITING_CODE,
+    ChallengeState.UNKNOWN,
+    ChallengeState.EXPIRED,
+)
 
 
 @attrs.define

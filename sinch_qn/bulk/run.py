@@ -117,21 +117,8 @@ class VoiceChallengeRun:
         be named. *recheck* is how often a number is looked up whose eligibility is being checked,
         and *drain_timeout* how long leaving waits for responses.
         """
-        for name, value in {
-            "ring_window": ring_window,
-            "calls_per_second": calls_per_second,
-            "code_timeout": code_timeout,
-            "recheck": recheck,
-            "drain_timeout": drain_timeout,
-        }.items():
-            check_above_zero(value, name)
-        for name, count in {
-            "max_ringing": max_ringing,
-            "max_unknown": max_unknown,
-            "concurrency": concurrency,
-            "max_codes": max_codes,
-        }.items():
-            check_whole(count, name)
+        check_above_zero(drain_timeout, "drain_timeout")
+        check_whole(concurrency, "concurrency")
         hours = CallingHours(calling_hours) if isinstance(calling_hours, str) else calling_hours
         self._client, self._journal = client, journal
         self._regions = check_regions(regions)

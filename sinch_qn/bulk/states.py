@@ -273,21 +273,6 @@ def _todo(
     return Todo.NOTHING
 
 
-def holds_slot(entry: Entry) -> bool:
-    """Return whether the phone of *entry* may ring, within the ring window of its last call."""
-    if entry.called_at is None or entry.codes_waiting or entry.state not in _MAY_RING:
-        return False
-    return entry.state is ChallengeState.CALLING or not entry.codes_used
-
-
-_MAY_RING = (
-    ChallengeState.PENDING,  # recalled
-    ChallengeState.CALLING,
-    ChallengeState.AWAITING_CODE,
-    ChallengeState.UNKNOWN,
-    ChallengeState.EXPIRED,
-)
-
 NEVER = float("inf")
 """`due` of an entry that a response, not the clock, moves on."""
 

@@ -37,6 +37,12 @@ COMMANDS: Final = {
         "text_enabling:text_enable_toll_free",
         "Order SMS for verified toll-free NUMBERS.",
     ),
+    "orders": ("hosting_orders:orders", "Follow hosting orders, their numbers and carriers."),
+    "imported": (
+        "imported_numbers:imported",
+        "Show, link or delete the numbers that Sinch hosts.",
+    ),
+    "callbacks": ("callbacks:callbacks", "Show or replace the secret that signs callbacks."),
     "run": ("runs:run", "Call the numbers in FILE, and verify their codes."),
     "worker": ("workers:worker", "Work on the run at URL, as one of any number of runners."),
     "pace": ("workers:pace", "Change the pace of the run at URL, for all its runners at once."),

@@ -9,8 +9,9 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -21,6 +22,8 @@ from sinch_qn.errors import JournalError
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.phone import ALL_REGIONS, REGIONS, region_of
 from sinch_qn.preflight import OrderRequest, PlannedOrder, letter_of
+
+E = TypeVar("E", bound=Enum)
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -61,6 +64,19 @@ def state(value: str) -> GlobalProcessState:
         known = ", ".join(GlobalProcessState.__members__).lower()
         raise click.BadParameter(f"{value!r} is not a state. There are: {known}.")
     return GlobalProcessState[name]
+
+
+def member_of(enum: type[E]) -> Callable[[str], E]:
+    """Return a parser of the names of *enum*, in any case, such as `in-progress`."""
+
+    def parse(value: str) -> E:
+        name = value.upper().replace("-", "_")
+        if name not in enum.__members__:
+            known = ", ".join(each for each in enum.__members__ if "UNSPECIFIED" not in each)
+            raise click.BadParameter(f"{value!r} is none of {known.lower()}.")
+        return enum[name]
+
+    return parse
 
 
 def moment(value: str) -> datetime:
@@ -262,6 +278,11 @@ def combine(*options: Decorator) -> Decorator:
 journal_argument = combine(
     click.argument("journal", metavar="JOURNAL", type=_Journal(exists=True)), insecure_option
 )
+place_options = combine(
+    click.option("--service-plan-id", required=True, help="The service plan."),
+    click.option("--campaign-id", required=True, help="The campaign."),
+)
+"""What Sinch's listings require."""
 
 
 def loa_option(*, required: bool = False) -> Decorator:

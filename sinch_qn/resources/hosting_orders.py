@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
+from operator import ne
 from typing import Any
+
+import attrs
 
 from sinch_qn import _checks, _paging, _queries, waiting
 from sinch_qn._operations import (
@@ -18,7 +23,7 @@ from sinch_qn._operations import (
     LIST_ORDERS,
 )
 from sinch_qn._pipeline import Pipeline, PreparedCall
-from sinch_qn.lifecycle import ORDERS_IN_ORDER
+from sinch_qn.lifecycle import ORDER_ENDED, ORDERS_IN_ORDER
 from sinch_qn.models import (
     HostingOrder,
     HostingOrderNumber,
@@ -36,6 +41,14 @@ from sinch_qn.retry import RetryRule
 
 _ORDERS = _paging.Listing(ListHostingOrdersResponse, "hostingOrders", HostingOrder)
 _NUMBERS = _paging.Listing(ListHostingOrderNumbersResponse, "numbers", HostingOrderNumber)
+
+
+@attrs.frozen(kw_only=True)
+class OrderProgress:
+    """A hosting order, and how many of its numbers have got how far."""
+
+    order: HostingOrder
+    report: HostingOrderReport
 
 
 class HostingOrdersResource:
@@ -70,6 +83,36 @@ class HostingOrdersResource:
             lambda: self.get(order_id, retry=retry),
             timeout=_checks.check_above_zero(timeout, "timeout"),
         )
+
+    async def follow(
+        self, order_id: str, *, timeout: float, retry: RetryRule | None = None
+    ) -> AsyncGenerator[OrderProgress, None]:
+        """Yield the order and its totals, and again at each change, until it has ended.
+
+        The last one is COMPLETED or REJECTED. Raises `NotFoundError` if the order is not found for
+        five seconds, and `DeadlineExceededError` after *timeout* seconds. Transient errors do not
+        end it. (getHostingOrder, getHostingOrderReport)
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _checks.check_above_zero(timeout, "timeout")
+
+        async def get() -> OrderProgress:
+            order = await self.get(order_id, retry=retry)
+            return OrderProgress(order=order, report=await self.report(order_id, retry=retry))
+
+        last: OrderProgress | None = None
+        while last is None or last.order.state not in ORDER_ENDED:
+            current: OrderProgress = await waiting.poll(
+                get,
+                partial(ne, last),
+                goal="COMPLETED or REJECTED",
+                state_of=lambda progress: progress.order.state,
+                timeout=max(deadline - clock(), 1e-3),
+                of=timeout,
+                delays=waiting.backoff(1.0, 60.0, factor=1.5),
+            )
+            last = current
+            yield current
 
     async def report(
         self, order_id: str, *, timeout: float | None = None, retry: RetryRule | None = None

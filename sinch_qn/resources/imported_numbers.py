@@ -16,7 +16,7 @@ from sinch_qn._operations import (
     UPDATE_IMPORTED_NUMBER,
 )
 from sinch_qn._pipeline import Pipeline, PreparedCall
-from sinch_qn.errors import InvalidRequestError
+from sinch_qn.errors import InvalidRequestError, Outcome, SinchError
 from sinch_qn.models import (
     ImportedNumber,
     ImportNumberRequest,
@@ -117,9 +117,11 @@ class ImportedNumbersResource:
         """Link the number to another service plan, campaign or both: unlink, wait, link.
 
         To resume after an error or a crash, call it again: it looks at the number first, and sends
-        only what is missing. Returns the number; provisioning goes on at the carriers.
-        Raises `UnlinkError` if unlinking fails, `NotFoundError`, and `DeadlineExceededError` after
-        *timeout* seconds. (getImportedNumber, updateImportedNumber)
+        only what is missing. An error after the unlinking has the outcome UNKNOWN.
+
+        Returns the number; provisioning goes on at the carriers. Raises `UnlinkError` if unlinking
+        fails, `NotFoundError`, and `DeadlineExceededError` after *timeout* seconds.
+        (getImportedNumber, updateImportedNumber)
         """
         wanted = _wanted(service_plan_id=service_plan_id, campaign_id=campaign_id)
         clock = asyncio.get_running_loop().time
@@ -128,21 +130,31 @@ class ImportedNumbersResource:
         def left() -> float:
             return max(deadline - clock(), 1e-3)
 
-        before = number = await self.get(phone_number, timeout=left(), retry=retry)
-        if others := number_links.linked_to_others(number, wanted):
-            await self._link(phone_number, dict.fromkeys(others, ""), left(), retry)
-        if others or not number_links.is_free(number, wanted, before=before):
-            number = await waiting.poll(
-                lambda: self.get(phone_number, retry=retry),
-                lambda current: number_links.is_free(current, wanted, before=before),
-                goal="unlinked",
-                state_of=number_links.describe,
-                timeout=left(),
-                delays=waiting.backoff(1.0, 30.0, factor=1.5),
-            )
-        if missing := number_links.missing(number, wanted):
-            await self._link(phone_number, missing, left(), retry)
-            number = await self.get(phone_number, timeout=left(), retry=retry)
+        async def get() -> ImportedNumber:
+            return await self.get(phone_number, timeout=left(), retry=retry)
+
+        before = number = await get()
+        others = number_links.linked_to_others(number, wanted)
+        try:
+            if others:
+                await self._link(phone_number, dict.fromkeys(others, ""), left(), retry)
+            if others or not number_links.is_free(number, wanted, before=before):
+                number = await waiting.poll(
+                    get,
+                    lambda current: number_links.is_free(current, wanted, before=before),
+                    goal="unlinked",
+                    state_of=number_links.describe,
+                    timeout=left(),
+                    of=timeout,
+                    delays=waiting.backoff(1.0, 30.0, factor=1.5),
+                )
+            if missing := number_links.missing(number, wanted):
+                await self._link(phone_number, missing, left(), retry)
+                number = await get()
+        except SinchError as error:
+            if others:
+                error.outcome = Outcome.UNKNOWN  # it may be unlinked
+            raise
         return number
 
     async def _link(

@@ -766,11 +766,10 @@ def table(matrix: dict[str, Run]) -> str:
         fared = tuple(str(run.cells[column.id]) for run in matrix.values())
         groups.setdefault(fared, []).append(f"`{column.id}`")
     lines = [["fault", *map(str, range(1, len(groups) + 1))], ["---"] * (len(groups) + 1)]
-    lines += [[name, *cells] for name, *cells in zip(matrix, *groups, strict=True)]
+    lines += [list(line) for line in zip(matrix, *groups, strict=True)]
     legend = [f"{n}. {', '.join(ids)}" for n, ids in enumerate(groups.values(), 1)]
-    size = (
-        f"{len(matrix)} faults, {len(matrix) * len(COLUMNS)} cells. Operations that fare alike:\n"
-    )
+    cells = len(matrix) * len(COLUMNS)
+    size = f"{len(matrix)} faults, {cells} cells. Operations that fare alike share a column:\n"
     return "\n".join([size, *legend, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 

@@ -27,6 +27,7 @@ from sinch_qn._operations import (
     SEND_VOICE_CHALLENGE,
     TEXT_ENABLE_NUMBERS,
     TEXT_ENABLE_TOLL_FREE_NUMBERS,
+    VERIFY_VOICE_CHALLENGE,
     Operation,
 )
 from sinch_qn.auth import BasicAuth
@@ -538,3 +539,19 @@ def test_any_response_gives_a_result_or_one_sinch_error(
         assert pickle.loads(pickle.dumps(result)).args == result.args  # noqa: S301
     else:
         assert 200 <= status < 300
+
+
+@pytest.mark.parametrize("operation", [GET_NUMBER, SEND_VOICE_CHALLENGE, VERIFY_VOICE_CHALLENGE])
+def test_another_numbers_response_is_an_error(operation: Operation[Any]) -> None:
+    """It does not say what has become of this number: UNKNOWN. The message shows neither number."""
+    other = "+12025550199"
+    with pytest.raises(InvalidResponseError, match="about another number") as caught:
+        read_model(operation, answer({"phoneNumber": other}), PHONE)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert "555" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", [PHONE, PHONE[1:], int(PHONE), "+1 202-555-0134"])
+def test_the_same_number_may_be_written_otherwise(written: object) -> None:
+    """A number without its plus, or as a JSON number, is not another one."""
+    assert read_model(SEND_VOICE_CHALLENGE, answer({"phoneNumber": written}), PHONE) is not None

@@ -31,7 +31,7 @@ FLOORS: dict[str, dict[int, str]] = {
     },
     "bulk/journal": {
         7: "sqlite postgres",
-        6: "postgres_store",
+        6: "sqlite_session postgres_store",
         5: "postgres_claims postgres_deliveries",
         4: "sqlite_work memory postgres_work postgres_writer",
         3: "sqlite_deliveries postgres_transaction postgres_entrance",
@@ -70,12 +70,14 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "background_stream messages run_settings run_inputs streams client journals",
     },
     "cli/commands": {
-        0: "runs run_tools journal invoices numbers verification text_enabling sandbox demo",
+        0: "runs run_tools journal invoices numbers verification text_enabling sandbox demo"
+        " hosting_orders imported_numbers callbacks",
     },
     "cli/jobs": {
         2: "runs",
         1: "reports",
-        0: "run_state journals invoices numbers verification text_enabling sandbox demo",
+        0: "run_state journals invoices numbers verification text_enabling sandbox demo"
+        " hosting_orders imported_numbers callbacks",
     },
 }
 """The files and folders of each folder by floor. An `__init__` that only re-exports has none."""

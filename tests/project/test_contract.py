@@ -43,6 +43,7 @@ BUILT_ON = {
     "list_numbers": {"list_number_pages"},
     "wait_for_state": {"get_number"},
     "hosting_orders.wait": {"hosting_orders.get"},
+    "hosting_orders.follow": {"hosting_orders.get", "hosting_orders.report"},
     "imported_numbers.move": {"imported_numbers.get", "imported_numbers.update"},
 }
 """Methods without an operation of their own, and the methods that they call."""

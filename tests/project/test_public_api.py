@@ -69,6 +69,7 @@ METHODS = {
 RESOURCES = {
     "hosting_orders.get": "order_id, *, timeout=None, retry=None",
     "hosting_orders.wait": "order_id, *, timeout, retry=None",
+    "hosting_orders.follow": "order_id, *, timeout, retry=None",
     "hosting_orders.report": "order_id, *, timeout=None, retry=None",
     "hosting_orders.list": "*states, type, service_plan_id, campaign_id, region_code=None, "
     "order_by=None, page_size=None, timeout=None, retry=None",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from random import Random
 from typing import Any
 
@@ -11,7 +12,13 @@ import aiohttp
 import pytest
 
 from sinch_qn import QualifiedNumbersClient
-from sinch_qn.errors import BadRequestError, ConflictError, NotFoundError, OrderRejectedError
+from sinch_qn.errors import (
+    BadRequestError,
+    ConflictError,
+    DeadlineExceededError,
+    NotFoundError,
+    OrderRejectedError,
+)
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import (
     HostingOrderReport,
@@ -136,6 +143,32 @@ async def test_a_rejected_order_ends_a_wait(
     assert (await client.get_number(NUMBER)).global_process_state is SinchState.HOSTING_FAILED
     with pytest.raises(NotFoundError):
         await client.imported_numbers.get(NUMBER)
+
+
+async def test_an_order_is_followed_change_by_change(
+    sandbox: Sandbox, client: QualifiedNumbersClient
+) -> None:
+    """Following yields the order and its totals at each change, and ends with the order."""
+    order_id = await place(client, NUMBER, FAILS)
+    seen = []
+    async for progress in client.hosting_orders.follow(order_id, timeout=30):
+        seen.append((progress.order.state, progress.report.total, progress.report.osr_updated))
+        sandbox.clock.advance(60)
+    assert seen == [
+        (OrderState.WAITING_FOR_LOA_SIGNATURE, 2, 0),
+        (OrderState.IN_PROGRESS, 2, 0),
+        (OrderState.COMPLETED, 2, 1),
+    ]
+
+
+async def test_following_an_order_ends_in_time(client: QualifiedNumbersClient) -> None:
+    """After the timeout following ends with an error that names the last state."""
+    changes = client.hosting_orders.follow(await place(client, NUMBER), timeout=0.5)
+    async with aclosing(changes):
+        first = await anext(changes)
+        assert first.order.state is OrderState.WAITING_FOR_LOA_SIGNATURE
+        with pytest.raises(DeadlineExceededError, match=r"within 0\.5 s.*WAITING_FOR_LOA"):
+            await anext(changes)
 
 
 async def test_each_number_and_each_carrier_has_its_own_end(

@@ -191,14 +191,32 @@ async def test_a_move_that_takes_too_long_can_be_resumed(
     """A move ends at its deadline and says where it is; the next one waits, and sends the rest."""
     await add(client)
     sandbox.provisioning_delay = 60.0
-    with pytest.raises(DeadlineExceededError, match=r"not unlinked within .*campaign_id none"):
+    with pytest.raises(
+        DeadlineExceededError, match=r"not unlinked within 0\.2 s.*campaign_id none"
+    ) as caught:
         await client.imported_numbers.move(NUMBER, campaign_id="C2", timeout=0.2)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert updates(sandbox) == 1
+    with pytest.raises(DeadlineExceededError) as caught:
+        await client.imported_numbers.move(NUMBER, campaign_id="C2", timeout=0.2)
+    assert caught.value.outcome is Outcome.NOT_SENT  # it only waited
     assert updates(sandbox) == 1
     sandbox.clock.advance(60)
     await client.imported_numbers.move(NUMBER, campaign_id="C2", timeout=10)
     sandbox.clock.advance(60)
     assert await links(client) == ("P1", "C2")
     assert updates(sandbox) == 2
+
+
+async def test_a_link_that_is_refused_leaves_the_number_unlinked(
+    sandbox: Sandbox, client: QualifiedNumbersClient
+) -> None:
+    """If the link is refused after the unlinking, the error says that something has changed."""
+    await add(client)
+    with pytest.raises(BadRequestError, match="campaignId") as caught:
+        await client.imported_numbers.move(NUMBER, campaign_id="C-MISSING", timeout=10)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert await links(client) == ("P1", "")
 
 
 @pytest.mark.parametrize("lost", [0, 1])

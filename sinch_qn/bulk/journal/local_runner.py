@@ -57,6 +57,10 @@ class LocalRunner:
             return 0
         return needed + _AHEAD
 
+    def recount(self) -> None:
+        """Count the due numbers anew: they were changed in another way than by a change."""
+        self._next_count = 0.0
+
     def counted(self, due: int, limit: int) -> None:
         """Note that *due* numbers are due; there are no more if that is below the *limit*."""
         self._due = due

@@ -42,18 +42,18 @@ class MemoryJournal:
     Several objects may be runners of one content, each with a lease: see `another`.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.time, store: MemoryStore | None = None
+    ) -> None:
         self.clock = clock
-        self._store = MemoryStore()
+        self._store = store or MemoryStore()
         self._runner: Runner | None = None
         self.deliveries = MemoryDeliveries()
         """The messages that are delivered at most once."""
 
     def another(self) -> MemoryJournal:
         """Return another journal with the same content, for another runner."""
-        other = MemoryJournal(clock=self.clock)
-        other._store = self._store
-        return other
+        return MemoryJournal(clock=self.clock, store=self._store)
 
     def now(self) -> float:
         """Return the wall clock's time."""
@@ -76,49 +76,27 @@ class MemoryJournal:
             if not is_first and store.settings is not None:
                 check_settings(store.settings, settings)
             if is_first:
-                store.settings, store.stopped = settings, None
-                self._restore_slots(settings)
-        self._runner = self._register()
-
-    def _restore_slots(self, settings: RunSettings) -> None:
-        self._store.slots = Slots(settings.pacing())
-        now, ticks = self.now(), asyncio.get_running_loop().time()
-        for entry in self._store.called_since(now - settings.ring_window):
-            age = max(0.0, now - (entry.called_at or now))
-            self._store.slots.rings(entry.number, ticks + settings.ring_window - age)
+                store.start(settings, self.now(), asyncio.get_running_loop().time())
+        self._runner = store.register(self.now())
 
     async def close(self) -> None:
         """Close the journal; a runner gives up its lease."""
         if self._runner is not None:
-            self._drop(self._runner.id)
+            self._store.drop(self._runner.id)
         self._runner = None
 
     # ---- runners -------------------------------------------------------------------------------
 
-    def _register(self) -> Runner:
-        now = self.now()
-        runner = Runner(next(self._store.runner_ids), now + LEASE, now)
-        self._store.runners[runner.id] = runner
-        return runner
-
     def _others(self) -> list[Runner]:
         now, mine = self.now(), self._runner
         return [r for r in self._store.runners.values() if r is not mine and r.until > now]
-
-    def _drop(self, runner: int) -> None:
-        self._store.runners.pop(runner, None)
-        if self._store.slots is not None:
-            self._store.slots.forget(runner)
-        for what, (who, _) in list(self._store.chores.items()):
-            if who == runner:
-                del self._store.chores[what]
 
     def _renew(self) -> int:
         """Renew the lease; a runner that was reaped is a new one. Return its id; 0: no runner."""
         if self._runner is None:
             return 0
         if self._runner.id not in self._store.runners:
-            self._runner = self._register()
+            self._runner = self._store.register(self.now())
         now = self.now()
         if self._runner.until <= now:
             self._runner.since = now
@@ -141,7 +119,7 @@ class MemoryJournal:
         if gone and runner is not None and now - runner.since < LEASE:
             gone = set()  # after a pause of all runners each may first renew its lease
         for each in gone:
-            self._drop(each)
+            self._store.drop(each)
         open_intents = [
             entry
             for entry in store.entries.values()
@@ -197,19 +175,8 @@ class MemoryJournal:
         now = self.now()
         if not self._has_lease():
             return None
-        for entry in self._store.due(Todo.VERIFY, now, 1):
-            return self._take_code(entry.number, now)
-        return None
-
-    def _take_code(self, number: str, now: float) -> tuple[Entry, str] | None:
         runner = self._runner.id if self._runner else 0
-        entry = self._store.apply(Change(number=number, event=Event.VERIFY, at=now), runner)
-        if entry is None:
-            return None
-        inbox = self._store.inbox[number]
-        key = next(key for key, status in inbox.items() if status == "waiting")
-        inbox[key] = "in flight"
-        return entry, key[1]
+        return self._store.take_code(now, runner)
 
     # ---- safe work -----------------------------------------------------------------------------
 

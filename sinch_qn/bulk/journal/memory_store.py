@@ -19,17 +19,8 @@ from sinch_qn.bulk.journal.protocol import (
     can_be_enabled,
     logged_write,
 )
-from sinch_qn.bulk.permits import Slots
-from sinch_qn.bulk.states import (
-    INTENTS,
-    ChallengeState,
-    Change,
-    Entry,
-    Event,
-    Todo,
-    holds_slot,
-    step,
-)
+from sinch_qn.bulk.permits import Slots, holds_slot
+from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.errors import JournalError
 from sinch_qn.phone import is_toll_free
 
@@ -70,6 +61,41 @@ class MemoryStore:
         self._sequence = itertools.count()
         self._heaps: dict[Todo, list[tuple[float, int, str]]] = {todo: [] for todo in Todo}
         self._tokens = itertools.count(1)
+
+    def start(self, settings: RunSettings, now: float, ticks: float) -> None:
+        """Begin a run: its pace is paused, and phones that may ring keep their slots."""
+        self.settings, self.stopped = settings, None
+        self.slots = Slots(settings.pacing())
+        held = [(e.called_at, e.number) for e in self.entries.values() if holds_slot(e)]
+        for called_at, number in sorted((at, number) for at, number in held if at is not None):
+            age = max(0.0, now - called_at)
+            if age < settings.ring_window:
+                self.slots.rings(number, ticks + settings.ring_window - age)
+
+    def register(self, now: float) -> Runner:
+        """Return a new runner."""
+        runner = Runner(next(self.runner_ids), now + LEASE, now)
+        self.runners[runner.id] = runner
+        return runner
+
+    def drop(self, runner: int) -> None:
+        """Remove a runner, its turns and its chores."""
+        self.runners.pop(runner, None)
+        self.chores = {what: who for what, who in self.chores.items() if who[0] != runner}
+        if self.slots is not None:
+            self.slots.forget(runner)
+
+    def take_code(self, now: float, runner: int) -> tuple[Entry, str] | None:
+        """Log the intent to verify the oldest code of the number that is due longest."""
+        for due in self.due(Todo.VERIFY, now, 1):
+            change = Change(number=due.number, event=Event.VERIFY, at=now)
+            entry = self.apply(change, runner)
+            if entry is not None:
+                inbox = self.inbox[entry.number]
+                key = next(key for key, status in inbox.items() if status == "waiting")
+                inbox[key] = "in flight"
+                return entry, key[1]
+        return None
 
     def insert(self, entry: Entry) -> None:
         """Store a new entry."""
@@ -151,11 +177,6 @@ class MemoryStore:
                 del inbox[key]
             else:
                 inbox[key] = status_after
-
-    def called_since(self, since: float) -> list[Entry]:
-        """Return the entries that hold a slot and were called after *since*, oldest first."""
-        held = [(e.called_at, e) for e in self.entries.values() if holds_slot(e) and e.called_at]
-        return [e for at, e in sorted(held, key=lambda pair: pair[0]) if at > since]
 
     def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float

@@ -33,7 +33,7 @@ from sinch_qn.bulk.journal.postgres_store import PostgresStore
 from sinch_qn.bulk.journal.postgres_transaction import Job
 from sinch_qn.bulk.journal.postgres_url import parse_url
 from sinch_qn.bulk.journal.postgres_writer import Writer
-from sinch_qn.bulk.journal.protocol import MAX_POSTPONED, Identity, RunSettings
+from sinch_qn.bulk.journal.protocol import Identity, RunSettings
 from sinch_qn.bulk.permits import Permits, Told, Turn
 from sinch_qn.bulk.states import Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
@@ -64,7 +64,6 @@ class PostgresJournal(PostgresStore):
         self._listener: Listener | None = None
         self._clock_offset = 0.0
         self._ring_window = 0.0
-        self._pick = 1
         self._told: list[Told] = []
         self._next_ask = 0.0
         self._last_permits = Permits()
@@ -178,11 +177,9 @@ class PostgresJournal(PostgresStore):
         job = Job(
             work=lambda tx: postgres_claims.start_call(tx, slot, opens_in, window),
             slot=slot,
-            pick=(Todo.CALL, self._pick),
+            pick=(Todo.CALL, 1),
         )
-        entry: Entry | None
-        entry, closed = await self._commit_job(job)
-        self._pick = MAX_POSTPONED if closed else 1
+        entry: Entry | None = await self._commit_job(job)
         if entry is None or self._may_send(asked):
             return entry
         await self._withdraw(entry, Event.CALL_NOT_SENT, slot)
@@ -221,9 +218,8 @@ class PostgresJournal(PostgresStore):
 
     async def reap(self, window: float) -> list[Entry]:
         """Give the intents of runners that are gone their outcome; return the new entries."""
-        if not self._held_lease.is_steady():
-            return []
-        job = Job(work=lambda tx: postgres_claims.reap(tx, window), alone=True)
+        is_steady = self._held_lease.is_steady()
+        job = Job(work=lambda tx: postgres_claims.reap(tx, window, is_steady=is_steady), alone=True)
         entries: list[Entry] = await self._commit_job(job)
         return entries
 

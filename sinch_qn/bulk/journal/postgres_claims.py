@@ -12,7 +12,7 @@ from sinch_qn.bulk.journal.postgres_connection import Connection, Statement
 from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW, SELECT, to_text
 from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
 from sinch_qn.bulk.journal.postgres_work import apply, claim_code
-from sinch_qn.bulk.journal.protocol import OUTSIDE_HOURS
+from sinch_qn.bulk.journal.protocol import MAX_POSTPONED, OUTSIDE_HOURS
 from sinch_qn.bulk.outcomes import without_outcome
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.permits import Permits, Settled, Told, Turn, settle
@@ -23,6 +23,9 @@ TURN_LIFETIME = 0.1
 
 _HORIZON = 0.06
 """Seconds that turns are given out ahead; a runner that dies costs the others so much."""
+
+_AHEAD = 200
+"""Due numbers that are counted beyond those that are wanted: calls are prepared for them."""
 
 _POLL = 0.25
 """Seconds after which to ask again while others may change the answer."""
@@ -56,7 +59,7 @@ async def permits(
             Statement(_END_CALLS, (slots,)),
             Statement(_FREE_SLOTS, (run,)),
             Statement(_COUNT_SLOTS, (run,)),
-            Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want)),
+            Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want + _AHEAD)),
             Statement(_IS_ALIVE, (writer,)),
         ]
     )
@@ -149,35 +152,35 @@ RETURNING id
 
 def start_call(
     tx: Transaction, slot: int, opens_in: OpensIn | None, ring_window: float
-) -> Work[tuple[Entry | None, bool]]:
-    """Log the intent to call the number that is due longest, in the place of the turn *slot*.
-
-    Also return whether one was passed over that is outside its calling hours.
-    """
-    yield from ()
-    closed = False
+) -> Work[Entry | None]:
+    """Log the intent to call the number that is due longest, in the place of the turn *slot*."""
+    entry = None
     if tx.lease_holds and slot in tx.turns:
-        for picked in tx.claimable(Todo.CALL):
-            wait = 0.0 if opens_in is None else opens_in(picked.number, tx.now)
-            if wait > 0:
-                later = Change(
-                    number=picked.number,
-                    event=Event.POSTPONED,
-                    at=tx.now,
-                    due=tx.now + wait,
-                    note=OUTSIDE_HOURS,
-                )
-                apply(tx, later)
-                closed = True
-                continue
-            entry = apply(tx, Change(number=picked.number, event=Event.CALL, at=tx.now))
-            if entry is not None:
-                key = (tx.run, entry.number, slot)
-                tx.execute("DELETE FROM slots WHERE run = %s AND number = %s AND id <> %s", *key)
-                query = "UPDATE slots SET number = %s, until = %s WHERE id = %s"
-                tx.execute(query, entry.number, tx.now + ring_window, slot)
-                return entry, closed
-    tx.execute("DELETE FROM slots WHERE id = %s AND number IS NULL", slot)
+        entry, closed = _call_first(tx, opens_in)
+        if closed and entry is None and (yield from tx.pick_more(Todo.CALL, MAX_POSTPONED)):
+            entry, _ = _call_first(tx, opens_in)
+    if entry is None:
+        tx.execute("DELETE FROM slots WHERE id = %s AND number IS NULL", slot)
+        return None
+    key = (tx.run, entry.number, slot)
+    tx.execute("DELETE FROM slots WHERE run = %s AND number = %s AND id <> %s", *key)
+    query = "UPDATE slots SET number = %s, until = %s WHERE id = %s"
+    tx.execute(query, entry.number, tx.now + ring_window, slot)
+    return entry
+
+
+def _call_first(tx: Transaction, opens_in: OpensIn | None) -> tuple[Entry | None, bool]:
+    """Call the first entry that was picked; postpone those outside their hours: was there one?"""
+    closed = False
+    for picked in tx.claimable(Todo.CALL):
+        wait = 0.0 if opens_in is None else opens_in(picked.number, tx.now)
+        change = Change(number=picked.number, event=Event.CALL, at=tx.now)
+        if wait > 0:
+            closed = True
+            later = attrs.evolve(change, event=Event.POSTPONED, due=tx.now + wait)
+            apply(tx, attrs.evolve(later, note=OUTSIDE_HOURS))
+        elif entry := apply(tx, change):
+            return entry, closed
     return None, closed
 
 
@@ -226,18 +229,21 @@ WHERE c.writer = excluded.writer OR c.until <= {NOW} RETURNING 1
 """
 
 
-def reap(tx: Transaction, window: float) -> Work[list[Entry]]:
+def reap(tx: Transaction, window: float, *, is_steady: bool) -> Work[list[Entry]]:
     """Give the intents of runners whose lease is over their outcome, and free what they held.
+
+    One that has kept no steady lease itself sees only to runners that have left.
 
     The lock on a runner's row excludes its own commits: from here on they find that it is gone.
     """
     if not tx.lease_holds:
         return []
     lock = (
-        f"SELECT id FROM writers WHERE run = %s AND lease_end <= {NOW} AND NOT reaped AND id <> %s "
+        "SELECT id FROM writers WHERE run = %s AND lease_end <= %s AND NOT reaped AND id <> %s "
         "ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"
     )
-    (found,) = yield from ask(Statement(lock, (tx.run, tx.writer, _LARGEST_REAPING)))
+    ended_by = tx.now if is_steady else 0.0
+    (found,) = yield from ask(Statement(lock, (tx.run, ended_by, tx.writer, _LARGEST_REAPING)))
     gone = [writer for (writer,) in found.rows]
     if not gone:
         return []

@@ -24,13 +24,13 @@ _log = logging.getLogger("sinch_qn")
 LEASE = 15.0
 """Seconds after which a runner that was not heard of counts as gone."""
 
-_RENEWAL = 3.0
+RENEWAL = 3.0
 """Seconds between two renewals."""
 
 _RETRY = 0.5
 """Seconds between two renewals while the database is down."""
 
-_MARGIN = 2.0
+MARGIN = 2.0
 """Seconds before its end in which a lease is no longer relied on."""
 
 _CLOCK_INTERVAL = 30.0
@@ -117,7 +117,7 @@ class Lease:
 
     def holds(self) -> bool:
         """Whether the lease is good for another moment, as far as is known here."""
-        return self._monotonic() < self._end - _MARGIN
+        return self._monotonic() < self._end - MARGIN
 
     def is_steady(self) -> bool:
         """Whether it was kept for a whole lease without a gap.
@@ -149,7 +149,7 @@ class Lease:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(_RENEWAL if self.holds() else _RETRY)
+            await asyncio.sleep(RENEWAL if self.holds() else _RETRY)
             try:
                 async with self.connection() as connection:
                     await self._renew(connection)

@@ -89,11 +89,20 @@ class Transaction:
             query = SELECT + " WHERE run = %s AND number = ANY(%s) ORDER BY number FOR UPDATE"
             yield Statement(query, (self.run, numbers))
         for todo, limit in _picks(jobs).items():
-            query = (
-                f"{SELECT} WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW} "
-                "AND number <> ALL(%s) ORDER BY due, seq LIMIT %s FOR UPDATE SKIP LOCKED"
-            )
-            yield Statement(query, (self.run, todo.value, numbers, limit))
+            yield self._pick(todo, limit, numbers)
+
+    def _pick(self, todo: Todo, limit: int, others: list[str]) -> Statement:
+        query = (
+            f"{SELECT} WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW} "
+            "AND number <> ALL(%s) ORDER BY due, seq LIMIT %s FOR UPDATE SKIP LOCKED"
+        )
+        return Statement(query, (self.run, todo.value, others, limit))
+
+    def pick_more(self, todo: Todo, limit: int) -> Work[bool]:
+        """Lock and read more due entries; return whether there are any."""
+        (found,) = yield from ask(self._pick(todo, limit, list(self.entries)))
+        self.picked.setdefault(todo, []).extend(self.read(found))
+        return bool(self.picked[todo])
 
     def keep(self, jobs: Sequence[Job], replies: Iterator[Reply]) -> None:
         """Keep what `locks` has read."""
@@ -105,10 +114,12 @@ class Transaction:
             self.picked[todo] = self.read(next(replies))
 
     def read(self, reply: Reply) -> list[Entry]:
-        """Keep the entries in a reply, which are locked from now on; return them."""
+        """Keep the entries in a reply, which are locked from now on; return the new ones."""
         entries = []
         for row in reply.rows:
             entry = from_row(row)
+            if entry.number in self.entries:
+                continue  # another job of this transaction has it
             self.entries[entry.number] = self._stored[entry.number] = entry
             self._writers[entry.number] = row[-1]
             entries.append(entry)

@@ -17,7 +17,8 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     logged_write,
 )
-from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, holds_slot, step
+from sinch_qn.bulk.permits import holds_slot
+from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, step
 
 
 def apply(tx: Transaction, change: Change) -> Entry | None:

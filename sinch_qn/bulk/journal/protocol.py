@@ -16,6 +16,7 @@ from typing import Protocol
 
 import attrs
 
+from sinch_qn._checks import check_above_zero, check_whole
 from sinch_qn.bulk.pacing import MAX_UNKNOWN, Pacing
 from sinch_qn.bulk.permits import Permits, Told, Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
@@ -50,6 +51,12 @@ class RunSettings:
     add_missing: bool = False
     regions: tuple[str, ...] = attrs.field(default=(), converter=_to_tuple)
     recheck: float = 30.0
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("calls_per_second", "ring_window", "code_timeout", "recheck"):
+            check_above_zero(getattr(self, name), name)
+        for name in ("max_ringing", "max_unknown", "max_codes"):
+            check_whole(getattr(self, name), name)
 
     def pacing(self) -> Pacing:
         """Return the pace of a run that starts: paused, until a probe succeeds."""

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from sinch_qn import _lazy_face
 
 if TYPE_CHECKING:
+    from sinch_qn.cli.jobs.callbacks import set_callback_secret as set_callback_secret
+    from sinch_qn.cli.jobs.callbacks import show_callbacks as show_callbacks
     from sinch_qn.cli.jobs.demo import demonstrate as demonstrate
+    from sinch_qn.cli.jobs.hosting_orders import follow_order as follow_order
+    from sinch_qn.cli.jobs.hosting_orders import get_orders as get_orders
+    from sinch_qn.cli.jobs.hosting_orders import list_order_numbers as list_order_numbers
+    from sinch_qn.cli.jobs.hosting_orders import list_orders as list_orders
+    from sinch_qn.cli.jobs.hosting_orders import report_orders as report_orders
+    from sinch_qn.cli.jobs.imported_numbers import delete_imported as delete_imported
+    from sinch_qn.cli.jobs.imported_numbers import get_imported as get_imported
+    from sinch_qn.cli.jobs.imported_numbers import list_imported as list_imported
+    from sinch_qn.cli.jobs.imported_numbers import update_imported as update_imported
     from sinch_qn.cli.jobs.invoices import send_invoices as send_invoices
     from sinch_qn.cli.jobs.journals import accept_journal as accept_journal
     from sinch_qn.cli.jobs.journals import back_up_journal as back_up_journal
@@ -36,7 +47,12 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.workers import work_shifts as work_shifts
 
 _NAMES = {
+    "callbacks": ("set_callback_secret", "show_callbacks"),
     "demo": ("demonstrate",),
+    "hosting_orders": (
+        *("follow_order", "get_orders", "list_order_numbers", "list_orders", "report_orders"),
+    ),
+    "imported_numbers": (*("delete_imported", "get_imported", "list_imported", "update_imported"),),
     "invoices": ("send_invoices",),
     "journals": (
         "accept_journal",
