@@ -14,6 +14,7 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "errors _redaction drift _open_enums models _version _lazy_face",
     },
     "bulk": {
+        11: "fleet",
         10: "run",
         9: "scheduler text_enable",
         8: "calls order_watch",
@@ -35,7 +36,7 @@ FLOORS: dict[str, dict[int, str]] = {
         5: "postgres_claims postgres_deliveries",
         4: "sqlite_work memory postgres_work postgres_writer",
         3: "sqlite_deliveries postgres_transaction postgres_entrance",
-        2: "sqlite_thread postgres_lease postgres_listener",
+        2: "sqlite_thread postgres_lease postgres_listener postgres_control",
         1: "sqlite_schema memory_store local_runner postgres_connection",
         0: "protocol deliveries sqlite_file postgres_schema postgres_url",
     },
@@ -64,18 +65,18 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "jobs",
         5: "run_session",
         4: "run_display",
-        3: "code_prompt resources",
-        2: "signals app output",
-        1: "tables run_status run_codes exit_codes options",
-        0: "background_stream messages run_settings run_inputs streams client journals",
+        3: "code_prompt resources run_standing",
+        2: "signals app output run_status",
+        1: "tables run_settings run_codes exit_codes options",
+        0: "background_stream messages run_inputs streams client journals",
     },
     "cli/commands": {
-        0: "runs run_tools journal invoices numbers verification text_enabling sandbox demo"
+        0: "runs workers run_tools journal invoices numbers verification text_enabling sandbox demo"
         " hosting_orders imported_numbers callbacks",
     },
     "cli/jobs": {
         2: "runs",
-        1: "reports",
+        1: "reports workers",
         0: "run_state journals invoices numbers verification text_enabling sandbox demo"
         " hosting_orders imported_numbers callbacks",
     },
@@ -109,6 +110,7 @@ OWNERS = {
     "fcntl": "bulk/journal/sqlite_file.py",
     "jsonschema_rs": "sandbox/request_validation.py",
     "orjson": "anywhere",
+    "procrastinate": "bulk/fleet.py",
     "psycopg": "bulk/journal/postgres",
     "phonenumbers": "parsing/ bulk/calling_hours.py",
     "pytest": "pytest_plugin.py",
