@@ -51,7 +51,7 @@ class Fleet:
         self.app = App(
             connector=PsycopgConnector(
                 conninfo=self._address.conninfo,
-                kwargs={"options": f"-c search_path={_SCHEMA}"},
+                kwargs={"options": f"-c search_path={_SCHEMA} -c TimeZone=UTC"},
                 min_size=1,
                 max_size=_MAX_CONNECTIONS,
             )

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from random import Random
+from threading import Thread
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from sinch_qn.bulk import Entry
+from sinch_qn.bulk import Entry, submit_code
 from sinch_qn.bulk.journal import Identity, PostgresControl, PostgresJournal
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.states import ChallengeState, Event
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
-from tests.support.cli_process import WITHOUT_WAITS
+from sinch_qn.sandbox import Sandbox
+from tests.support.cli_process import WITHOUT_WAITS, answering, eventually, running
 from tests.support.journals import happen
 from tests.support.postgres import Cluster
 
 ONE, TWO = "+12025550134", "+12025550135"
+NUMBERS = [f"+12025550{n}" for n in range(100, 112)]
 MINE = Identity("project", "https://api.example")
 SETTINGS = RunSettings(calls_per_second=10.0, max_ringing=7)
 
@@ -42,6 +49,18 @@ def qn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
         return CliRunner().invoke(cli, arguments, input=stdin, obj=WITHOUT_WAITS)
 
     return run
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Run a sandbox with eligible numbers, which are in ./numbers.csv."""
+    monkeypatch.chdir(tmp_path)
+    Path("numbers.csv").write_text("".join(f"{number}\n" for number in NUMBERS))
+    with running(Sandbox(random=Random(5))) as sandbox:
+        sandbox.add(NUMBERS)
+        for name, value in sandbox.environment().items():
+            monkeypatch.setenv(name, value)
+        yield sandbox
 
 
 def with_runner(
@@ -173,3 +192,83 @@ def test_a_schema_is_made_by_init_and_printed_for_a_review(
         assert qn("journal", "init", url).exit_code == Exit.OK
         assert "already" in qn("journal", "upgrade", url).stderr
         assert qn("journal", "upgrade", url, "--sql").exit_code == Exit.OK
+
+
+def test_a_run_is_added_by_one_command_and_called_by_another(
+    url: str, sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`--add-only` calls nobody; a worker takes the run's settings, until all are settled."""
+    run = ("run", "numbers.csv", "--journal", url, "--yes")
+    added = qn(*run, "--add-only", "--rate", "200", "--max-ringing", "50", "--code-timeout", "20")
+    assert added.exit_code == Exit.OK
+    assert sandbox.calls.total("sendVoiceChallenge") == 0
+    assert qn("pace", url, "--rate", "100").exit_code == Exit.OK
+    codes = Path("codes.csv")
+    codes.touch()
+    done: list[Result] = []
+    with answering(sandbox, codes, NUMBERS):
+        submitting = Thread(target=submit, args=(url, codes, NUMBERS))
+        submitting.start()
+        done.append(qn("worker", url, "--until-settled"))
+        submitting.join()
+    assert done[0].exit_code == Exit.OK, done[0].output
+    assert f"verified\t{len(NUMBERS)}" in done[0].stdout
+    assert [sandbox.world.rings(number) for number in NUMBERS] == [1] * len(NUMBERS)
+    again = qn(*run, "--rate", "100", "--max-ringing", "50", "--code-timeout", "20")
+    assert f"0 new numbers, {len(NUMBERS)} already in" in again.stderr
+    assert again.exit_code == Exit.OK
+
+
+def submit(url: str, codes: Path, numbers: list[str]) -> None:
+    """Submit the codes of a growing file as another process would, until each number has one."""
+
+    async def follow() -> None:
+        journal = PostgresJournal(url, require_durable=False)
+        await journal.open(None, running=False)
+        submitted: set[str] = set()
+        while len(submitted) < len(numbers):
+            for line in (await asyncio.to_thread(codes.read_text)).splitlines():
+                number, _, code = line.partition(",")
+                if number not in submitted:
+                    await submit_code(journal, number, code)
+                    submitted.add(number)
+            await asyncio.sleep(0.05)
+        await journal.close()
+
+    asyncio.run(follow())
+
+
+def test_a_worker_needs_a_run(url: str, sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """A run that nobody began has no settings to work with."""
+    result = qn("worker", url)
+    assert result.exit_code == Exit.USAGE
+    assert "there is no such run" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--shifts", "1")], ids=["worker", "shifts"])
+def test_a_signal_ends_a_worker_in_order(
+    cluster: Cluster,
+    sandbox: Sandbox,
+    qn: Callable[..., Result],
+    options: tuple[str, ...],
+) -> None:
+    """SIGTERM is how a worker ends: exit code 0, nothing UNKNOWN, no lease left."""
+    with cluster.new_database() as database:
+        url = cluster.url(database, run="january")
+        assert qn("journal", "init", url, "--shifts").exit_code == Exit.OK
+        run = ("run", "numbers.csv", "--journal", url, "--yes", "--add-only", "--rate", "20")
+        assert qn(*run).exit_code == Exit.OK
+
+        def stop() -> None:
+            eventually(lambda: sandbox.calls.total("sendVoiceChallenge") >= 2)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        stopping = Thread(target=stop)
+        stopping.start()
+        result = qn("worker", url, *options)
+        stopping.join()
+        assert result.exit_code == Exit.OK, result.output
+        record = json.loads(qn("status", url, "--json").stdout)
+    assert record["runners"] == []
+    assert not record["counts"]["unknown"] + record["counts"]["calling"]
+    assert max(sandbox.world.rings(number) for number in NUMBERS) == 1
