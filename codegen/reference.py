@@ -28,6 +28,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
                 *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
                 "CallbackConfigurationResource",
             ),
+            "sinch_qn.serialization": ("*",),
             "sinch_qn.waiting": ("watch", "until_reachable"),
             "sinch_qn.webhooks": ("parse", "sign"),
             "sinch_qn.drift": ("Drift", "counts", "watch"),
@@ -37,7 +38,11 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
     ),
     Path("docs/reference/bulk.md"): (
         "Bulk runs",
-        {"sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*")},
+        {
+            "sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*"),
+            "sinch_qn.bulk.order_records": ("load_orders", "OrderRecord", "NumberFailure"),
+            "sinch_qn.bulk.callback_receiver": ("callback_handler",),
+        },
     ),
     Path("docs/reference/preflight.md"): ("Preflight", {"sinch_qn.preflight": ("*",)}),
     Path("docs/reference/invoices.md"): (

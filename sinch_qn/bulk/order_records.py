@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 import attrs
 import orjson
 
 from sinch_qn.errors import JournalError
+from sinch_qn.models import HostingOrderNumber, OperationStatus
 
 TOKEN: Final = "order names"  # noqa: S105 - the name of a bookmark
 """The bookmark of what makes the names of a journal's orders unique."""
@@ -96,6 +98,32 @@ def is_ours(display_name: str | None) -> bool:
     return bool(_NAMED.search(display_name or ""))
 
 
+_CARRIERS: Final = {
+    "sms_att": "SMS at AT&T",
+    "sms_tmo": "SMS at T-Mobile",
+    "mms_att": "MMS at AT&T",
+    "mms_tmo": "MMS at T-Mobile",
+}
+_PARTS: Final = {
+    "osr_update": "the routing registry (OSR)",
+    "platform_provisioning": "the service plan",
+    "campaign_provisioning": "the campaign",
+}
+
+
+def number_failures(number: HostingOrderNumber) -> Iterator[NumberFailure]:
+    """Yield where a number of an order has failed, with the carrier's code."""
+    for name, where in (*_PARTS.items(), *_CARRIERS.items()):
+        part = getattr(number, name)
+        if part is not None and part.state == OperationStatus.FAILED:
+            yield NumberFailure(
+                phone_number=number.phone_number or "",
+                where=where,
+                code=getattr(part, "error_code", None) or "",
+                message=(getattr(part, "error_message", None) or "")[:200],
+            )
+
+
 async def load_record(journal: Bookmarks, batch: int) -> OrderRecord | None:
     """Return the record of *batch*; None if it was never sent."""
     stored = await journal.bookmark(_key(batch))
@@ -107,6 +135,12 @@ async def load_record(journal: Bookmarks, batch: int) -> OrderRecord | None:
         return OrderRecord(**values, failures=failures)
     except (TypeError, ValueError) as error:
         raise JournalError(f"the record of batch {batch} is damaged") from error
+
+
+async def load_orders(journal: Bookmarks, batches: Iterable[int]) -> dict[int, OrderRecord]:
+    """Return the records of *batches*, by batch."""
+    found = {batch: await load_record(journal, batch) for batch in batches}
+    return {batch: record for batch, record in found.items() if record is not None}
 
 
 async def save_record(journal: Bookmarks, batch: int, record: OrderRecord) -> None:

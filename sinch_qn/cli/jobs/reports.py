@@ -34,7 +34,14 @@ def write_reports(journal: JournalName, *, html: Path | None, csv_file: Path | N
         if run.inputs:
             about.append(f"Input: {', '.join(run.inputs)}")
         lines = "\n".join(about)
-        write_html(rows(), html, batches=run.batches, deliveries=run.deliveries, about=lines)
+        write_html(
+            rows(),
+            html,
+            batches=run.batches,
+            deliveries=run.deliveries,
+            orders=run.orders,
+            about=lines,
+        )
         print_message(f"HTML report: {html.absolute()}")
     if csv_file is not None:
         write_csv(rows(), csv_file, deliveries=run.deliveries)

@@ -14,15 +14,18 @@ import orjson
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, ChallengeState
 from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
+from sinch_qn.bulk.order_records import OrderRecord, load_orders
 from sinch_qn.bulk.report import (
     batch_record,
     delivery_record,
     entries_needing_attention,
     entry_record,
     first_of_each_state,
+    order_progress,
     what_to_do,
     what_to_do_about,
     what_to_do_about_delivery,
+    what_to_do_about_order,
     without_invoices,
 )
 from sinch_qn.cli.exit_codes import error_context
@@ -46,7 +49,7 @@ def show_status(journal: JournalName, first: int, *, as_json: bool) -> None:
             "journal": os.fsencode(journal).decode(errors="replace"),
             "counts": {state.value: count for state, count in run.counts.items()},
             "needsAttention": [entry_record(entry, emailed=emailed) for entry in entries],
-            "batches": [batch_record(batch) for batch in run.batches],
+            "batches": [batch_record(batch, run.orders.get(batch.id)) for batch in run.batches],
             "emails": [delivery_record(delivery) for delivery in run.deliveries],
             "withoutInvoices": missing,
         }
@@ -61,17 +64,32 @@ def show_status(journal: JournalName, first: int, *, as_json: bool) -> None:
         for entry in entries:
             advice = what_to_do(entry, emailed=emailed) or ""
             lines.add({}, entry.number, entry.state.value, entry.note or "", advice)
-    with Lines("BATCH", "STATE", "NUMBERS", "ORDER", "NOTE", "NEXT", as_json=False) as lines:
-        for batch in run.batches:
-            name = f"{batch.id} {'toll-free' if batch.toll_free else batch.region}"
-            order, note = batch.order_id or "", batch.note or ""
-            advice = what_to_do_about(batch) or ""
-            lines.add({}, name, batch.state.value, len(batch.numbers), order, note, advice)
+    print_orders(run)
     with Lines("EMAIL", "STATE", "NUMBERS", "NOTE", "NEXT", as_json=False) as lines:
         for row in run.deliveries:
             advice = what_to_do_about_delivery(row) or ""
             lines.add({}, row.key, row.state.value, len(row.numbers), row.note or "", advice)
     print_without_invoices(missing, more=len(missing) == first, journal=journal)
+
+
+def print_orders(run: RunSnapshot) -> None:
+    """Print how far each order has got, and the numbers that failed at a carrier."""
+    headings = ("BATCH", "STATE", "NUMBERS", "ORDER", "NOTE", "PROGRESS", "NEXT")
+    with Lines(*headings, as_json=False) as lines:
+        for batch in run.batches:
+            name = f"{batch.id} {'toll-free' if batch.toll_free else batch.region}"
+            order = run.orders.get(batch.id)
+            progress = None if order is None else order_progress(order)
+            advice = what_to_do_about(batch) or (order and what_to_do_about_order(order))
+            lines.add(
+                {},
+                *(name, batch.state.value, len(batch.numbers), batch.order_id or ""),
+                *(batch.note or "", progress or "", advice or ""),
+            )
+    with Lines("FAILED", "WHERE", "CODE", "REASON", "BATCH", as_json=False) as lines:
+        for batch_id, order in run.orders.items():
+            for each in order.failures:
+                lines.add({}, each.phone_number, each.where, each.code, each.message, batch_id)
 
 
 def print_without_invoices(
@@ -92,17 +110,21 @@ class RunSnapshot:
     batches: Sequence[Batch]
     deliveries: Sequence[Delivery]
     inputs: Sequence[str]
+    orders: Mapping[int, OrderRecord]
+    """By batch, how far its order has got."""
 
 
 async def read_snapshot(journal: JournalName) -> RunSnapshot:
     """Read what a journal has besides its rows."""
     async with open_journal(journal) as opened:
+        batches = await opened.batches()
         return RunSnapshot(
             await opened.identity(),
             await opened.counts(),
-            await opened.batches(),
+            batches,
             await opened.deliveries.all(),
             await input_names(opened),
+            await load_orders(opened, [batch.id for batch in batches]),
         )
 
 
