@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time
 from functools import lru_cache
+from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
@@ -13,7 +14,6 @@ from sinch_qn.errors import InvalidRequestError
 from sinch_qn.phone import is_toll_free
 
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
-_OTHERWISE = " (otherwise "
 _LOOK_AHEAD = 2 * 24 * 60
 """Minutes."""
 
@@ -53,15 +53,14 @@ class CallingHours:
                 "calling_hours: needs phonenumbers: pip install 'sinch-qn[parsing]'"
             ) from error
 
-    @classmethod
-    def parse(cls, text: str) -> CallingHours:
-        """Return the hours that `str` wrote as *text*. Raises `InvalidRequestError`."""
-        window, _, zone = text.partition(_OTHERWISE)
-        return cls(window, zone.removesuffix(")") or None)
-
     def __str__(self) -> str:
-        zone = f"{_OTHERWISE}{self.default_zone})" if self.default_zone else ""
-        return f"{self.window}{zone}"
+        return f"{self.window} {self.default_zone or ''}".rstrip()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the hours of a text such as `09:00-20:00 America/New_York`, as `str` gives it."""
+        window, _, zone = text.partition(" ")
+        return cls(window, zone or None)
 
     def zones(self, number: str) -> tuple[str, ...]:
         """Return the possible zones of *number*; none for a toll-free one without a default."""

@@ -60,6 +60,7 @@ class Calls:
     _lead: float = 0.0
     """Seconds that preparing takes."""
     _lacks_room: bool = False
+    _has_ended: bool = False
     _turn_at: float = 0.0
     _poll_at: float = 0.0
 
@@ -117,6 +118,11 @@ class Calls:
         self._preparing += count
         return count
 
+    def end(self) -> None:
+        """End all calls that have no turn yet: there will be none."""
+        self._has_ended = True
+        self.dismiss()
+
     def dismiss(self) -> None:
         """End the calls that wait for their turn."""
         while self._waiting:
@@ -137,6 +143,8 @@ class Calls:
             return StepResult(request=Todo.NOTHING, response=error), None
         finally:
             self._preparing -= 1
+        if self._has_ended:
+            return StepResult(), None
         self._lead += 0.3 * (min(_ticks() - started, 5.0) - self._lead)
         waiting = _Prepared(asyncio.get_running_loop().create_future(), _ticks())
         self._waiting.append(waiting)

@@ -72,6 +72,8 @@ class Pacing:
     """When the next call is due."""
     paused: bool = True
     """No calls until a probe succeeds: at the start of a run, and in an outage."""
+    paused_since: float = 0.0
+    """When an outage paused the run; 0: it has only started."""
     streak: int = 0
     """Unanswered calls in a row."""
     allowed: int = attrs.field()
@@ -126,26 +128,27 @@ class Pacing:
                     interval=max(1.0 / self.calls_per_second, self.interval * 0.9),
                 )
             case CallResult.UNANSWERED:
-                return self._unanswered()
+                return self._unanswered(now)
             case CallResult.LIMITED:
                 interval = min(_MAX_INTERVAL, 2 * self.interval)
                 return attrs.evolve(self, streak=0, interval=interval)
             case CallResult.LIMITED_ALONE:
                 return attrs.evolve(self, streak=0)
             case CallResult.OUTAGE:
-                return attrs.evolve(self, paused=True)
+                since = self.paused_since if self.paused else now
+                return attrs.evolve(self, paused=True, paused_since=since)
             case CallResult.REACHABLE:
                 return self._resumed(now)
             case CallResult.NOT_SENT:
                 return self
 
-    def _unanswered(self) -> Pacing:
+    def _unanswered(self, now: float) -> Pacing:
         """Return the pace after a call without a response; too many in a row pause calling."""
         after = attrs.evolve(self, streak=self.streak + 1)
         if self.paused or after.streak < min(STREAK, self.allowed, (self.max_unknown + 1) // 2):
             return after
         failed = self.failed_resumes + (self.allowed == 1)
-        return attrs.evolve(after, paused=True, failed_resumes=failed)
+        return attrs.evolve(after, paused=True, paused_since=now, failed_resumes=failed)
 
     def _resumed(self, now: float) -> Pacing:
         """Return the pace after a pause: slow after an outage, later if only calls keep failing."""

@@ -112,7 +112,7 @@ class Scheduler:
                     await self._watch.check()
                     if not await self._start_due(group):
                         await self._wait()
-                self._calls.dismiss()
+                self._calls.end()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
             self.fatal_error = self.fatal_error or _first(failures)
 

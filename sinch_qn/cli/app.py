@@ -51,7 +51,7 @@ COMMANDS: Final = {
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
     "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
     "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),
-    "journal": ("journal:journal", "Copy a JOURNAL, or accept a copy."),
+    "journal": ("journal:journal", "Copy or accept a JOURNAL file; prepare or repair a database."),
     "sandbox": ("sandbox:sandbox", "Run a fake Sinch that calls nobody, until Ctrl-C."),
     "demo": ("demo:demo", "Show the whole job on a sandbox, without an account."),
 }

@@ -8,6 +8,7 @@ from sinch_qn._redaction import printable
 from sinch_qn.bulk import journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.output import Lines
+from sinch_qn.cli.run_status import clock
 
 
 def standing_record(standing: journal.Standing) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def standing_record(standing: journal.Standing) -> dict[str, Any]:
         "ringing": standing.ringing,
         "maxRinging": standing.max_ringing,
         "callsPerSecond": standing.rate,
-        "paused": standing.paused,
+        "pausedSince": standing.paused_since,
         "callsInFlight": standing.at_risk,
         "maxUnknown": standing.max_unknown,
         "oldestDue": standing.oldest_due,
@@ -43,10 +44,19 @@ def show_standing(standing: journal.Standing) -> None:
         print_message("No runner is at work: sinch-qn worker URL")
     if standing.stopped is not None:
         print_message(f"A runner stopped the run: {printable(standing.stopped)}", "error")
-    rate = "paused" if standing.paused else f"at most {standing.rate:.3g} calls a second"
+    rate = _pause(standing) or f"at most {standing.rate:.3g} calls a second"
     print_message(
         f"{standing.ringing} of {standing.max_ringing} phones ringing, {rate};"
         f" {standing.at_risk} calls in flight, at most {standing.max_unknown}."
     )
     if standing.oldest_due is not None:
         print_message(f"The number that is due longest has waited {standing.oldest_due:.0f} s.")
+
+
+def _pause(standing: journal.Standing) -> str:
+    """Return since when calling is paused; nothing if it is not."""
+    if standing.paused_since is None:
+        return ""
+    if not standing.paused_since:
+        return "paused until Sinch responds"
+    return f"paused since {clock(standing.paused_since)} until Sinch responds"

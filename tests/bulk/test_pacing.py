@@ -261,6 +261,16 @@ def test_a_response_ends_the_streak() -> None:
     assert not made.paused
 
 
+@pytest.mark.parametrize("result", [CallResult.UNANSWERED, CallResult.OUTAGE])
+def test_since_when_calling_is_paused(result: CallResult) -> None:
+    """`paused_since` is when an outage began to pause the run, whatever follows in it."""
+    made = pacing().slots.pacing
+    for now in range(100, 150):
+        made = made.after(result, float(now))
+    assert made.paused
+    assert made.paused_since == (100.0 if result is CallResult.OUTAGE else 100.0 + STREAK - 1)
+
+
 def test_if_only_calls_fail_they_resume_with_backoff() -> None:
     """Rule 5: an hour in which only calls have no response leaves fewer than 35 unknown."""
     made = pacing()

@@ -137,14 +137,17 @@ def test_status_shows_the_runners_and_what_they_share(url: str, qn: Callable[...
             shown.append(await asyncio.to_thread(qn, "status", url, *options))  # noqa: PERF401
 
     with_runner(url, look)
-    assert "0 of 7 phones ringing, paused; 0 calls in flight, at most 40." in shown[0].stderr
+    assert (
+        "0 of 7 phones ringing, paused until Sinch responds; 0 calls in flight, at most 40."
+        in shown[0].stderr
+    )
     record = json.loads(shown[1].stdout)
     (runner,) = record["runners"]
     assert 0 < runner["leaseLeft"] <= 15
     assert runner["callsPerSecond"] == pytest.approx(1 / 60, abs=0.01)
     assert runner["name"] in shown[0].stdout
     assert record["maxRinging"] == 7
-    assert record["paused"] is True
+    assert record["pausedSince"] == 0
     assert record["oldestDue"] > 0
     afterwards = qn("status", url)
     assert "No runner is at work" in afterwards.stderr

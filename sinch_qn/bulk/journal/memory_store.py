@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
 from sinch_qn.bulk.journal.protocol import (
     CODE_STATUS_AFTER,
     HAS_INTENT,
@@ -57,6 +58,7 @@ class MemoryStore:
         self.counts: Counter[ChallengeState] = Counter()
         self.batches: dict[int, Batch] = {}
         self.bookmarks: dict[str, str] = {}
+        self.deliveries = MemoryDeliveries()
         self._order: dict[str, int] = {}
         self._sequence = itertools.count()
         self._heaps: dict[Todo, list[tuple[float, int, str]]] = {todo: [] for todo in Todo}

@@ -50,7 +50,8 @@ class Standing:
     max_ringing: int
     rate: float
     """Calls a second of the whole run, as slowed by rate limiting; 0 while paused."""
-    paused: bool
+    paused_since: float | None
+    """Seconds since the epoch; 0: since it began; None: it is not paused."""
     at_risk: int
     """Calls in flight: those that an outage would leave UNKNOWN."""
     max_unknown: int
@@ -170,7 +171,7 @@ def _standing(runners: Reply, slots: Reply, oldest: Reply, paced: Reply) -> Stan
         ringing=ringing,
         max_ringing=pacing.max_ringing,
         rate=pacing.rate,
-        paused=pacing.paused,
+        paused_since=pacing.paused_since if pacing.paused else None,
         at_risk=at_risk,
         max_unknown=pacing.max_unknown,
         oldest_due=oldest_due,

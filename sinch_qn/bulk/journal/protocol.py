@@ -48,6 +48,7 @@ class RunSettings:
     code_timeout: float = 86_400.0
     max_codes: int = 3
     calling_hours: str | None = None
+    """As `CallingHours.parse` takes it."""
     add_missing: bool = False
     regions: tuple[str, ...] = attrs.field(default=(), converter=_to_tuple)
     recheck: float = 30.0

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from sinch_qn.bulk.journal import sqlite_work
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity
+from sinch_qn.bulk.journal.sqlite_deliveries import SqliteDeliveries
 from sinch_qn.bulk.journal.sqlite_file import (
     accept,
     check_file,
@@ -183,6 +184,11 @@ class SqliteSession:
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return await self._read(sqlite_work.batches)
+
+    @property
+    def deliveries(self) -> SqliteDeliveries:
+        """The messages that are delivered at most once; also beside a run."""
+        return SqliteDeliveries(self._database)
 
     async def bookmark(self, name: str) -> str | None:
         """Return what `set_bookmark` stored as *name*."""
