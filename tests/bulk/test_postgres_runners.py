@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -380,3 +381,33 @@ async def test_a_runner_that_leaves_is_not_waited_for(fleet: Fleet) -> None:
     fleet.steady(two)
     (entry,) = await two.reap(100.0)
     assert entry.state is ChallengeState.UNKNOWN
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_the_hosts_clock_is_not_asked(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """4.4.6: a host whose clock is wrong does and writes the same as the others."""
+    real = time.time()
+    monkeypatch.setattr(time, "time", lambda: real + 3600 * hours)
+    wrong = await fleet.runner()
+    (number,) = await eligible(wrong, 1)
+    ((now,),) = execute(fleet.url, "SELECT epoch()")
+    assert wrong.now() == pytest.approx(now, abs=60)
+    (turn,) = await turns_for(wrong, 1)
+    entry = await wrong.start_call(turn)
+    assert entry is not None
+    assert entry.called_at == pytest.approx(now, abs=60)
+    await happen(wrong, number, Event.CALLED, at=wrong.now(), window=600.0)
+    assert await wrong.claim(Todo.EXPIRE, 1, 60.0) == []
+
+
+async def test_a_clock_that_is_set_back_is_corrected_once(fleet: Fleet) -> None:
+    """Rule 17: however many runners notice that the database's clock was set back, one corrects."""
+    one, two = [await fleet.runner() for _ in range(2)]
+    await one.add([Entry(number=NUMBER, due=5000.0)])
+    for each in (one, two):
+        await each.advance_due(1000.0, after=100.0)
+    entry = await two.get(NUMBER)
+    assert entry is not None
+    assert entry.due == 4000.0
