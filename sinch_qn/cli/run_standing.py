@@ -8,7 +8,7 @@ from sinch_qn._redaction import printable
 from sinch_qn.bulk import journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.output import Lines
-from sinch_qn.cli.run_status import clock
+from sinch_qn.cli.times import clock
 
 
 def standing_record(standing: journal.Standing) -> dict[str, Any]:

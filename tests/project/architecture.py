@@ -71,7 +71,7 @@ FLOORS: dict[str, dict[int, str]] = {
         3: "code_prompt resources run_standing",
         2: "signals app output run_status",
         1: "tables run_settings run_codes exit_codes options",
-        0: "background_stream messages run_inputs streams client journals",
+        0: "background_stream messages run_inputs streams client journals times",
     },
     "cli/commands": {
         0: "runs workers run_tools journal invoices numbers verification text_enabling sandbox demo"

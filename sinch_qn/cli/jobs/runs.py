@@ -39,8 +39,8 @@ from sinch_qn.cli.options import check_files, confirm, no_number, print_letter, 
 from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
 from sinch_qn.cli.run_settings import Orders, RunSettings
-from sinch_qn.cli.run_status import clock
 from sinch_qn.cli.streams import discard_unwritten
+from sinch_qn.cli.times import clock
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import (
     BlanketLoaInfo,
