@@ -15,7 +15,8 @@ import attrs
 import orjson
 
 from sinch_qn.errors import JournalError
-from sinch_qn.models import HostingOrderNumber, OperationStatus
+from sinch_qn.lifecycle import failures_of
+from sinch_qn.models import HostingOrderNumber
 
 TOKEN: Final = "order names"  # noqa: S105 - the name of a bookmark
 """The bookmark of what makes the names of a journal's orders unique."""
@@ -65,11 +66,15 @@ class OrderRecord:
     signer: str | None = None
     """Who has to sign its letter, masked, such as `a•••@example.com`; None for a blanket LOA."""
     total: int | None = None
+    osr_updated: int | None = None
+    in_campaign: int | None = None
     done: int | None = None
     """Numbers that are provisioned for SMS."""
     manual: int | None = None
     """Numbers that somebody at Sinch is working on by hand."""
     failures: tuple[NumberFailure, ...] = ()
+    detailed_at: float | None = None
+    """When its numbers were looked at last."""
 
 
 async def name_token(journal: Bookmarks) -> str:
@@ -98,30 +103,28 @@ def is_ours(display_name: str | None) -> bool:
     return bool(_NAMED.search(display_name or ""))
 
 
-_CARRIERS: Final = {
-    "sms_att": "SMS at AT&T",
-    "sms_tmo": "SMS at T-Mobile",
-    "mms_att": "MMS at AT&T",
-    "mms_tmo": "MMS at T-Mobile",
+_WHERE: Final = {
+    "osrUpdate": "the routing registry (OSR)",
+    "platformProvisioning": "the service plan",
+    "campaignProvisioning": "the campaign",
+    "smsAtt": "SMS at AT&T",
+    "smsTmo": "SMS at T-Mobile",
+    "mmsAtt": "MMS at AT&T",
+    "mmsTmo": "MMS at T-Mobile",
 }
-_PARTS: Final = {
-    "osr_update": "the routing registry (OSR)",
-    "platform_provisioning": "the service plan",
-    "campaign_provisioning": "the campaign",
-}
+_FIELDS: Final = {field.metadata["wire"]: field.name for field in attrs.fields(HostingOrderNumber)}
 
 
 def number_failures(number: HostingOrderNumber) -> Iterator[NumberFailure]:
     """Yield where a number of an order has failed, with the carrier's code."""
-    for name, where in (*_PARTS.items(), *_CARRIERS.items()):
-        part = getattr(number, name)
-        if part is not None and part.state == OperationStatus.FAILED:
-            yield NumberFailure(
-                phone_number=number.phone_number or "",
-                where=where,
-                code=getattr(part, "error_code", None) or "",
-                message=(getattr(part, "error_message", None) or "")[:200],
-            )
+    for wire, code in failures_of(number).items():
+        message = getattr(getattr(number, _FIELDS[wire]), "error_message", None) or ""
+        yield NumberFailure(
+            phone_number=number.phone_number or "",
+            where=_WHERE.get(wire, wire),
+            code=code,
+            message=message[:200],
+        )
 
 
 async def load_record(journal: Bookmarks, batch: int) -> OrderRecord | None:

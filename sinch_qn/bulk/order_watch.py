@@ -39,6 +39,10 @@ _log = logging.getLogger("sinch_qn")
 MAX_DELAY: Final = 60.0
 """Seconds between two polls, at most."""
 
+DETAILS_INTERVAL: Final = 600.0
+"""Seconds after which an order in progress is looked at in detail although its totals have not
+changed: they do not count failures."""
+
 _CALLBACK_POLL: Final = 1.0
 """Seconds between two looks at the callbacks that a receiver has noted."""
 
@@ -80,22 +84,24 @@ class OrderWatch:
         followed = await self._to_follow()
         delays = self._new_delays()
         only: Collection[int] | None = None
+        limit: float | None = None  # the first poll is made in full
         while followed:
             try:
-                if await self._poll(followed, only):
-                    delays = self._new_delays()
+                async with asyncio.timeout_at(limit):
+                    if await self._poll(followed, only):
+                        delays = self._new_delays()
+                limit = deadline
+                async with asyncio.timeout_at(deadline):
+                    only = await self._wait(next(delays)) if followed else None
+            except TimeoutError:
+                _log.info("following the orders ends after %.0f s", timeout)
+                return
             except SinchError as error:
                 if is_fatal(error):
                     raise
                 _log.info("the orders cannot be followed now: %s", type(error).__name__)
-            if not followed:
-                return
-            try:
-                async with asyncio.timeout_at(deadline):
-                    only = await self._wait(next(delays))
-            except TimeoutError:
-                _log.info("following the orders ends after %.0f s", timeout)
-                return
+                only = None
+                await self.sleep(next(delays))
 
     async def _to_follow(self) -> dict[int, _Numbers]:
         """Return the batches whose orders go on, with their numbers that do."""
@@ -172,17 +178,19 @@ class OrderWatch:
             report = await self._report_of(order, order_id)
         except NotFoundError:
             return False, False
-        after = _updated(before, order, report, now=self.clock())
+        now = self.clock()
+        after = _updated(before, order, report, now=now)
         has_changed = after != before
-        if has_changed:
+        is_stale = report is not None and now - (before.detailed_at or 0) >= DETAILS_INTERVAL
+        if has_changed or is_stale:
             if report is not None:
                 listing = self.client.hosting_orders.list_numbers(order_id)
                 async with aclosing(listing) as numbers:
                     failures = [each async for n in numbers for each in number_failures(n)]
-                after = attrs.evolve(after, failures=tuple(failures))
+                after = attrs.evolve(after, failures=tuple(failures), detailed_at=now)
             await save_record(self.journal, batch.id, after)
             _log.info("hosting order of batch %d: %s", batch.id, after.state)
-        return has_changed, after.state not in _ENDED
+        return has_changed or is_stale, after.state is not None and after.state not in _ENDED
 
     async def _report_of(self, order: HostingOrder, order_id: str) -> HostingOrderReport | None:
         """Return the totals of *order*; None before its letter is signed: nothing moves."""
@@ -251,7 +259,9 @@ def _updated(
         after = attrs.evolve(
             after,
             total=report.total,
+            osr_updated=report.osr_updated,
             done=report.sms_provisioned,
+            in_campaign=report.added_to_campaign,
             manual=report.ongoing_manual_action,
         )
     return after

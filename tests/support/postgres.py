@@ -139,11 +139,6 @@ class Cluster:
         finally:
             self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
-    def remove(self) -> None:
-        """Stop the server, and remove its data."""
-        self.stop()
-        shutil.rmtree(self.folder)
-
     @property
     def socket(self) -> Path:
         """The socket that the server listens on."""
@@ -222,8 +217,9 @@ def at_time(address: Address, at: float) -> Iterator[None]:
 @contextlib.contextmanager
 def cluster(*, fsync: bool = False) -> Iterator[Cluster]:
     """Run a cluster in a folder of its own; its path is short, as that of a socket must be."""
-    running = Cluster(Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), fsync=fsync)
-    try:
-        yield running
-    finally:
-        running.remove()
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
+        running = Cluster(Path(folder), fsync=fsync)
+        try:
+            yield running
+        finally:
+            running.stop()

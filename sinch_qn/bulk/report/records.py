@@ -59,7 +59,9 @@ def _order_record(order: OrderRecord) -> dict[str, Any]:
         "since": _time(order.since),
         "signer": order.signer,
         "total": order.total,
+        "osrUpdated": order.osr_updated,
         "smsProvisioned": order.done,
+        "addedToCampaign": order.in_campaign,
         "ongoingManualAction": order.manual,
         "failures": [
             {

@@ -121,6 +121,27 @@ async def test_a_rejected_order_ends(sandbox: FaultySandbox, run_of: RunOf) -> N
     assert (record.state, record.done) == ("REJECTED", 0)
 
 
+async def test_details_are_refreshed(sandbox: FaultySandbox, run_of: RunOf) -> None:
+    """An order in progress is looked at in detail every ten minutes: totals count no failures."""
+    journal, now = await journal_with(sandbox, US[:2]), [1_000_000_000.0]
+    sandbox.world.settings.hosting_delay = 1_000_000.0
+    asked = []
+
+    async def stop(_: float) -> None:
+        raise _EnoughError
+
+    async with run_of(journal) as run:
+        await run.order()
+    for minutes in (0, 9, 2, 9):
+        now[0] += 60.0 * minutes
+        with pytest.raises(_EnoughError):
+            async with run_of(journal, clock=lambda: now[0], sleep=stop) as run:
+                await run.follow()
+        asked.append(sandbox.calls.total("listHostingOrderNumbers"))
+    assert (await record_of(journal)).state == "IN_PROGRESS"
+    assert asked == [1, 1, 2, 2]
+
+
 # ── Callbacks ───────────────────────────────────────────────────────────────────────────────────
 
 SECRET = "secret"
