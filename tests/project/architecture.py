@@ -20,6 +20,7 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "errors _redaction _headers drift _open_enums _model models _version _lazy_face",
     },
     "bulk": {
+        11: "fleet",
         10: "run",
         9: "scheduler text_enable",
         8: "calls order_watch callback_receiver",
@@ -41,7 +42,7 @@ FLOORS: dict[str, dict[int, str]] = {
         5: "postgres_claims postgres_deliveries",
         4: "sqlite_work memory postgres_work postgres_writer",
         3: "sqlite_deliveries postgres_transaction postgres_entrance",
-        2: "sqlite_thread postgres_lease postgres_listener",
+        2: "sqlite_thread postgres_lease postgres_listener postgres_control",
         1: "sqlite_schema memory_store local_runner postgres_connection",
         0: "protocol deliveries sqlite_file postgres_schema postgres_url",
     },
@@ -70,18 +71,18 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "jobs",
         5: "run_session",
         4: "run_display",
-        3: "code_prompt resources",
-        2: "signals app output",
-        1: "tables run_status run_codes exit_codes options",
-        0: "background_stream messages env_file run_settings run_inputs streams client journals",
+        3: "code_prompt resources run_standing",
+        2: "signals app output run_status",
+        1: "tables run_settings run_codes exit_codes options",
+        0: "background_stream messages env_file run_inputs streams client journals times",
     },
     "cli/commands": {
-        0: "runs run_tools journal invoices numbers number_files verification text_enabling sandbox"
-        " demo hosting_orders imported_numbers callbacks",
+        0: "runs workers run_tools journal invoices numbers number_files verification text_enabling"
+        " sandbox demo hosting_orders imported_numbers callbacks",
     },
     "cli/jobs": {
         2: "runs",
-        1: "reports demo",
+        1: "reports workers demo",
         0: "run_state journals invoices numbers number_files verification text_enabling sandbox"
         " hosting_orders imported_numbers callbacks",
     },
@@ -125,6 +126,7 @@ OWNERS = {
     "fcntl": "bulk/journal/sqlite_file.py",
     "jsonschema_rs": "sandbox/request_validation.py",
     "orjson": "anywhere",
+    "procrastinate": "bulk/fleet.py",
     "psycopg": "bulk/journal/postgres",
     "phonenumbers": "parsing/ bulk/calling_hours.py",
     "pytest": "pytest_plugin.py",
