@@ -38,13 +38,13 @@ HEADER = f'''\
 # make a separate type of a string with a pattern.
 CONSTRAINTS = frozenset({"pattern", "minLength", "minItems", "maxItems"})
 
-OPEN_ENUMS = "sinch_qn._open_enums.OpenIntEnum,sinch_qn._open_enums.OpenStrEnum"
+BASES = "sinch_qn._model.Model,sinch_qn._open_enums.OpenIntEnum,sinch_qn._open_enums.OpenStrEnum"
 GENERATOR_OPTIONS = (
     *("--ignore-pyproject", "--disable-timestamp", "--no-formatters"),
     *("--input-file-type", "openapi", "--openapi-scopes", "schemas"),
     *("--schema-version-mode", "strict", "--strict-refs", "--no-allow-remote-refs"),
     *("--output-model-type", "dataclasses.dataclass", "--target-python-version", "3.11"),
-    *("--custom-file-header", HEADER, "--additional-imports", f"attrs,{OPEN_ENUMS}"),
+    *("--custom-file-header", HEADER, "--additional-imports", f"attrs,{BASES}"),
     # Annotations are types, not strings: cattrs and `_checks` read them at run time.
     *("--disable-future-imports", "--no-use-type-checking-imports"),
     *("--snake-case-field", "--keyword-only", "--strict-nullable"),

@@ -87,7 +87,7 @@ def readers_source(models: str, header: str) -> str:
 def _enums(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Yield each enum's name and base."""
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.bases:
+        if isinstance(node, ast.ClassDef) and not node.decorator_list:
             yield node.name, ast.unparse(node.bases[0])
 
 

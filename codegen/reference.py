@@ -29,6 +29,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
                 *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
                 "CallbackConfigurationResource",
             ),
+            "sinch_qn.serialization": ("*",),
             "sinch_qn.waiting": ("watch", "until_reachable"),
             "sinch_qn.webhooks": ("parse", "sign"),
             "sinch_qn.drift": ("Drift", "counts", "watch"),
@@ -38,7 +39,11 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
     ),
     Path("docs/reference/bulk.md"): (
         "Bulk runs",
-        {"sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*")},
+        {
+            "sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*"),
+            "sinch_qn.bulk.order_records": ("load_orders", "OrderRecord", "NumberFailure"),
+            "sinch_qn.bulk.callback_receiver": ("callback_handler",),
+        },
     ),
     Path("docs/reference/preflight.md"): ("Preflight", {"sinch_qn.preflight": ("*",)}),
     Path("docs/reference/invoices.md"): (
@@ -88,8 +93,9 @@ def _page(title: str, modules: dict[str, tuple[str, ...]], read: Read) -> str:
 
 
 def _heading(module: str, name: str) -> str:
-    """Return *name* with its module, unless it is imported from a package."""
-    package = module in ("sinch_qn", "sinch_qn.bulk", "sinch_qn.parsing", "sinch_qn.resources")
+    """Return *name* with its module, unless it is imported from a package's face."""
+    packages = ("", ".bulk", ".parsing", ".resources", ".serialization")
+    package = module.removeprefix("sinch_qn") in packages
     return name if package else f"{module.rpartition('.')[2]}.{name}"
 
 

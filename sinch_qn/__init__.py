@@ -69,6 +69,10 @@ if TYPE_CHECKING:
     from sinch_qn.rate_limit import RateLimit as RateLimit
     from sinch_qn.retry import Failure as Failure
     from sinch_qn.retry import RetryPolicy as RetryPolicy
+    from sinch_qn.serialization import converter as converter
+    from sinch_qn.serialization import from_dict as from_dict
+    from sinch_qn.serialization import to_dict as to_dict
+    from sinch_qn.serialization import to_json as to_json
 
 _NAMES = {
     "_paging": ("Page",),
@@ -117,6 +121,7 @@ _NAMES = {
     ),
     "rate_limit": ("RateLimit",),
     "retry": ("Failure", "RetryPolicy"),
+    "serialization": ("converter", "from_dict", "to_dict", "to_json"),
 }
 _MODULES = ("errors", "models")
 

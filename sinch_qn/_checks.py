@@ -179,9 +179,11 @@ def check_phone_numbers(value: object, field: str, *, maximum: int | None = None
 
 
 def check_state(value: object) -> GlobalProcessState:
-    """Return *value*, a `GlobalProcessState` or its wire name, as a state."""
-    if isinstance(value, str) and _STATE.fullmatch(value):
-        return GlobalProcessState(value)
+    """Return *value*, a `GlobalProcessState`, its name or its wire name, as a state."""
+    if isinstance(value, str):
+        state = GlobalProcessState(value)
+        if state.is_known or _STATE.fullmatch(value):
+            return state
     raise InvalidRequestError(
         f"states: {_shown(value)} is not a GlobalProcessState or its wire name"
     )

@@ -15,6 +15,7 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from sinch_qn import drift, models
+from sinch_qn._model import Model, wire_aliases, without_aliases
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
 from sinch_qn._readers import READERS
 from sinch_qn.errors import InvalidRequestError, InvalidResponseError
@@ -222,7 +223,7 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
 
 
-def _list_reader(converter: Converter) -> Callable[[Any], Callable[..., Any]]:
+def _list_reader(converter: Converter, *, strict: bool) -> Callable[[Any], Callable[..., Any]]:
     def factory(kind: Any) -> Callable[..., Any]:
         (item,) = get_args(kind)
         read_item = converter.get_structure_hook(item)
@@ -232,6 +233,8 @@ def _list_reader(converter: Converter) -> Callable[[Any], Callable[..., Any]]:
                 return None
             if type(value) is not list:
                 raise TypeError("expected a list")
+            if strict:
+                return [read_item(each, item) for each in value]
             return _read_items(value, read_item, item)
 
         return read_list
@@ -262,10 +265,10 @@ def _read_items(values: list[Any], read_item: Callable[..., Any], kind: Any) -> 
 
 
 def _model_reader(
-    converter: Converter, readers: Mapping[type, Callable[[Any], Any]]
+    converter: Converter, readers: Mapping[type, Callable[[Any], Any]], *, strict: bool
 ) -> Callable[[type], Callable[..., Any]]:
     """Read a model by its straight-line reader, and by *converter* what that does not take."""
-    explaining = _explaining_model_reader(converter)
+    explaining = _explaining_model_reader(converter, strict=strict)
 
     def factory(model: type) -> Callable[..., Any]:
         explain = explaining(model)
@@ -285,17 +288,17 @@ def _model_reader(
     return factory
 
 
-def _explaining_model_reader(converter: Converter) -> Callable[[type], Callable[..., Any]]:
+def _explaining_model_reader(
+    converter: Converter, *, strict: bool
+) -> Callable[[type], Callable[..., Any]]:
+    read_broken = _explain_unreadable_field if strict else _read_readable_fields
+
     def factory(model: type) -> Callable[..., Any]:
         attrs.resolve_types(model)
         fields = attrs.fields(model)
         renames: dict[str, Any] = {f.name: override(rename=f.metadata["wire"]) for f in fields}
         read: Callable[..., Any] = make_dict_structure_fn(model, converter, **renames)
-        aliases = {
-            a: f.metadata["wire"] for f in fields for a in f.metadata.get("wire_aliases", ())
-        }
-
-        required = [f.metadata["wire"] for f in fields if f.default is attrs.NOTHING]
+        aliases = wire_aliases(model)
         known = {f.metadata["wire"] for f in fields} | aliases.keys()
         has_only_known = known.issuperset
 
@@ -308,25 +311,39 @@ def _explaining_model_reader(converter: Converter) -> Callable[[type], Callable[
                 _record_unknown_fields(model, value.keys() - known)
             try:
                 return read(value, kind)
-            except Exception:  # noqa: BLE001 - any error of a field's hook
-                return _read_readable_fields(converter, model, value)
+            except Exception:  # noqa: BLE001, S110 - any error of a field's hook
+                pass  # what `read_broken` raises must not have the value in its context
+            return read_broken(converter, model, value)
 
-        def read_special_model(value: Any, kind: Any) -> Any:
-            if type(value) is dict and any(value.get(wire) is None for wire in required):
-                # An order whose response has an incomplete letter was placed nevertheless.
-                return None
-            return read_model(_without_aliases(value, aliases), kind)
-
-        return read_special_model if required or aliases else read_model
+        required = [f.metadata["wire"] for f in fields if f.default is attrs.NOTHING]
+        if not (required or aliases):
+            return read_model
+        return _special_model_reader(read_model, required, aliases, strict=strict)
 
     return factory
 
 
-def _without_aliases(value: Any, aliases: Mapping[str, str]) -> Any:
-    for alias, wire in aliases.items():
-        if value.get(wire) is None and alias in value:
-            value = {**value, wire: value[alias]}
-    return value
+def _special_model_reader(
+    read_model: Callable[..., Any],
+    required: Collection[str],
+    aliases: Mapping[str, str],
+    *,
+    strict: bool,
+) -> Callable[..., Any]:
+    """Read a model that has required fields or fields with several names."""
+
+    def read_special_model(value: Any, kind: Any) -> Any:
+        if type(value) is not dict:
+            return read_model(value, kind)
+        missing = [wire for wire in required if value.get(wire) is None]
+        if missing and strict:
+            raise InvalidRequestError(f"{kind.__name__}: {missing[0]} is missing")
+        if missing:
+            # An order whose response has an incomplete letter was placed nevertheless.
+            return None
+        return read_model(without_aliases(value, aliases), kind)
+
+    return read_special_model
 
 
 def _read_readable_fields(converter: Converter, model: type, value: dict[str, Any]) -> Any:
@@ -346,6 +363,23 @@ def _read_readable_fields(converter: Converter, model: type, value: dict[str, An
     return model(**readable)
 
 
+def _explain_unreadable_field(converter: Converter, model: type, value: dict[str, Any]) -> Any:
+    """Raise an error that names the first unreadable field, but not its value."""
+    for field in attrs.fields(model):
+        wire = field.metadata["wire"]
+        try:
+            converter.get_structure_hook(field.type)(value.get(wire), field.type)
+        except InvalidRequestError:  # of a model in this one: it is the exact field
+            raise
+        except Exception:  # noqa: BLE001 - any error of a field's hook
+            problem = f"{model.__name__}: {wire} is {kind_of(value.get(wire))}"
+            break
+    else:  # pragma: no cover - one of them raised before
+        problem = f"not a {model.__name__}"
+    # Raised outside, as its context would hold the value.
+    raise InvalidRequestError(f"{problem} that cannot be read")
+
+
 def _record_unknown_fields(model: type, names: Collection[str]) -> None:
     for name in islice(names, _UNKNOWN_FIELDS):
         drift.record("field", model.__name__, name)
@@ -361,12 +395,21 @@ def _model_writer(converter: Converter) -> Callable[[type], Callable[..., Any]]:
     return factory
 
 
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Model)
+
+
 def _enums(kind: type[E]) -> list[type[E]]:
     return [enum for enum in kind.__subclasses__() if enum.__module__ == models.__name__]
 
 
-def make_converter(readers: Mapping[type, Callable[[Any], Any]] = READERS) -> Converter:
-    """Return a converter that reads models by *readers* where these can."""
+def make_converter(
+    readers: Mapping[type, Callable[[Any], Any]] = READERS, *, strict: bool = False
+) -> Converter:
+    """Return a converter that reads models by *readers* where these can.
+
+    If *strict*, a field that is missing or cannot be read is an `InvalidRequestError`.
+    """
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _read_str)
     converter.register_structure_hook(bool, _read_bool)
@@ -378,13 +421,14 @@ def make_converter(readers: Mapping[type, Callable[[Any], Any]] = READERS) -> Co
     for numbered in _enums(OpenIntEnum):
         converter.register_structure_hook(numbered, _int_enum_reader(numbered))
     converter.register_structure_hook_factory(_open_enum_or_int_predicate, _read_open_enum_or_int)
-    converter.register_structure_hook_factory(_is_list, _list_reader(converter))
-    converter.register_structure_hook_factory(attrs.has, _model_reader(converter, readers))
+    converter.register_structure_hook_factory(_is_list, _list_reader(converter, strict=strict))
+    models_of = _model_reader(converter, readers, strict=strict)
+    converter.register_structure_hook_factory(_is_model, models_of)
     converter.register_unstructure_hook(datetime, write_datetime)
     converter.register_unstructure_hook(OpenStrEnum, _write_plain)
     converter.register_unstructure_hook(OpenIntEnum, _write_plain)
     converter.register_unstructure_hook_func(_open_enum_or_int_predicate, _write_plain)
-    converter.register_unstructure_hook_factory(attrs.has, _model_writer(converter))
+    converter.register_unstructure_hook_factory(_is_model, _model_writer(converter))
     return converter
 
 

@@ -63,16 +63,17 @@ class Observation:
         )
         self._send = send
         self._time = asyncio.get_running_loop().time
+        self._started_at = self._time()
 
     async def run(self, running: Awaitable[R]) -> R:
         """Return the result of the call, or raise its error, and tell how it ended."""
-        started_at = self._time()
+        self._started_at = self._time()
         try:
             result = await running
         except BaseException as error:
-            self._end(started_at, error)
+            self._end(error)
             raise
-        self._end(started_at, None)
+        self._end(None)
         return result
 
     async def send(self, request: Request, progress: Progress) -> Response:
@@ -98,10 +99,9 @@ class Observation:
         """Tell that there will be another attempt."""
         self._tell("on_retry", self._request_info({}), error, delay)
 
-    def _end(self, started_at: float, error: BaseException | None) -> None:
-        info = self._info
-        info.attempts, info.error = self._call.attempts, error
-        info.seconds = self._time() - started_at
+    def _end(self, error: BaseException | None) -> None:
+        info = self._current()
+        info.error = error
         if isinstance(error, SinchError):
             info.outcome = error.outcome
         elif error is not None:
@@ -110,9 +110,15 @@ class Observation:
         self._tell("on_call_end", info)
         info.error = None  # its traceback holds this call: break the cycle
 
+    def _current(self) -> CallInfo:
+        """Return the call as it is now."""
+        self._info.attempts = self._call.attempts
+        self._info.seconds = self._time() - self._started_at
+        return self._info
+
     def _request_info(self, headers: Mapping[str, str]) -> RequestInfo:
         return RequestInfo(
-            call=self._info,
+            call=self._current(),
             method=self._operation.method,
             url_template=self._operation.path,
             base_url=self._base_url,

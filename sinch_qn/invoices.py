@@ -67,8 +67,8 @@ class InvoiceEmail:
     """One email to Sinch, ready to be sent."""
 
     key: str
-    """Identifies its numbers and attachments: the same ones have the same key, whatever the date
-    or the sender. Its Message-ID begins with it."""
+    """Identifies its numbers and attachments: the same ones have the same key, whatever their
+    order, the date or the sender. Its Message-ID begins with it."""
     message: EmailMessage = attrs.field(repr=False)
     content: bytes = attrs.field(repr=False)
     """The message as it is sent, and as an `.eml` file has it."""
@@ -315,11 +315,9 @@ class _Draft:
 
     def _key(self, numbers: Sequence[InvoicedNumber], attachments: Sequence[Attachment]) -> str:
         digest = hashlib.sha256(f"{self.project_id}\n{self.recipient}\n".encode())
-        for line in _csv(numbers):
+        files = [f"{a.name}\n{hashlib.sha256(a.content).hexdigest()}" for a in attachments]
+        for line in (*sorted(_csv(numbers)), *sorted(files)):
             digest.update(f"{line}\n".encode())
-        for attachment in attachments:
-            content = hashlib.sha256(attachment.content).hexdigest()
-            digest.update(f"{attachment.name}\n{content}\n".encode())
         return digest.hexdigest()[:40]
 
     def _text(

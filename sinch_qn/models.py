@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
+from sinch_qn._model import Model
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
 
 
@@ -39,7 +40,7 @@ OperationStatusValue: TypeAlias = OperationStatus | int
 
 
 @attrs.frozen(kw_only=True)
-class OsrEligibilityDetails:
+class OsrEligibilityDetails(Model):
     """Details about the OSR eligibility.
 
     They include the status of the OSR update, and the error if available.
@@ -52,7 +53,7 @@ class OsrEligibilityDetails:
 
 
 @attrs.frozen(kw_only=True)
-class OwnershipVerificationDetails:
+class OwnershipVerificationDetails(Model):
     """Details about the ownership verification.
 
     They include the status of the verification process and any error if available.
@@ -73,7 +74,7 @@ class HostingStatus(OpenIntEnum):
 
 
 @attrs.frozen(kw_only=True)
-class HostedNumberDetails:
+class HostedNumberDetails(Model):
     """Details about the hosting status of a number, including any errors if available."""
 
     status: HostingStatus | None = attrs.field(default=None, metadata={"wire": "status"})
@@ -83,7 +84,7 @@ class HostedNumberDetails:
 
 
 @attrs.frozen(kw_only=True)
-class QualifiedNumber:
+class QualifiedNumber(Model):
     """A number that a project has qualified, or is qualifying.
 
     The reference marks no field as required, so any of them may be absent.
@@ -122,7 +123,7 @@ class QualifiedNumber:
 
 
 @attrs.frozen(kw_only=True)
-class ListQualifiedNumbersResponse:
+class ListQualifiedNumbersResponse(Model):
     """One page of a project's qualified numbers."""
 
     qualified_numbers: list[QualifiedNumber] | None = attrs.field(
@@ -136,7 +137,7 @@ class ListQualifiedNumbersResponse:
 
 
 @attrs.frozen(kw_only=True)
-class AddNumbersRequest:
+class AddNumbersRequest(Model):
     """The numbers to qualify."""
 
     phone_numbers: list[str] = attrs.field(metadata={"wire": "phoneNumbers"})
@@ -144,7 +145,7 @@ class AddNumbersRequest:
 
 
 @attrs.frozen(kw_only=True)
-class AddNumbersResponse:
+class AddNumbersResponse(Model):
     """The numbers that are now being qualified."""
 
     qualified_numbers: list[QualifiedNumber] | None = attrs.field(
@@ -154,7 +155,7 @@ class AddNumbersResponse:
 
 
 @attrs.frozen(kw_only=True)
-class VerifyVoiceChallengeRequest:
+class VerifyVoiceChallengeRequest(Model):
     """The code that the voice call read out."""
 
     code: str = attrs.field(repr=False, metadata={"wire": "code"})
@@ -162,7 +163,7 @@ class VerifyVoiceChallengeRequest:
 
 
 @attrs.frozen(kw_only=True)
-class AuthorizedPerson:
+class AuthorizedPerson(Model):
     """The person authorized and responsible for the hosting order."""
 
     first_name: str = attrs.field(repr=False, metadata={"wire": "firstName"})
@@ -174,7 +175,7 @@ class AuthorizedPerson:
 
 
 @attrs.frozen(kw_only=True)
-class Address:
+class Address(Model):
     """The address of the business."""
 
     building_number: str = attrs.field(repr=False, metadata={"wire": "buildingNumber"})
@@ -192,7 +193,7 @@ class Address:
 
 
 @attrs.frozen(kw_only=True)
-class DirectLoaInfo:
+class DirectLoaInfo(Model):
     """Letter of Authorization for direct Sinch customers."""
 
     authorised_person: AuthorizedPerson = attrs.field(
@@ -208,7 +209,7 @@ class DirectLoaInfo:
 
 
 @attrs.frozen(kw_only=True)
-class ResellerLoaInfo:
+class ResellerLoaInfo(Model):
     """Letter of Authorization for resellers."""
 
     business_name: str = attrs.field(repr=False, metadata={"wire": "businessName"})
@@ -226,7 +227,7 @@ class ResellerLoaInfo:
 
 
 @attrs.frozen(kw_only=True)
-class BlanketLoaInfo:
+class BlanketLoaInfo(Model):
     """A blanket Letter of Authorization (LoA), sent as an empty object.
 
     It needs a one-time setup with your account manager.
@@ -234,7 +235,7 @@ class BlanketLoaInfo:
 
 
 @attrs.frozen(kw_only=True)
-class TextEnableNumbersRequest:
+class TextEnableNumbersRequest(Model):
     """A request to text-enable up to 500 qualified numbers.
 
     It has exactly one of `direct_loa_info`, `reseller_loa_info` and `blanket_loa_info`.
@@ -289,7 +290,7 @@ class TextEnableNumbersRequest:
 
 
 @attrs.frozen(kw_only=True)
-class TextEnableNumbersResponse:
+class TextEnableNumbersResponse(Model):
     """The hosting order that a text enablement request created."""
 
     hosting_order_id: str | None = attrs.field(default=None, metadata={"wire": "hostingOrderId"})
@@ -297,7 +298,7 @@ class TextEnableNumbersResponse:
 
 
 @attrs.frozen(kw_only=True)
-class TextEnableTollFreeNumbersRequest:
+class TextEnableTollFreeNumbersRequest(Model):
     """Request for text enabling project Toll Free numbers.
 
     It carries exactly one of `direct_loa_info` and `reseller_loa_info`.
@@ -369,7 +370,7 @@ LoaTypeValue: TypeAlias = LoaType | int
 
 
 @attrs.frozen(kw_only=True)
-class TextEnableInfo:
+class TextEnableInfo(Model):
     """The Letter of Authorization of a hosting order."""
 
     business_name: str | None = attrs.field(
@@ -397,7 +398,7 @@ class TextEnableInfo:
 
 
 @attrs.frozen(kw_only=True)
-class HostingOrder:
+class HostingOrder(Model):
     """An order to host numbers on Sinch.
 
     The reference marks no field as required, so any of them may be absent.
@@ -444,7 +445,7 @@ class HostingOrder:
 
 
 @attrs.frozen(kw_only=True)
-class ListHostingOrdersResponse:
+class ListHostingOrdersResponse(Model):
     """One page of a project's hosting orders."""
 
     hosting_orders: list[HostingOrder] | None = attrs.field(
@@ -458,7 +459,7 @@ class ListHostingOrdersResponse:
 
 
 @attrs.frozen(kw_only=True)
-class HostingOrderReport:
+class HostingOrderReport(Model):
     """How many numbers of an order have got how far."""
 
     total: int | None = attrs.field(default=None, metadata={"wire": "total"})
@@ -476,7 +477,7 @@ class HostingOrderReport:
 
 
 @attrs.frozen(kw_only=True)
-class OsrUpdate:
+class OsrUpdate(Model):
     """The update of a number's entry in the routing registry (OSR)."""
 
     nnid: str | None = attrs.field(default=None, metadata={"wire": "nnid"})
@@ -486,7 +487,7 @@ class OsrUpdate:
 
 
 @attrs.frozen(kw_only=True)
-class CampaignProvisioning:
+class CampaignProvisioning(Model):
     """The link of an order's number to its campaign."""
 
     campaign_id: str | None = attrs.field(default=None, metadata={"wire": "campaignId"})
@@ -496,7 +497,7 @@ class CampaignProvisioning:
 
 
 @attrs.frozen(kw_only=True)
-class PlatformProvisioning:
+class PlatformProvisioning(Model):
     """The link of an order's number to its service plan."""
 
     service_plan_id: str | None = attrs.field(default=None, metadata={"wire": "servicePlanId"})
@@ -506,7 +507,7 @@ class PlatformProvisioning:
 
 
 @attrs.frozen(kw_only=True)
-class ImportNumbersRequest:
+class ImportNumbersRequest(Model):
     """A request to import numbers by a hosting order."""
 
     region_code: str = attrs.field(metadata={"wire": "regionCode"})
@@ -558,7 +559,7 @@ class NumberSearchPattern(OpenStrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class ScheduledProvisioning:
+class ScheduledProvisioning(Model):
     """A link of an imported number that was requested and is not done yet."""
 
     service_plan_id: str | None = attrs.field(default=None, metadata={"wire": "servicePlanId"})
@@ -576,7 +577,7 @@ class ScheduledProvisioning:
 
 
 @attrs.frozen(kw_only=True)
-class SmsConfiguration:
+class SmsConfiguration(Model):
     """The service plan and the campaign of an imported number.
 
     In an update an empty string unlinks the number.
@@ -599,7 +600,7 @@ class SmsConfiguration:
 
 
 @attrs.frozen(kw_only=True)
-class ImportNumberRequest:
+class ImportNumberRequest(Model):
     """A request to import one number."""
 
     phone_number: str = attrs.field(metadata={"wire": "phoneNumber"})
@@ -617,7 +618,7 @@ class ImportNumberRequest:
 
 
 @attrs.frozen(kw_only=True)
-class UpdateImportedNumberRequest:
+class UpdateImportedNumberRequest(Model):
     """The fields of an imported number to change."""
 
     display_name: str | None = attrs.field(default=None, metadata={"wire": "displayName"})
@@ -631,7 +632,7 @@ class UpdateImportedNumberRequest:
 
 
 @attrs.frozen(kw_only=True)
-class ServiceProvisioning:
+class ServiceProvisioning(Model):
     """The link of an imported number to a service plan or a campaign."""
 
     service_type: ProvisionedService | None = attrs.field(
@@ -653,7 +654,7 @@ class ServiceProvisioning:
 
 
 @attrs.frozen(kw_only=True)
-class CallbackConfiguration:
+class CallbackConfiguration(Model):
     """The configuration of a project's callbacks."""
 
     project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
@@ -663,7 +664,7 @@ class CallbackConfiguration:
 
 
 @attrs.frozen(kw_only=True)
-class UpdateCallbackConfigurationRequest:
+class UpdateCallbackConfigurationRequest(Model):
     """The new secret that signs a project's callbacks."""
 
     hmac_secret: str = attrs.field(repr=False, metadata={"wire": "hmacSecret"})
@@ -717,7 +718,7 @@ class CallbackFailureCode(OpenStrEnum):
 
 
 @attrs.frozen(kw_only=True)
-class CallbackEvent:
+class CallbackEvent(Model):
     """An event that is sent to a `callback_url`.
 
     Deliveries may repeat and may be out of order: process each `event_id` once, and get the
@@ -747,7 +748,7 @@ class CallbackEvent:
 
 
 @attrs.frozen(kw_only=True)
-class CarrierState:
+class CarrierState(Model):
     """The state of one service of a number at one carrier."""
 
     operation: ProvisioningType | None = attrs.field(default=None, metadata={"wire": "operation"})
@@ -763,7 +764,7 @@ class CarrierState:
 
 
 @attrs.frozen(kw_only=True)
-class HostingOrderNumber:
+class HostingOrderNumber(Model):
     """A number of a hosting order, and how far it has got."""
 
     project_id: str | None = attrs.field(default=None, metadata={"wire": "projectId"})
@@ -793,7 +794,7 @@ class HostingOrderNumber:
 
 
 @attrs.frozen(kw_only=True)
-class ListHostingOrderNumbersResponse:
+class ListHostingOrderNumbersResponse(Model):
     """One page of the numbers of a hosting order."""
 
     numbers: list[HostingOrderNumber] | None = attrs.field(
@@ -807,7 +808,7 @@ class ListHostingOrderNumbersResponse:
 
 
 @attrs.frozen(kw_only=True)
-class MnoConfiguration:
+class MnoConfiguration(Model):
     """The state of an imported number at each carrier."""
 
     sms_att: CarrierState | None = attrs.field(default=None, metadata={"wire": "smsAtt"})
@@ -821,7 +822,7 @@ class MnoConfiguration:
 
 
 @attrs.frozen(kw_only=True)
-class ImportedNumber:
+class ImportedNumber(Model):
     """A number that Sinch hosts.
 
     The responses to an import and an update have no state of carriers and services.
@@ -856,7 +857,7 @@ class ImportedNumber:
 
 
 @attrs.frozen(kw_only=True)
-class ListImportedNumbersResponse:
+class ListImportedNumbersResponse(Model):
     """One page of a project's imported numbers."""
 
     imported_numbers: list[ImportedNumber] | None = attrs.field(

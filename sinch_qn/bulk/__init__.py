@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.admission import Invalid as Invalid
     from sinch_qn.bulk.admission import NewNumber as NewNumber
     from sinch_qn.bulk.calling_hours import CallingHours as CallingHours
+    from sinch_qn.bulk.fleet import Fleet as Fleet
     from sinch_qn.bulk.journal import Batch as Batch
     from sinch_qn.bulk.journal import BatchState as BatchState
     from sinch_qn.bulk.journal import Journal as Journal
     from sinch_qn.bulk.journal import MemoryJournal as MemoryJournal
+    from sinch_qn.bulk.journal import PostgresJournal as PostgresJournal
     from sinch_qn.bulk.journal import SqliteJournal as SqliteJournal
     from sinch_qn.bulk.journal import Submission as Submission
     from sinch_qn.bulk.report import what_to_do as what_to_do
@@ -39,7 +41,16 @@ _NAMES = {
     "actions": ("free_batch", "recall", "submit_code"),
     "admission": ("AddReport", "Invalid", "NewNumber"),
     "calling_hours": ("CallingHours",),
-    "journal": ("Batch", "BatchState", "Journal", "MemoryJournal", "SqliteJournal", "Submission"),
+    "fleet": ("Fleet",),
+    "journal": (
+        "Batch",
+        "BatchState",
+        "Journal",
+        "MemoryJournal",
+        "PostgresJournal",
+        "SqliteJournal",
+        "Submission",
+    ),
     "report": ("what_to_do", "write_csv", "write_html", "write_json_lines"),
     "run": ("RunEvent", "RunReport", "VoiceChallengeRun"),
     "states": ("ChallengeState", "Entry"),

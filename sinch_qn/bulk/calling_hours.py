@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time
 from functools import lru_cache
+from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
@@ -51,6 +52,15 @@ class CallingHours:
             raise InvalidRequestError(
                 "calling_hours: needs phonenumbers: pip install 'sinch-qn[parsing]'"
             ) from error
+
+    def __str__(self) -> str:
+        return f"{self.window} {self.default_zone or ''}".rstrip()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the hours of a text such as `09:00-20:00 America/New_York`, as `str` gives it."""
+        window, _, zone = text.partition(" ")
+        return cls(window, zone or None)
 
     def zones(self, number: str) -> tuple[str, ...]:
         """Return the possible zones of *number*; none for a toll-free one without a default."""

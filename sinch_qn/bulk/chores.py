@@ -71,8 +71,7 @@ class Listing:
         """Return whether many numbers are due to be looked up."""
         if self.is_running or asyncio.get_running_loop().time() < self._next_at:
             return False
-        due = await self.journal.due(Todo.LOOK_UP, self.steps.clock(), _LIST_FROM)
-        return len(due) >= _LIST_FROM
+        return await self.journal.backlog(Todo.LOOK_UP, _LIST_FROM) >= _LIST_FROM
 
     async def run(self) -> None:
         """List the numbers, and commit their states; raise a fatal error."""
@@ -90,4 +89,4 @@ class Listing:
                 raise  # otherwise the numbers are looked up one by one
         finally:
             self.is_running = False
-            self._next_at = asyncio.get_running_loop().time() + self.steps.recheck
+            self._next_at = asyncio.get_running_loop().time() + self.steps.settings.recheck

@@ -1,10 +1,10 @@
-"""The numbers that are due: fetched from the journal in advance, one step at a time for each."""
+"""The numbers that are due, apart from calls: claimed from the journal in advance."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import attrs
 
@@ -15,61 +15,62 @@ POLL = 0.25
 """Seconds between two polls for what other processes write into the journal."""
 
 _BUFFER = 200
-"""Entries fetched from the journal at a time, to be started as their turn comes."""
+"""Entries claimed from the journal at a time, to be started as their turn comes."""
+
+_HOLD = 60.0
+"""Seconds that a number is claimed: a step takes less."""
 
 
 @attrs.define(kw_only=True, eq=False)
 class DueNumbers:
-    """Hands out due numbers; a number is busy from its fetch until its step has finished."""
+    """Hands out numbers for the steps that may be repeated, and counts the codes that wait."""
 
     journal: Journal
-    clock: Callable[[], float]
-    busy: set[str] = attrs.field(factory=set)
-    _fetched: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
+    taking: int = 0
+    """Verifications that have not taken their code yet."""
+    _claimed: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
+    _codes: int = 0
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
-    _due_again: dict[str, Todo] = attrs.field(factory=dict)
-    """What became due for busy numbers: a poll before their step has finished misses them."""
 
-    async def next(self, todo: Todo, *, most: int = _BUFFER) -> Entry | None:
-        """Return the next entry to work on; fetch up to *most* when a poll is due."""
-        fetched = self._fetched[todo]
-        if self.must_poll(todo):
-            limit = min(_BUFFER, most) + len(self.busy)
-            due = await self.journal.due(todo, self.clock(), limit)
-            fetched.extend(entry for entry in due if entry.number not in self.busy)
-            self.busy.update(entry.number for entry in fetched)
-            if not fetched:
-                self._next_poll[todo] = asyncio.get_running_loop().time() + POLL
-        return fetched.popleft() if fetched else None
+    async def next(self, todo: Todo) -> Entry | None:
+        """Return the next entry to work on; claim some when a poll is due."""
+        claimed = self._claimed[todo]
+        if not claimed and self.must_poll(todo):
+            claimed.extend(await self.journal.claim(todo, _BUFFER, _HOLD))
+            if not claimed:
+                self._polled(todo)
+        return claimed.popleft() if claimed else None
 
-    def has_fetched(self, todo: Todo) -> bool:
-        """Return whether entries with *todo* are fetched."""
-        return bool(self._fetched[todo])
+    async def has_code(self) -> bool:
+        """Return whether a code waits that no verification is about to take."""
+        if self._codes <= self.taking and self.must_poll(Todo.VERIFY):
+            self._codes = await self.journal.backlog(Todo.VERIFY, self.taking + _BUFFER)
+            if self._codes <= self.taking:
+                self._polled(Todo.VERIFY)
+        return self._codes > self.taking
+
+    def taken(self) -> None:
+        """Note that a verification has taken its code, or found none."""
+        self.taking -= 1
+        self._codes -= 1
+
+    def delay_codes(self) -> None:
+        """Let the codes wait until the next poll: no request can be prepared."""
+        self._codes = 0
+        self._polled(Todo.VERIFY)
+
+    def has_claimed(self, *todos: Todo) -> bool:
+        """Return whether entries with one of *todos* wait here for their step."""
+        return any(self._claimed[todo] for todo in todos or Todo)
 
     def must_poll(self, todo: Todo) -> bool:
-        """Return whether `next` would read the journal."""
-        return not self._fetched[todo] and self.poll_in(todo) <= 0.0
-
-    def poll_in(self, todo: Todo) -> float:
-        """Return the seconds until `next` may have an entry with *todo*; not above 0: now."""
-        if self._fetched[todo]:
-            return 0.0
-        return self._next_poll.get(todo, 0.0) - asyncio.get_running_loop().time()
+        """Return whether the journal is to be read."""
+        return asyncio.get_running_loop().time() >= self._next_poll.get(todo, 0.0)
 
     def poll(self, todos: Iterable[Todo]) -> None:
         """Poll for *todos* at once."""
         for todo in todos:
             self._next_poll.pop(todo, None)
 
-    def became_due(self, entry: Entry) -> None:
-        """Poll for what is due for *entry*: at once, or once its step has finished."""
-        if entry.number in self.busy:
-            self._due_again[entry.number] = entry.todo
-        else:
-            self.poll([entry.todo])
-
-    def finished(self, numbers: Iterable[str]) -> None:
-        """Note that the step of *numbers* has finished."""
-        self.busy.difference_update(numbers)
-        again = {self._due_again.pop(number, Todo.NOTHING) for number in numbers}
-        self.poll(again)
+    def _polled(self, todo: Todo) -> None:
+        self._next_poll[todo] = asyncio.get_running_loop().time() + POLL

@@ -1,4 +1,4 @@
-"""Checks beside a run: its journal is still there, and the wall clock was not set back."""
+"""Checks beside a run: its journal is there, no runner left calls open, the clock runs on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from collections.abc import Callable
 import attrs
 
 from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.states import ChallengeState, Entry, Event
 
 _log = logging.getLogger("sinch_qn")
 
 _INTERVAL = 0.5
 """Seconds between two checks."""
+
+_REAP_INTERVAL = 5.0
+"""Seconds between two looks for intents whose runner is gone."""
 
 _TOLERANCE = 1.0
 """Seconds that the wall clock may go back at once, without the journal being corrected."""
@@ -24,7 +28,10 @@ class JournalWatch:
     """Checks, at intervals, what a run would not notice while all its requests are in flight."""
 
     journal: Journal
-    clock: Callable[[], float]
+    window: float = attrs.field(kw_only=True)
+    """Seconds that a code is awaited for a call whose runner is gone."""
+    publish: Callable[[Event, Entry], None] = attrs.field(kw_only=True)
+    _next_reaping: float = 0.0
     _next_check: float = 0.0
     _offset: float | None = None
     """Of the wall clock, from the event loop's."""
@@ -36,7 +43,12 @@ class JournalWatch:
             return
         self._next_check = ticks + _INTERVAL
         await self.journal.next_due()
-        before, self._offset = self._offset, self.clock() - ticks
+        if ticks >= self._next_reaping:
+            self._next_reaping = ticks + _REAP_INTERVAL
+            for entry in await self.journal.reap(self.window):
+                if entry.state is ChallengeState.UNKNOWN:
+                    self.publish(Event.CALL_UNKNOWN, entry)
+        before, self._offset = self._offset, self.journal.now() - ticks
         if before is not None and (back := before - self._offset) > _TOLERANCE:
             _log.warning("the clock was set back by %.0f s", back)
-            await self.journal.advance_due(back, after=self.clock())
+            await self.journal.advance_due(back, after=self.journal.now())

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 import attrs
 import orjson
 
 from sinch_qn.errors import JournalError
+from sinch_qn.lifecycle import failures_of
+from sinch_qn.models import HostingOrderNumber
 
 TOKEN: Final = "order names"  # noqa: S105 - the name of a bookmark
 """The bookmark of what makes the names of a journal's orders unique."""
@@ -63,11 +66,15 @@ class OrderRecord:
     signer: str | None = None
     """Who has to sign its letter, masked, such as `a•••@example.com`; None for a blanket LOA."""
     total: int | None = None
+    osr_updated: int | None = None
+    in_campaign: int | None = None
     done: int | None = None
     """Numbers that are provisioned for SMS."""
     manual: int | None = None
     """Numbers that somebody at Sinch is working on by hand."""
     failures: tuple[NumberFailure, ...] = ()
+    detailed_at: float | None = None
+    """When its numbers were looked at last."""
 
 
 async def name_token(journal: Bookmarks) -> str:
@@ -96,6 +103,30 @@ def is_ours(display_name: str | None) -> bool:
     return bool(_NAMED.search(display_name or ""))
 
 
+_WHERE: Final = {
+    "osrUpdate": "the routing registry (OSR)",
+    "platformProvisioning": "the service plan",
+    "campaignProvisioning": "the campaign",
+    "smsAtt": "SMS at AT&T",
+    "smsTmo": "SMS at T-Mobile",
+    "mmsAtt": "MMS at AT&T",
+    "mmsTmo": "MMS at T-Mobile",
+}
+_FIELDS: Final = {field.metadata["wire"]: field.name for field in attrs.fields(HostingOrderNumber)}
+
+
+def number_failures(number: HostingOrderNumber) -> Iterator[NumberFailure]:
+    """Yield where a number of an order has failed, with the carrier's code."""
+    for wire, code in failures_of(number).items():
+        message = getattr(getattr(number, _FIELDS[wire]), "error_message", None) or ""
+        yield NumberFailure(
+            phone_number=number.phone_number or "",
+            where=_WHERE.get(wire, wire),
+            code=code,
+            message=message[:200],
+        )
+
+
 async def load_record(journal: Bookmarks, batch: int) -> OrderRecord | None:
     """Return the record of *batch*; None if it was never sent."""
     stored = await journal.bookmark(_key(batch))
@@ -107,6 +138,12 @@ async def load_record(journal: Bookmarks, batch: int) -> OrderRecord | None:
         return OrderRecord(**values, failures=failures)
     except (TypeError, ValueError) as error:
         raise JournalError(f"the record of batch {batch} is damaged") from error
+
+
+async def load_orders(journal: Bookmarks, batches: Iterable[int]) -> dict[int, OrderRecord]:
+    """Return the records of *batches*, by batch."""
+    found = {batch: await load_record(journal, batch) for batch in batches}
+    return {batch: record for batch, record in found.items() if record is not None}
 
 
 async def save_record(journal: Bookmarks, batch: int, record: OrderRecord) -> None:

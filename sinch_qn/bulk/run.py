@@ -7,21 +7,29 @@ journal and nothing else: no task, no timer, no connection. See `docs/guides/bul
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+)
 from typing import Self
 
 import attrs
 
 from sinch_qn._checks import check_above_zero, check_whole
-from sinch_qn.bulk import actions, outcomes
+from sinch_qn.bulk import actions
 from sinch_qn.bulk.admission import AddReport, Admission, NewNumber
 from sinch_qn.bulk.at_most_once import drain
 from sinch_qn.bulk.calling_hours import CallingHours
-from sinch_qn.bulk.journal.protocol import Identity, Journal, Submission
-from sinch_qn.bulk.pacing import MAX_UNKNOWN, Pacing
+from sinch_qn.bulk.journal.protocol import Identity, Journal, RunSettings, Submission
+from sinch_qn.bulk.pacing import MAX_UNKNOWN
 from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.bulk.scheduler import Scheduler
 from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
@@ -32,16 +40,6 @@ from sinch_qn.phone import REGIONS, check_e164, check_regions
 
 RING_WINDOW = 90.0
 """Seconds that a phone is taken to ring, unless its code comes before."""
-
-_HOLDS_SLOT = frozenset(
-    {
-        ChallengeState.PENDING,  # recalled
-        ChallengeState.AWAITING_CODE,
-        ChallengeState.UNKNOWN,
-        ChallengeState.EXPIRED,
-    }
-)
-"""After a restart, a number in one of these states may still ring."""
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +102,6 @@ class VoiceChallengeRun:
         regions: Collection[str] = REGIONS,
         recheck: float = 30.0,
         drain_timeout: float = 60.0,
-        clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """Take the parts; nothing is opened or sent yet. All times are in seconds.
@@ -120,40 +117,33 @@ class VoiceChallengeRun:
         be named. *recheck* is how often a number is looked up whose eligibility is being checked,
         and *drain_timeout* how long leaving waits for responses.
         """
-        for name, value in {
-            "ring_window": ring_window,
-            "calls_per_second": calls_per_second,
-            "code_timeout": code_timeout,
-            "recheck": recheck,
-            "drain_timeout": drain_timeout,
-        }.items():
-            check_above_zero(value, name)
-        for name, count in {
-            "max_ringing": max_ringing,
-            "max_unknown": max_unknown,
-            "concurrency": concurrency,
-            "max_codes": max_codes,
-        }.items():
-            check_whole(count, name)
+        check_above_zero(drain_timeout, "drain_timeout")
+        check_whole(concurrency, "concurrency")
         hours = CallingHours(calling_hours) if isinstance(calling_hours, str) else calling_hours
         self._client, self._journal = client, journal
         self._regions = check_regions(regions)
-        self._clock, self._hours = clock, hours
-        self._code_timeout, self._drain_timeout = code_timeout, drain_timeout
-        self._pacing = Pacing(max_ringing, ring_window, calls_per_second, max_unknown)
+        self._hours, self._drain_timeout = hours, drain_timeout
+        self._settings = RunSettings(
+            calls_per_second=calls_per_second,
+            max_ringing=max_ringing,
+            ring_window=ring_window,
+            max_unknown=max_unknown,
+            code_timeout=code_timeout,
+            max_codes=max_codes,
+            calling_hours=None if hours is None else str(hours),
+            add_missing=add_missing,
+            regions=tuple(sorted(self._regions)),
+            recheck=recheck,
+        )
         self._scheduler = Scheduler(
             steps=Steps(
                 client=client,
                 journal=journal,
-                code_timeout=code_timeout,
-                max_codes=max_codes,
-                add_missing=add_missing,
-                recheck=recheck,
-                clock=clock,
+                settings=self._settings,
+                clock=journal.now,
                 jitter=jitter,
             ),
             journal=journal,
-            pacing=self._pacing,
             concurrency=min(concurrency, client.max_connections or concurrency),  # see Scheduler
             hours=hours,
             publish=self._publish,
@@ -165,9 +155,9 @@ class VoiceChallengeRun:
 
     async def __aenter__(self) -> Self:
         identity = Identity(self._client.project_id, self._client.base_url)
-        await self._journal.open(identity, running=True)
+        await self._journal.open(identity, running=True, settings=self._settings)
         try:
-            await self._recover()
+            await self._journal.reap(self._settings.code_timeout)  # after the last process
         except BaseException:
             await self._journal.close()
             raise
@@ -187,16 +177,31 @@ class VoiceChallengeRun:
         `recall` calls again. A number that is not of the run's regions is kept as INVALID, until it
         is added again when it can be used, or its line of a file is corrected.
         """
-        admission = Admission(
-            journal=self._journal,
-            hours=self._hours,
-            clock=self._clock,
-            check_running=self._check_running,
-            regions=self._regions,
-        )
-        report = await admission.add(numbers)
+        report = await self._admission(self._check_running).add(numbers)
         self._scheduler.wake(Todo.LOOK_UP)
         return report
+
+    @contextlib.asynccontextmanager
+    async def adding(self) -> AsyncIterator[Callable[[Iterable[NewNumber]], Awaitable[AddReport]]]:
+        """Add numbers to the run without running it: yields its `add`, and calls nobody.
+
+        For a run whose runners are elsewhere; a new one gets these settings.
+        """
+        identity = Identity(self._client.project_id, self._client.base_url)
+        await self._journal.open(identity, running=True, settings=self._settings)
+        try:
+            yield lambda numbers: self._admission(lambda: None).add(numbers)
+        finally:
+            await self._journal.close()
+
+    def _admission(self, check_running: Callable[[], None]) -> Admission:
+        return Admission(
+            journal=self._journal,
+            hours=self._hours,
+            clock=self._journal.now,
+            check_running=check_running,
+            regions=self._regions,
+        )
 
     async def submit_code(self, phone_number: str, code: str) -> Submission:
         """Accept the code that a person heard; it is on disk when this returns.
@@ -206,12 +211,11 @@ class VoiceChallengeRun:
         Codes that still wait when a call's `max_codes` are used up are dropped with it.
         """
         self._check_running()
-        now = self._clock()
+        now = self._journal.now()
         submission, entry = await actions.put_code(self._journal, phone_number, code, now)
         if submission is Submission.ACCEPTED:
-            self._pacing.release(phone_number)
             self._publish(Event.CODE, entry)
-        self._scheduler.wake(Todo.VERIFY)
+        self._scheduler.wake(Todo.VERIFY, Todo.CALL)  # its slot is free
         return submission
 
     async def recall(self, phone_number: str) -> Entry:
@@ -221,7 +225,7 @@ class VoiceChallengeRun:
         `InvalidRequestError`. A recall after that call was made leads to one more call.
         """
         self._check_running()
-        entry = await actions.recall(self._journal, phone_number, at=self._clock())
+        entry = await actions.recall(self._journal, phone_number, at=self._journal.now())
         self._publish(Event.RECALL, entry)
         self._scheduler.wake(Todo.LOOK_UP)
         return entry
@@ -237,7 +241,7 @@ class VoiceChallengeRun:
     @property
     def rate(self) -> float:
         """Calls a second at most, as slowed by rate limiting; 0 while calling is paused."""
-        return 0.0 if self._pacing.paused else self._pacing.rate
+        return self._scheduler.permits.rate
 
     @property
     def ceiling(self) -> RateCeiling | None:
@@ -252,7 +256,7 @@ class VoiceChallengeRun:
     @property
     def ringing(self) -> int:
         """How many phones ring or wait for their code within the ring window."""
-        return self._pacing.ringing
+        return self._scheduler.permits.ringing
 
     async def events(self, *, buffer: int = 1000) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens from now on, until the run ends.
@@ -292,19 +296,6 @@ class VoiceChallengeRun:
         return RunReport(counts=await self._journal.counts(), journal=self._journal)
 
     # ---- life cycle ----------------------------------------------------------------------------
-
-    async def _recover(self) -> None:
-        """Resume after the last process: an intent without an outcome is UNKNOWN."""
-        now, ticks = self._clock(), asyncio.get_running_loop().time()
-        changes = [
-            outcomes.without_outcome(entry, now, window=self._code_timeout)
-            for entry in await self._journal.open_intents()
-        ]
-        await self._journal.apply(changes)
-        for entry in await self._journal.called_since(now - self._pacing.ring_window):
-            if entry.state in _HOLDS_SLOT and not entry.codes_used and not entry.codes_waiting:
-                age = max(0.0, now - (entry.called_at or now))
-                self._pacing.restore(entry.number, ticks + self._pacing.ring_window - age)
 
     async def _drain(self) -> None:
         """Let requests in flight finish, start nothing new, and close the journal."""

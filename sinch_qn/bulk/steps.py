@@ -12,9 +12,11 @@ from contextlib import aclosing
 import attrs
 
 from sinch_qn._paging import Page
+from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.at_most_once import at_most_once
-from sinch_qn.bulk.journal.protocol import Journal
+from sinch_qn.bulk.journal.protocol import Journal, RunSettings
+from sinch_qn.bulk.permits import Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.unsafe_writes import CodeVerification, NumberAddition, VoiceCall, get_number
 from sinch_qn.client import QualifiedNumbersClient
@@ -35,6 +37,8 @@ class StepResult:
 
     changes: Sequence[Change] = ()
     """To be committed."""
+    number: str = ""
+    """The number that the request is about."""
     request: Todo | None = None
     """The request, if pacing learns from its response; NOTHING: it could not be prepared."""
     response: object = None
@@ -53,61 +57,65 @@ class Steps:
 
     client: QualifiedNumbersClient
     journal: Journal
-    code_timeout: float
-    max_codes: int
-    add_missing: bool
-    recheck: float
+    settings: RunSettings
     clock: Callable[[], float]
     jitter: Callable[[], float]
 
-    async def call(self, entry: Entry, *, on_intent: Callable[[], None]) -> StepResult:
-        """Call a phone; *on_intent* is called when the intent is committed."""
-        try:
-            prepared = await self.client.prepare()
-        except SinchError as error:
-            return self._not_prepared(entry, error)
+    async def call(
+        self,
+        turn: Turn,
+        prepared: PreparedCall,
+        *,
+        opens_in: Callable[[str, float], float] | None = None,
+    ) -> StepResult:
+        """Use *turn* to call the number that is due longest."""
         call = VoiceCall(
             client=self.client,
             journal=self.journal,
             clock=self.clock,
-            code_timeout=self.code_timeout,
-            entry=entry,
-            on_intent=on_intent,
+            code_timeout=self.settings.code_timeout,
+            turn=turn,
+            opens_in=opens_in,
         )
         sent = await at_most_once(call, prepared)
         if sent is None:
             return StepResult()
         intent, response = sent
-        now, window = self.clock(), self.code_timeout
-        retry_at = now + self._between(1.0, 3.0)
+        now, window = self.clock(), self.settings.code_timeout
+        retry_at = now + self.between(1.0, 3.0)
         change = outcomes.after_call(intent, response, now, window=window, retry_at=retry_at)
         take_back = None
         if isinstance(response, SinchError):
             event = Event.CALL_NOT_SENT
             take_back = outcomes.refusal_taken_back(intent, event, response, now)
         return StepResult(
-            changes=[change], request=Todo.CALL, response=response, take_back=take_back
+            changes=[change],
+            number=intent.number,
+            request=Todo.CALL,
+            response=response,
+            take_back=take_back,
         )
 
-    async def verify(self, entry: Entry) -> StepResult:
-        """Send the oldest code that waits."""
+    async def verify(self, *, on_intent: Callable[[], None]) -> StepResult:
+        """Send the oldest code that waits; *on_intent* is called when its intent is committed."""
         try:
             prepared = await self.client.prepare()
         except SinchError as error:
-            return self._not_prepared(entry, error)
+            return StepResult(request=Todo.NOTHING, response=error)
         verification = CodeVerification(
             client=self.client,
             journal=self.journal,
             clock=self.clock,
-            number=entry.number,
             outcome=self._after_verify,
+            on_intent=on_intent,
         )
         sent = await at_most_once(verification, prepared)
         if sent is None:
             return StepResult()
         intent, response = sent
         change = self._after_verify(intent, response)
-        return StepResult(changes=[change], request=Todo.VERIFY, response=response)
+        number = intent[0].number
+        return StepResult(changes=[change], number=number, request=Todo.VERIFY, response=response)
 
     def _after_verify(
         self, intent: tuple[Entry, str], response: QualifiedNumber | SinchError
@@ -115,9 +123,9 @@ class Steps:
         """Return the outcome of a code. It is in no note, even if the server repeats it."""
         entry, code = intent
         now = self.clock()
-        retry_at = now + self._between(1.0, 3.0)
+        retry_at = now + self.between(1.0, 3.0)
         change = outcomes.after_verify(
-            entry, response, now, max_codes=self.max_codes, retry_at=retry_at
+            entry, response, now, max_codes=self.settings.max_codes, retry_at=retry_at
         )
         return attrs.evolve(change, note=change.note and change.note.replace(code, "•••"))
 
@@ -125,9 +133,9 @@ class Steps:
         """Look up a number whose code got no response."""
         response = await get_number(self.client, entry.number)
         now = self.clock()
-        retry_at = now + self._between(5.0, 30.0)
+        retry_at = now + self.between(5.0, 30.0)
         change = outcomes.after_resolve(
-            entry, response, now, max_codes=self.max_codes, retry_at=retry_at
+            entry, response, now, max_codes=self.settings.max_codes, retry_at=retry_at
         )
         return StepResult(changes=[change], response=response)
 
@@ -138,16 +146,17 @@ class Steps:
         if isinstance(response, QualifiedNumber):
             change = self._looked_up(entry.number, response, now)
         elif isinstance(response, NotFoundError):
-            missing = self.add_missing and not entry.added
+            missing = self.settings.add_missing and not entry.added
             change = outcomes.not_found(entry, now)
             if missing:  # postponed until its batch is full
                 change = self._postponed(entry, 60.0, "to be added")
         elif outcomes.is_fatal(response):
-            return StepResult(request=Todo.LOOK_UP, response=response)
+            return StepResult(number=entry.number, request=Todo.LOOK_UP, response=response)
         else:
-            change = self._postponed(entry, self._between(5.0, 30.0), str(response))
+            change = self._postponed(entry, self.between(5.0, 30.0), str(response))
         return StepResult(
             changes=[change],
+            number=entry.number,
             request=Todo.LOOK_UP,
             response=response,
             missing=[entry] if missing else (),
@@ -159,7 +168,7 @@ class Steps:
         The states are listed in the order of a number's life, so that one which moves meanwhile is
         seen twice rather than not at all. A number that is not seen is looked up by itself.
         """
-        backlog = await self.journal.backlog(Todo.LOOK_UP, self.clock())
+        backlog = await self.journal.backlog(Todo.LOOK_UP)
         needed, tokens = 0, {}
         for state in IN_ORDER:
             page = await self._first_page(state)
@@ -183,7 +192,7 @@ class Steps:
         except SinchError as error:
             return self._not_prepared(entries[0], error)
         # Whatever the outcome, its numbers are looked up (and added) again only after a while.
-        due = self.clock() + self._between(30.0, 60.0)
+        due = self.clock() + self.between(30.0, 60.0)
         addition = NumberAddition(
             client=self.client,
             journal=self.journal,
@@ -226,14 +235,10 @@ class Steps:
         change = Change(number=entry.number, event=event, at=now, note=_NOTE_CODE_TIMEOUT)
         return StepResult(changes=[change])
 
-    async def postpone(self, entry: Entry, seconds: float, note: str) -> StepResult:
-        """Leave a number alone for *seconds*."""
-        return StepResult(changes=[self._postponed(entry, seconds, note)])
-
     def _not_prepared(self, entry: Entry, error: SinchError) -> StepResult:
         changes = []
         if entry.state is ChallengeState.PENDING and not outcomes.is_fatal(error):
-            changes = [self._postponed(entry, self._between(1.0, 3.0), error.reason)]
+            changes = [self._postponed(entry, self.between(1.0, 3.0), error.reason)]
         return StepResult(changes=changes, request=Todo.NOTHING, response=error)
 
     def _postponed(self, entry: Entry, seconds: float, note: str) -> Change:
@@ -243,7 +248,7 @@ class Steps:
         )
 
     def _looked_up(self, number: str, response: QualifiedNumber, now: float) -> Change:
-        recheck = now + self.recheck * (0.5 + self.jitter())
+        recheck = now + self.settings.recheck * (0.5 + self.jitter())
         return outcomes.looked_up(number, response, now, recheck=recheck)
 
     async def _first_page(self, state: SinchState) -> Page:
@@ -255,5 +260,6 @@ class Steps:
         known = [(each.phone_number, each) for each in numbers if each.phone_number is not None]
         return [self._looked_up(number, response, now) for number, response in known]
 
-    def _between(self, least: float, most: float) -> float:
+    def between(self, least: float, most: float) -> float:
+        """Return a random number of seconds."""
         return least + (most - least) * self.jitter()

@@ -158,6 +158,7 @@ class TextEnableRun:
         await self.order()
         await self.find_lost_orders()
         await self.follow()
+        await self.find_lost_orders()  # 15 minutes may have passed
         return await self.report()
 
     async def drain(self) -> None:

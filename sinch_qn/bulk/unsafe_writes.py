@@ -10,6 +10,7 @@ from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Journal
 from sinch_qn.bulk.order_records import OrderRecord, order_name, save_record
+from sinch_qn.bulk.permits import Turn
 from sinch_qn.bulk.states import Change, Entry, Event
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import ConflictError, ConnectError, NotFoundError, SinchError, StatusError
@@ -46,17 +47,12 @@ class VoiceCall(_Write):
     """Calls a phone."""
 
     code_timeout: float
-    entry: Entry
-    on_intent: Callable[[], None]
+    turn: Turn
+    opens_in: Callable[[str, float], float] | None = None
 
     async def commit_intent(self) -> Entry | None:
-        """Commit the intent to call; None if the number has changed since it was picked."""
-        entry, now = self.entry, self.clock()
-        change = Change(number=entry.number, event=Event.CALL, at=now, from_state=entry.state)
-        (intent,) = await self.journal.apply([change])
-        if intent is not None:
-            self.on_intent()
-        return intent
+        """Commit the intent to call the number that is due longest; None if there is none."""
+        return await self.journal.start_call(self.turn, self.opens_in)
 
     async def send(self, intent: Entry, prepared: PreparedCall) -> QualifiedNumber:
         """Request the call; a 404 counts only if a look-up confirms it."""
@@ -95,29 +91,31 @@ class VoiceCall(_Write):
 
 @attrs.define(kw_only=True)
 class CodeVerification(_Write):
-    """Sends the oldest code that waits for a number."""
+    """Sends the oldest code that waits."""
 
-    number: str
+    on_intent: Callable[[], None]
     outcome: Callable[[tuple[Entry, str], QualifiedNumber | SinchError], Change]
     """Returns the change that a response leads to."""
     _refusal: StatusError | None = None
 
     async def commit_intent(self) -> tuple[Entry, str] | None:
-        """Claim the code; None if none waits any more."""
-        return await self.journal.claim_code(self.number, self.clock())
+        """Take the code; None if none waits any more."""
+        taken = await self.journal.take_code()
+        self.on_intent()
+        return taken
 
     async def send(self, intent: tuple[Entry, str], prepared: PreparedCall) -> QualifiedNumber:
         """Send the code; after a refusal, a final state in a look-up has precedence."""
-        _, code = intent
+        entry, code = intent
         try:
             return await self.client.verify_voice_challenge(
-                self.number, code, retry=ONE_SHOT, prepared=prepared
+                entry.number, code, retry=ONE_SHOT, prepared=prepared
             )
         except StatusError as error:
             if not outcomes.is_refusal(error):
                 raise
             self._refusal = error
-            found = await get_number(self.client, self.number)
+            found = await get_number(self.client, entry.number)
             if isinstance(found, QualifiedNumber) and outcomes.is_final(found):
                 return found
             raise

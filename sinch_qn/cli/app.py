@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -43,13 +44,16 @@ COMMANDS: Final = {
         "Show, link or delete the numbers that Sinch hosts.",
     ),
     "callbacks": ("callbacks:callbacks", "Show or replace the secret that signs callbacks."),
+    "check": ("number_files:check", "List the bad lines of a FILE of numbers, offline."),
     "run": ("runs:run", "Call the numbers in FILE, and verify their codes."),
+    "worker": ("workers:worker", "Work on the run at URL, as one of any number of runners."),
+    "pace": ("workers:pace", "Change the pace of the run at URL, for all its runners at once."),
     "status": ("run_tools:status", "Show the state of the run in JOURNAL."),
     "code": ("run_tools:code", "Submit a CODE of NUMBER to the run in JOURNAL."),
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
     "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
     "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),
-    "journal": ("journal:journal", "Copy a JOURNAL, or accept a copy."),
+    "journal": ("journal:journal", "Copy or accept a JOURNAL file; prepare or repair a database."),
     "sandbox": ("sandbox:sandbox", "Run a fake Sinch that calls nobody, until Ctrl-C."),
     "demo": ("demo:demo", "Show the whole job on a sandbox, without an account."),
 }
@@ -94,6 +98,11 @@ def _print_traceback(ctx: click.Context) -> None:
     if ctx.find_root().meta.get(_DEBUG):
         with suppress(OSError):
             click.echo(traceback.format_exc(), err=True, nl=False)
+
+
+def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None) -> None:  # noqa: ARG001 - click's signature
+    if value is not None:
+        import_module("sinch_qn.cli.env_file").load_env_file(Path(value))
 
 
 _debug_option = click.option(
@@ -171,13 +180,20 @@ class _Group(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_examples("""
         sinch-qn demo
-        sinch-qn list verified
+        sinch-qn --env-file .env list verified
         sinch-qn add '(202) 555-0134'
         sinch-qn send +12025550134
         sinch-qn verify +12025550134 0417
     """),
 )
 @_debug_option
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False),
+    expose_value=False,
+    callback=_load_env_file,
+    help="Read variables that the environment does not have from a .env file.",
+)
 @click.version_option(__version__, prog_name="sinch-qn")
 def cli() -> None:
     """Prove that you own phone numbers, then text-enable them, with Sinch.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from collections import deque
@@ -12,9 +11,11 @@ from typing import Final
 import attrs
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk import ChallengeState, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk import ChallengeState, VoiceChallengeRun
 from sinch_qn.bulk.states import Todo
+from sinch_qn.cli.journals import StoredJournal
 from sinch_qn.cli.run_settings import RunSettings
+from sinch_qn.cli.times import clock, rounded
 
 _RATE_WINDOW: Final = 60.0
 """Seconds of history for the estimate of the time left."""
@@ -27,7 +28,7 @@ class RunStatus:
     """The counts of *run*, and what it waits for."""
 
     run: VoiceChallengeRun
-    journal: SqliteJournal
+    journal: StoredJournal
     settings: RunSettings
     has_prompt: bool = attrs.field(kw_only=True)
     counts: Mapping[ChallengeState, int] = attrs.field(init=False, factory=dict)
@@ -41,8 +42,9 @@ class RunStatus:
         self.counts = await self.run.counts()
         self._next.clear()
         for todo in (Todo.CALL, Todo.LOOK_UP, Todo.EXPIRE):
-            for entry in await self.journal.due(todo, math.inf, 1):
-                self._next[todo] = entry.due
+            due = await self.journal.next_due(todo)
+            if due is not None:
+                self._next[todo] = due
         now = time.monotonic()
         self._samples.append((now, self.counts[ChallengeState.PENDING]))
         while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW:
@@ -101,19 +103,3 @@ class RunStatus:
             ways.append(f"append NUMBER,CODE to {self.settings.codes}")
         ways.append(f"sinch-qn code {path} NUMBER")
         return f"{codes} awaited{first}: {', or '.join(ways)}"
-
-
-def clock(at: float) -> str:
-    """Return a local time with its zone, such as `14:30 EST`, and its date if it is not today."""
-    then = time.localtime(at)
-    is_today = then[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M %Z" if is_today else "%F %H:%M %Z", then)
-
-
-def rounded(seconds: float) -> str:
-    """Return a duration as coarsely as it is known, such as `10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

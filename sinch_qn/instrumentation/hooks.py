@@ -30,11 +30,14 @@ class CallInfo:
     """Masked, such as `+1202•••0134`."""
     attempts: int = 0
     seconds: float = 0.0
-    """From start to end, waits included; set at the end, as is what follows."""
+    """Since the call began, waits included."""
     outcome: Outcome | None = None
-    """None for a call that succeeded; otherwise whether it can have had its effect."""
+    """Of a call that failed: whether it can have had its effect. Set at the end, as is `error`."""
     error: BaseException | None = None
-    """The `SinchError` or cancellation that ended the call; its `phone_number` is not masked."""
+    """The `SinchError` or cancellation that ended the call; its `phone_number` is not masked.
+
+    Set while `on_call_end` is told, and not kept.
+    """
 
 
 class RequestHeaders(MutableMapping[str, str]):

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from sinch_qn.bulk import MemoryJournal, SqliteJournal
-from sinch_qn.bulk.journal import Journal
+from sinch_qn.bulk.journal import Journal, postgres_claims
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from tests.support.journals import MINE, Backend
 from tests.support.postgres import Cluster
@@ -37,6 +37,10 @@ async def backend(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[B
             backend = Backend(SqliteJournal(path), path=path)
         case _:
             url = request.getfixturevalue("url")
+            # A test asks for permits as often as it likes, and takes its time to use them.
+            patch = request.getfixturevalue("monkeypatch")
+            patch.setattr(postgres_claims, "MIN_WAIT", 0.0)
+            patch.setattr(postgres_claims, "TURN_LIFETIME", 3.0)
             backend = Backend(PostgresJournal(url, require_durable=False), url=url)
     await backend.journal.open(MINE, running=True)
     try:

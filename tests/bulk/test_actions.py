@@ -26,7 +26,7 @@ from sinch_qn.bulk.states import Event
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch
-from tests.support.journals import called, happen, opened, query
+from tests.support.journals import called, happen, opened, query, take_code
 from tests.support.runs import NUMBER, OTHER, run_of, until, until_state
 
 OTHER_PROCESS = """
@@ -71,7 +71,7 @@ async def test_another_process_acts(path: Path) -> None:
     )
     out, _ = await process.communicate()
     assert out.decode().split() == ["accepted", "duplicate", "pending", "True"]
-    claimed = await journal.claim_code(NUMBER, 2.0)
+    claimed = await take_code(journal, NUMBER, 2.0)
     assert claimed is not None
     assert claimed[1] == "0042"
     recalled = await journal.get(OTHER)

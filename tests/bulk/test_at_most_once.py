@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from sinch_qn import PreparedCall, QualifiedNumbersClient
 from sinch_qn.bulk import ChallengeState, Entry, Journal, MemoryJournal
 from sinch_qn.bulk.at_most_once import UnsafeWrite, at_most_once
+from sinch_qn.bulk.pacing import CallResult
+from sinch_qn.bulk.permits import Told, Turn
 from sinch_qn.bulk.states import Change, Event
-from sinch_qn.bulk.steps import Steps
+from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.bulk.unsafe_writes import CodeVerification, NumberAddition, TextEnableOrder, VoiceCall
 from sinch_qn.errors import ConnectError, TransportError
 from sinch_qn.models import BlanketLoaInfo, TextEnableNumbersRequest
@@ -23,6 +25,7 @@ from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.cancellation import cancelled_at
 from tests.support.fake_sinch import Sinch
 from tests.support.runs import NUMBER
+from tests.support.scheduling import SETTINGS
 from tests.support.virtual_clock import run_virtually
 
 
@@ -150,13 +153,25 @@ def steps(sinch: Sinch, journal: Journal) -> Steps:
     return Steps(
         client=cast("QualifiedNumbersClient", sinch),
         journal=journal,
-        code_timeout=600.0,
-        max_codes=3,
-        add_missing=True,
-        recheck=5.0,
+        settings=SETTINGS,
         clock=lambda: 100.0,
         jitter=lambda: 0.5,
     )
+
+
+TURN = Turn(slot=0, at=0.0)
+"""A turn that is late, which counts anew each time that it is used."""
+
+
+async def resume(journal: Journal) -> None:
+    """Open *journal* for a run, which is not paused."""
+    await journal.open(None, running=True, settings=SETTINGS)
+    await journal.permits([Told(result=CallResult.REACHABLE)], 0)
+
+
+async def make_call(runner: Steps) -> StepResult:
+    """Make a call by *runner*."""
+    return await runner.call(TURN, await runner.client.prepare())
 
 
 async def one_number(journal: Journal, **fields: Any) -> Entry:
@@ -170,11 +185,12 @@ async def writes(sinch: Sinch, journal: MemoryJournal) -> dict[str, UnsafeWrite[
     """Return an unsafe write of each kind."""
     entry = await one_number(journal)
     parts: dict[str, Any] = {"client": sinch, "journal": journal, "clock": lambda: 100.0}
-    call = VoiceCall(**parts, code_timeout=600.0, entry=entry, on_intent=lambda: None)
+    await resume(journal)
+    call = VoiceCall(**parts, code_timeout=600.0, turn=TURN)
     addition = NumberAddition(**parts, entries=[entry], due=130.0)
     order = TextEnableOrder(**parts, request=ORDER, region=None, limit=500, token="0" * 12)
     verification = CodeVerification(
-        **parts, number=NUMBER, outcome=steps(sinch, journal)._after_verify
+        **parts, on_intent=lambda: None, outcome=steps(sinch, journal)._after_verify
     )
     return {"call": call, "add": addition, "order": order, "verify": verification}
 
@@ -188,7 +204,7 @@ async def test_each_write_closes_its_intent(*, kind: str, may_have_been_sent: bo
     if kind == "order":
         entry = await journal.get(NUMBER)
         assert entry is not None
-        journal._save(
+        journal._store.save(
             entry, attrs.evolve(entry, state=ChallengeState.VERIFIED, remote=SinchState.VERIFIED)
         )
     if kind == "verify":
@@ -207,28 +223,6 @@ async def test_each_write_closes_its_intent(*, kind: str, may_have_been_sent: bo
     assert (again is None) is may_have_been_sent
 
 
-async def test_the_ring_window_starts_with_the_intent() -> None:
-    """Rule 9: `on_intent` is called once the intent is committed, and not without one."""
-    journal = MemoryJournal()
-    entry = await one_number(journal)
-    states: list[ChallengeState] = []
-
-    def note_state() -> None:
-        states.extend(each.state for each in journal.rows())
-
-    call = VoiceCall(
-        client=cast("QualifiedNumbersClient", Sinch()),
-        journal=journal,
-        clock=lambda: 100.0,
-        code_timeout=600.0,
-        entry=entry,
-        on_intent=note_state,
-    )
-    assert await call.commit_intent() is not None
-    assert await call.commit_intent() is None
-    assert states == [ChallengeState.CALLING]
-
-
 # ---- two runners on one journal ----------------------------------------------------------------
 
 
@@ -238,11 +232,10 @@ async def test_one_runner_cannot_withdraw_anothers_call() -> None:
     The attempt would not distinguish the two intents: both are attempt 1.
     """
     sinch, journal = Sinch([NUMBER]), MemoryJournal()
-    entry = await one_number(journal)
     one = (await writes(sinch, journal))["call"]
     first = await one.commit_intent()
     await one.withdraw(first)
-    result = await steps(sinch, journal).call(entry, on_intent=lambda: None)  # the other runner
+    result = await make_call(steps(sinch, journal))  # the other runner
     await one.withdraw(first)  # as after a lost connection to the journal
     assert await journal.apply(list(result.changes)) != [None]
     (known,) = journal.rows()
@@ -290,13 +283,14 @@ async def two_runners(draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
     await one_number(journal)
     sinch.before = lambda *_: ConnectError("nobody there") if draw(st.booleans()) else None
     sinch.after = lambda *_: TransportError("reset") if draw(st.booleans()) else None
-    runners = [steps(sinch, journal), steps(sinch, journal)]
+    await resume(journal)
+    other = journal.another()
+    await other.open(None, running=True, settings=SETTINGS)
+    runners = [steps(sinch, journal), steps(sinch, other)]
     repeated: list[Change] = []
 
     async def call(runner: Steps) -> None:
-        current = await journal.get(NUMBER)
-        assert current is not None
-        result = await runner.call(current, on_intent=lambda: None)
+        result = await make_call(runner)
         repeated.extend(result.changes)
         await journal.apply(list(result.changes))
 

@@ -127,6 +127,13 @@ def test_invalid_zones(zone: str) -> None:
         CallingHours("09:00-20:00", default_zone=zone)
 
 
+@pytest.mark.parametrize("zone", [None, "America/New_York"])
+def test_hours_come_back_from_their_text(zone: str | None) -> None:
+    """The text of calling hours has all of them: a run's runners share it."""
+    hours = CallingHours("21:00-08:00", default_zone=zone)
+    assert CallingHours.parse(str(hours)) == hours
+
+
 def test_hours_without_phonenumbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule 18: calling hours without phonenumbers installed are refused at construction."""
     monkeypatch.setitem(sys.modules, "phonenumbers.timezone", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,17 @@ from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
-from tests.support.journals import MINE, Backend, called, happen, rows, without_tokens
+from tests.support.journals import (
+    MINE,
+    Backend,
+    at_time,
+    backlog,
+    called,
+    happen,
+    rows,
+    take_code,
+    without_tokens,
+)
 from tests.support.runs import NUMBER, OTHER, numbers
 
 
@@ -100,31 +111,47 @@ async def test_an_attempt_that_was_not_sent_may_be_repeated(journal: Journal) ->
     assert entry.attempt == 1
     await journal.submit_code(NUMBER, "1111", 2.0)
     for _ in range(3):
-        assert await journal.claim_code(NUMBER, 2.0) is not None
+        assert await take_code(journal, NUMBER, 2.0) is not None
         await happen(journal, NUMBER, Event.CODE_NOT_SENT)
-    claimed = await journal.claim_code(NUMBER, 2.0)
+    claimed = await take_code(journal, NUMBER, 2.0)
     assert claimed is not None
     assert claimed[0].codes_used == 1
 
 
 async def test_the_longest_due_come_first(journal: Journal) -> None:
-    """Rule 8: `due` returns the entries of one kind of step, each once, the longest due first."""
+    """Rule 8: `claim` returns the entries of one kind of step, each once, the longest due first."""
     first, second, third = numbers(3)
     await journal.add([Entry(number=number) for number in (first, second, third)])
     await happen(journal, first, Event.POSTPONED, due=50.0)
     await happen(journal, second, Event.POSTPONED, due=20.0)
     await happen(journal, second, Event.POSTPONED, due=30.0)
     await happen(journal, second, Event.POSTPONED, due=20.0)
-    picked = await journal.due(Todo.LOOK_UP, 40.0, 10)
-    assert [entry.number for entry in picked] == [third, second]
-    assert await journal.due(Todo.LOOK_UP, 40.0, 10) == picked
-    assert len(await journal.due(Todo.LOOK_UP, 50.0, 2)) == 2
-    assert await journal.backlog(Todo.LOOK_UP, 40.0) == 2
-    assert await journal.backlog(Todo.LOOK_UP, 50.0) == 3
-    assert await journal.due(Todo.CALL, 50.0, 10) == []
-    assert await journal.backlog(Todo.CALL, 50.0) == 0
-    await happen(journal, third, Event.LOOKED_UP, remote=GlobalProcessState.ELIGIBLE)
-    assert [e.number for e in await journal.due(Todo.CALL, 40.0, 10)] == [third]
+    with at_time(journal, 40.0):
+        assert await journal.backlog(Todo.LOOK_UP) == 2
+        assert await journal.backlog(Todo.LOOK_UP, 1) == 1
+    with at_time(journal, 50.0):
+        assert await journal.backlog(Todo.LOOK_UP) == 3
+        assert await journal.backlog(Todo.CALL) == 0
+        assert await journal.claim(Todo.CALL, 10, 60.0) == []
+        assert await numbers_of(journal.claim(Todo.LOOK_UP, 2, 60.0)) == [third, second]
+        assert await numbers_of(journal.claim(Todo.LOOK_UP, 2, 60.0)) == [first]
+        assert await journal.next_due(Todo.CALL) is None
+        assert await journal.next_due(Todo.LOOK_UP) is not None
+
+
+async def numbers_of(claiming: Coroutine[Any, Any, list[Entry]]) -> list[str]:
+    """Return the numbers that were claimed."""
+    return [entry.number for entry in await claiming]
+
+
+async def test_a_claim_ends_by_a_change(journal: Journal) -> None:
+    """A claimed number is claimed again once it has changed and is due."""
+    await journal.add([Entry(number=NUMBER)])
+    with at_time(journal, 40.0):
+        assert await numbers_of(journal.claim(Todo.LOOK_UP, 2, 60.0)) == [NUMBER]
+        assert await numbers_of(journal.claim(Todo.LOOK_UP, 2, 60.0)) == []
+        await happen(journal, NUMBER, Event.POSTPONED, due=30.0)
+        assert await numbers_of(journal.claim(Todo.LOOK_UP, 2, 60.0)) == [NUMBER]
 
 
 async def test_when_the_next_is_due(journal: Journal) -> None:
@@ -147,34 +174,10 @@ async def test_when_the_next_is_due(journal: Journal) -> None:
     assert await journal.next_due() == 101.0  # its window
     await journal.submit_code(NUMBER, "1111", 2.0)
     assert await journal.next_due() == 0.0
-    await journal.claim_code(NUMBER, 2.0)
+    await take_code(journal, NUMBER, 2.0)
     assert await journal.next_due() == float("inf")
     await happen(journal, NUMBER, Event.VERIFIED)
     assert await journal.next_due() is None
-
-
-async def test_open_intents(journal: Journal) -> None:
-    """P8: `open_intents` returns the numbers whose intent has no outcome, and no others."""
-    calling, verifying, *rest = numbers(4)
-    await called(journal, verifying, *rest)
-    await journal.add([Entry(number=calling), Entry(number=OTHER)])
-    await happen(journal, calling, Event.CALL)
-    await journal.submit_code(verifying, "1111", 1.0)
-    await journal.claim_code(verifying, 1.0)
-    found = await journal.open_intents()
-    assert {entry.number for entry in found} == {calling, verifying}
-
-
-async def test_recent_calls(journal: Journal) -> None:
-    """Rule 9: `called_since` returns the calls whose intents are newer, oldest first."""
-    wanted = numbers(4)
-    await journal.add([Entry(number=number) for number in wanted])
-    for at, number in zip((30.0, 10.0, 20.0), wanted, strict=False):
-        await happen(journal, number, Event.CALL, at=at)
-    assert [e.called_at for e in await journal.called_since(0.0)] == [10.0, 20.0, 30.0]
-    assert [e.called_at for e in await journal.called_since(10.0)] == [20.0, 30.0]
-    await happen(journal, wanted[0], Event.CALL_NOT_SENT)
-    assert [e.called_at for e in await journal.called_since(10.0)] == [20.0]
 
 
 async def test_counts_are_exact(journal: Journal) -> None:
@@ -200,7 +203,8 @@ async def test_counts_are_exact(journal: Journal) -> None:
         await journal.apply([c for c in changes if c.event not in {Event.CODE, Event.VERIFY}])
         number = chance.choice(wanted)
         await journal.submit_code(number, str(chance.randrange(3)), float(moment))
-        await journal.claim_code(number, float(moment))
+        with at_time(journal, float(moment)):
+            await journal.take_code()
     counts = await journal.counts()
     assert set(counts) == set(ChallengeState)
     found = Counter(entry.state for entry in await rows(journal))
@@ -308,11 +312,12 @@ async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:
             if kind == 0:
                 results.append(await each.submit_code(number, code, at))
             elif kind == 1:
-                results.append(await each.claim_code(number, at))
+                with at_time(each, at):
+                    results.append(await each.take_code())
             elif kind == 2:
-                results.append(await each.due(todo, at, 3))
+                results.append(await each.next_due(todo))
             elif kind == 3:
-                results.append((await each.next_due(), await each.backlog(todo, at)))
+                results.append((await each.next_due(), await backlog(each, todo, at)))
             else:
                 entry = await each.get(number)
                 token = None if entry is None else entry.intent
@@ -325,7 +330,7 @@ async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:
     for backend in (Backend(sqlite, path=tmp_path / "run.db"), Backend(postgres, url=url)):
         assert sorted(backend.query(inbox)) == sorted(
             (number, *key, status)
-            for number, codes in memory._inbox.items()
+            for number, codes in memory._store.inbox.items()
             for key, status in codes.items()
         )
         await backend.journal.close()

@@ -71,7 +71,7 @@ async def test_a_newer_schema_is_refused(new: str) -> None:
 async def test_an_older_schema_waits_for_upgrade(new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older schema is upgraded on request only: its runners must stop before."""
     await journal_at(new).init()
-    for module in ("postgres", "postgres_schema", "postgres_connection"):
+    for module in ("postgres", "postgres_schema", "postgres_connection", "postgres_entrance"):
         monkeypatch.setattr(f"sinch_qn.bulk.journal.{module}.VERSION", VERSION + 1)
     migration = "ALTER TABLE runs ADD note text;\n"
     steps = (*[""] * VERSION, migration)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from sinch_qn.bulk.journal.postgres import PostgresJournal
@@ -106,3 +109,14 @@ def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for each in shown:
         assert PASSWORD not in each
         assert "an0ther-one" not in each
+
+
+def test_without_the_extra() -> None:
+    """Without psycopg the error names the extra."""
+    program = "import sys; sys.modules['psycopg'] = None; import sinch_qn.bulk.journal.postgres"
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.stderr.endswith(
+        "ImportError: PostgresJournal needs an extra: pip install 'sinch-qn[distributed]'\n"
+    )

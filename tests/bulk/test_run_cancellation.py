@@ -66,11 +66,11 @@ async def cancel_and_resume(drain_timeout: float, *iterations: int) -> bool:
     journal = Recording(sinch.log)
     task = await cancelled_after(call_verify_and_recall(sinch, journal, drain_timeout), *iterations)
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert not journal._running
+    assert not journal._runner is not None
     for entry in journal.rows():
         assert entry.state is not ChallengeState.CALLING
         assert sinch.rings[entry.number] <= entry.attempt <= 2
-    assert not [key for key, outcome in journal._log.items() if outcome is None]
+    assert not [key for key, outcome in journal._store.log.items() if outcome is None]
     await finish_later(sinch, journal)
     if not task.cancelled():
         task.result()

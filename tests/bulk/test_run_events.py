@@ -56,11 +56,11 @@ async def test_finish_sees_what_was_just_added(tmp_path: Path) -> None:
 
 
 class SlowToRead(MemoryJournal):
-    """A journal whose `next_due` returns a second after it has read."""
+    """A journal whose `open_numbers` returns a second after it has read."""
 
-    async def next_due(self) -> float | None:
+    async def open_numbers(self) -> bool:
         """Return what is a second old."""
-        due = await super().next_due()
+        due = await super().open_numbers()
         await asyncio.sleep(1)
         return due
 

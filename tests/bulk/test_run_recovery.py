@@ -57,13 +57,13 @@ async def test_a_run_that_cannot_start_releases_its_journal() -> None:
     """P9: a run whose recovery fails leaves no lock."""
     sinch, journal = Sinch(), MemoryJournal()
 
-    async def broken() -> list[Entry]:
-        raise JournalError("cannot be read")
+    async def broken(window: float) -> list[Entry]:
+        raise JournalError(f"cannot be read, nor be written: {window}")
 
-    journal.open_intents = broken  # type: ignore[method-assign]
+    journal.reap = broken  # type: ignore[method-assign]
     with pytest.raises(JournalError):
         await run_of(sinch, journal).__aenter__()
-    assert not journal._running
+    assert journal._runner is None
 
 
 @virtual_clock
@@ -167,7 +167,7 @@ async def test_a_journal_that_cannot_be_read_stops_the_run() -> None:
     """Rule 4: a journal that fails under the scheduler stops the run with its error."""
 
     class Broken(MemoryJournal):
-        async def due(self, *_: object) -> list[Entry]:
+        async def claim(self, *_: object) -> list[Entry]:
             raise JournalError("gone")
 
     with pytest.raises(JournalError, match="gone"):

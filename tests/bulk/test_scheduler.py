@@ -6,22 +6,25 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any
 
+import attrs
 import pytest
 
 from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal
-from sinch_qn.bulk.pacing import STREAK, Pacing
+from sinch_qn.bulk.journal.protocol import RunSettings
+from sinch_qn.bulk.pacing import STREAK
 from sinch_qn.bulk.states import Change, Event, Todo
 from sinch_qn.bulk.steps import StepResult
 from sinch_qn.errors import AuthenticationError, BadRequestError, SinchError, TransportError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch
-from tests.support.journals import called
+from tests.support.journals import called, take_code
 from tests.support.runs import NUMBER, OTHER, numbers, run_of, until
 from tests.support.scheduling import (
     NOW,
     RESPONSE,
+    SETTINGS,
     Observing,
     Setup,
     callable_now,
@@ -65,7 +68,6 @@ async def test_each_change_of_a_result_is_committed() -> None:
 async def test_pacing_observes_each_response(step: str, todo: Todo) -> None:
     """Pacing observes the response to each request, with the number and the request."""
     setup = Setup()
-    pacing = cast("Observing", setup.pacing)
     if step == "call":
         await setup.journal.add(callable_now(NUMBER))
     elif step == "look_up":
@@ -74,31 +76,30 @@ async def test_pacing_observes_each_response(step: str, todo: Todo) -> None:
         await called(setup.journal, NUMBER)
         await setup.journal.submit_code(NUMBER, "0042", NOW)
     if step == "resolve":
-        claimed = await setup.journal.claim_code(NUMBER, NOW)
+        claimed = await take_code(setup.journal, NUMBER, NOW)
         assert claimed is not None
         await setup.journal.apply(outcome([claimed[0]], Event.VERIFY_UNKNOWN))
     setup.steps.results[step] = lambda _: StepResult(request=todo, response=RESPONSE)
     async with setup.running():
-        await until(lambda: pacing.seen)
-    assert pacing.seen[0] == (NUMBER, todo, RESPONSE)
+        await until(lambda: setup.responses.seen)
+    assert setup.responses.seen[0] == (NUMBER, todo, RESPONSE)
 
 
 @virtual_clock
 async def test_a_step_without_a_requestis_not_observed() -> None:
     """A step that sent nothing, such as an expiry, is no response for pacing."""
     setup = Setup()
-    pacing = cast("Observing", setup.pacing)
     await called(setup.journal, NUMBER)
     async with setup.running():
         await until(lambda: setup.published)
     assert [event for event, _ in setup.published] == [Event.CODE_TIMEOUT]
-    assert pacing.seen == []
+    assert setup.responses.seen == []
 
 
 @virtual_clock
 async def test_a_number_is_postponed_by_the_delay_of_pacing() -> None:
     """Rule 2: a change is due after the delay that pacing returns, not when the step says."""
-    setup = Setup(pacing=Observing(delay=123.0))
+    setup = Setup(responses=Observing(delay=123.0))
     setup.steps.results["call"] = lambda entries: StepResult(
         changes=outcome(entries, Event.CALL_NOT_SENT, due=NOW + 2.0),
         request=Todo.CALL,
@@ -211,12 +212,17 @@ async def test_a_number_that_became_due() -> None:
 @virtual_clock
 async def test_every_turn_is_used() -> None:
     """A turn wakes the scheduler, also when it has started all numbers that it had fetched."""
-    setup = Setup(pacing=Pacing(5, 0.19, 20.0))
+    setup = Setup(settings=pace(max_ringing=5, ring_window=0.19, calls_per_second=20.0))
     await setup.journal.add(callable_now(*numbers(100)))
     async with setup.running():
         await until(lambda: len(setup.steps.log) == 100)
     started = [at for at, _, _ in setup.steps.log]
     assert started == pytest.approx([started[0] + n * 0.05 for n in range(100)], abs=0.001)
+
+
+def pace(**options: Any) -> RunSettings:
+    """Return the settings of tests with another pace."""
+    return attrs.evolve(SETTINGS, **options)
 
 
 def all_published(setup: Setup, count: int) -> bool:
@@ -229,9 +235,9 @@ async def test_a_rate_that_cannot_be_reached(caplog: pytest.LogCaptureFixture) -
     """A rate that `max_unknown` or the concurrency does not allow is logged once, with both."""
     for option, value in (("max_unknown", 5), ("concurrency", 10)):
         caplog.clear()
-        setup = Setup(pacing=Pacing(1000, 90.0, 100.0), latency=0.5)
+        setup = Setup(settings=pace(calls_per_second=100.0), latency=0.5)
         if option == "max_unknown":
-            setup = Setup(pacing=Pacing(1000, 90.0, 100.0, max_unknown=5), latency=0.5)
+            setup = Setup(settings=pace(calls_per_second=100.0, max_unknown=5), latency=0.5)
         setup.scheduler.concurrency = 10
         setup.steps.results["call"] = lambda entries: StepResult(
             changes=outcome(entries, Event.CALLED, window=600.0),
@@ -255,7 +261,12 @@ async def test_a_rate_that_something_else_limits(
     rate: float, max_ringing: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no warning while a rate is reached, or `max_ringing` limits it."""
-    setup = Setup(pacing=Pacing(max_ringing, 0.5, rate, max_unknown=5), latency=0.5)
+    setup = Setup(
+        settings=pace(
+            max_ringing=max_ringing, ring_window=0.5, calls_per_second=rate, max_unknown=5
+        ),
+        latency=0.5,
+    )
     setup.steps.results["call"] = lambda entries: StepResult(
         changes=outcome(entries, Event.CALLED, window=600.0), request=Todo.CALL, response=RESPONSE
     )
@@ -341,6 +352,7 @@ async def test_a_fatal_response_stops_the_run_after_its_commit() -> None:
         response=fatal,
     )
     await setup.journal.add(callable_now(NUMBER))
+    await setup.journal.open(None, running=True, settings=SETTINGS)
     await asyncio.wait_for(setup.scheduler.run(), 10.0)
     assert setup.scheduler.fatal_error is fatal
     assert (await setup.entry()).state is ChallengeState.PENDING
@@ -358,7 +370,7 @@ async def test_concurrency() -> None:
 
 
 async def test_work_that_is_cancelled_before_it_starts_is_not_created() -> None:
-    """P9: a task cancelled at once creates no unawaited coroutine, and frees its number."""
+    """P9: a task cancelled at once creates no unawaited coroutine."""
     scheduler = run_of(Sinch([NUMBER]), MemoryJournal())._scheduler
     created = []
 
@@ -370,9 +382,8 @@ async def test_work_that_is_cancelled_before_it_starts_is_not_created() -> None:
         return work()  # type: ignore[return-value]
 
     async with asyncio.TaskGroup() as group:
-        scheduler._start(group, create, NUMBER)  # type: ignore[arg-type]
+        scheduler._start(group, create)  # type: ignore[arg-type]
         (task,) = scheduler._tasks
         task.cancel()
     assert not created
     assert not scheduler._tasks
-    assert NUMBER not in scheduler._due.busy

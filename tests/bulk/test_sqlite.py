@@ -16,7 +16,7 @@ from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.journal import Identity, sqlite_file
 from sinch_qn.bulk.states import Entry, Event
 from sinch_qn.errors import JournalError
-from tests.support.journals import MINE, called, happen, opened, query
+from tests.support.journals import MINE, called, happen, opened, query, take_code
 from tests.support.runs import NUMBER
 
 HOLDER = """
@@ -272,7 +272,7 @@ async def test_the_log_has_the_token_of_each_intent(path: Path) -> None:
     assert call.intent != withdrawn.intent
     await happen(journal, NUMBER, Event.CALLED)
     await journal.submit_code(NUMBER, "0042", 2.0)
-    claimed = await journal.claim_code(NUMBER, 2.0)
+    claimed = await take_code(journal, NUMBER, 2.0)
     assert claimed is not None
     assert query(path, log) == [
         ("add", added.intent, None),

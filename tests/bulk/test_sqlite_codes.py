@@ -11,7 +11,7 @@ import pytest
 from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.journal import sqlite_file, sqlite_thread
 from sinch_qn.bulk.states import ChallengeState, Entry, Event
-from tests.support.journals import MINE, called, happen, opened
+from tests.support.journals import MINE, called, happen, opened, take_code
 from tests.support.runs import NUMBER
 
 CODE = "8264917350"
@@ -35,7 +35,7 @@ async def verified(journal: SqliteJournal, path: Path) -> None:
     """Verify a number with the code, which is in a file until then."""
     await called(journal, NUMBER)
     await journal.submit_code(NUMBER, CODE, 2.0)
-    claimed = await journal.claim_code(NUMBER, 2.0)
+    claimed = await take_code(journal, NUMBER, 2.0)
     assert claimed is not None
     assert is_readable(path)
     await happen(journal, NUMBER, Event.VERIFIED)
@@ -91,7 +91,7 @@ async def test_opening_erases_old_codes(path: Path) -> None:
     journal = await opened(path)
     await called(journal, NUMBER)
     await journal.submit_code(NUMBER, CODE, 2.0)
-    claimed = await journal.claim_code(NUMBER, 2.0)
+    claimed = await take_code(journal, NUMBER, 2.0)
     assert claimed is not None
     beside = sqlite3.connect(path)
     beside.execute("BEGIN")

@@ -13,7 +13,7 @@ from sinch_qn.bulk.journal import MemoryJournal, Submission
 from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.models import GlobalProcessState
 from tests.bulk.test_states import ACCEPTS_CODES, ENTRY, NUMBER, RECALLABLE
-from tests.support.journals import at_once, token
+from tests.support.journals import at_once, take_code, token
 
 ENDS = (Event.ALREADY_VERIFIED, Event.VERIFIED, Event.BLOCKED, Event.SINCH_STATE_CHANGED)
 MOVES = [event for event in Event if event not in {*ENDS, Event.CODE, Event.VERIFY}]
@@ -176,10 +176,11 @@ class LifeOfANumber(RuleBasedStateMachine):
     @precondition(lambda self: self.entry.codes_waiting)
     @rule()
     def claim(self) -> None:
-        """Law: a code can be claimed if one waits and the state allows it."""
+        """Law: a code can be taken once it is due, if the state allows it."""
         before = self.entry
-        claimed = at_once(self.journal.claim_code(NUMBER, self.time))
-        assert (claimed is not None) is (before.state in TABLE[Event.VERIFY])
+        claimed = at_once(take_code(self.journal, NUMBER, self.time))
+        is_due = before.todo is Todo.VERIFY and before.due <= self.time
+        assert (claimed is not None) is is_due
         if claimed is not None:
             self.entry, _ = claimed
             assert self.stored() == self.entry
@@ -193,7 +194,7 @@ class LifeOfANumber(RuleBasedStateMachine):
     @invariant()
     def the_inbox_has_what_is_counted(self) -> None:
         """P8: no accepted code is lost: as many wait in the inbox as the entry counts."""
-        status = list(self.journal._inbox.get(NUMBER, {}).values())
+        status = list(self.journal._store.inbox.get(NUMBER, {}).values())
         assert status.count("waiting") == self.entry.codes_waiting
         assert status.count("in flight") == (
             1 if self.entry.state is ChallengeState.VERIFYING else 0
@@ -205,7 +206,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         if self.entry.settled_at is not None:
             assert self.entry.state.settled
             assert self.entry.codes_waiting == 0
-            assert NUMBER not in self.journal._inbox
+            assert NUMBER not in self.journal._store.inbox
 
     @invariant()
     def an_open_number_has_a_next_step(self) -> None:

@@ -25,6 +25,7 @@ Mishears;202-555-9994
 Blocked;202-555-9995
 Lost answer;202-555-9996
 Hosting fails;202-555-9997
+T-Mobile refuses;202-555-9989
 """
 
 
@@ -42,7 +43,7 @@ def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.Mo
     assert time.monotonic() - before < 30
     outcomes = [json.loads(line) for line in re.findall(r'^{"outcome".*}', shown, re.MULTILINE)]
     assert {each["outcome"]: each["count"] for each in outcomes} == {
-        "hosting_done": 5,
+        "hosting_done": 6,
         "failed": 1,
         "blocked": 2,
         "hosting_failed": 1,
@@ -51,11 +52,15 @@ def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.Mo
         "duplicate": 1,
     }
     assert re.search(r"kill -9 after \d+ calls", shown)
-    assert re.search(r"8 phones rang; \d+ of them again .*, and 0 without a request", shown)
+    assert re.search(r"9 phones rang; \d+ of them again .*, and 0 without a request", shown)
     assert "awaiting code" in shown
     assert "sinch-qn status" not in shown, "its journal is gone"
     assert raw.rindex("\x1b[?25h") > raw.rindex("\x1b[?25l")
-    assert "Hosting failed" in Path(demo.REPORT).read_text()
+    assert "The letter for 1 number is signed." in shown  # the toll-free one
+    page = Path(demo.REPORT).read_text()
+    assert "Hosting failed" in page
+    assert "+12025559989 SMS at T-Mobile" in page
+    assert "completed since" in page
     assert str(Path(demo.REPORT).absolute()) in shown
 
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
-from sinch_qn.cli.run_status import rounded
+from sinch_qn.cli.times import rounded
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (
@@ -571,6 +571,26 @@ def test_status_lists_what_needs_attention(sandbox: Sandbox, qn: Callable[..., R
     status = json.loads(qn("status", "run.db", "--json", "--first", "2").stdout)
     assert [each["phoneNumber"] for each in status["needsAttention"]] == [BLOCKED, LOST_ANSWER]
     assert qn("status", "numbers.csv").exit_code == Exit.USAGE
+
+
+def test_status_shows_how_far_the_orders_have_got(
+    sandbox: Sandbox, qn: Callable[..., Result]
+) -> None:
+    """`status` shows each order's progress, and which number failed at which carrier."""
+    refused = "+12025559989"
+    write(ONE, refused)
+    sandbox.add([ONE, refused], SinchState.VERIFIED)
+    order = ("--text-enable", "--service-plan-id", "p", "--campaign-id", "c", "--blanket-loa")
+    qn(*RUN, "--yes", *order, "--follow", "10")
+    shown = qn("status", "run.db").stdout
+    assert "2 of 2 numbers done" in shown
+    assert "1 failed somewhere" in shown
+    assert f"{refused}\tSMS at T-Mobile\t" in shown
+    (batch,) = json.loads(qn("status", "run.db", "--json").stdout)["batches"]
+    assert batch["order"]["state"] == "COMPLETED"
+    (failure,) = batch["order"]["failures"]
+    assert (failure["phoneNumber"], failure["where"]) == (refused, "SMS at T-Mobile")
+    assert failure["errorCode"]
 
 
 def test_reports_are_written_from_anywhere(qn: Callable[..., Result]) -> None:

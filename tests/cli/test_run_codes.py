@@ -44,7 +44,7 @@ class Recorder:
     @property
     def read_to(self) -> int:
         """The line of the bookmark."""
-        lines = [orjson.loads(mark)["line"] for mark in self.journal._bookmarks.values()]
+        lines = [orjson.loads(mark)["line"] for mark in self.journal._store.bookmarks.values()]
         return int(max(lines, default=0))
 
     def notify(self, text: str, kind: str) -> None:
@@ -120,7 +120,7 @@ async def test_a_restart_submits_no_old_code(recorder: Recorder, path: Path) -> 
     await asyncio.to_thread(append, path, f"{ONE},1111\n{TWO},2222\n")
     async with recorder.following(path):
         await recorder.until(lambda: recorder.read_to == 2)
-    [bookmark] = recorder.journal._bookmarks.values()
+    [bookmark] = recorder.journal._store.bookmarks.values()
     assert orjson.loads(bookmark).keys() == {"offset", "line", "digest"}
     recorder.codes.clear()
     await asyncio.to_thread(append, path, f"{ONE},3333\n")
@@ -248,4 +248,4 @@ async def test_codes_come_through_a_pipe(recorder: Recorder, path: Path) -> None
         await recorder.until(lambda: recorder.codes)
     assert recorder.codes == [(TWO, "2222")]
     assert recorder.messages == [f"warning: {path}: line 2 is incomplete, and was not read"]
-    assert recorder.journal._bookmarks == {}
+    assert recorder.journal._store.bookmarks == {}

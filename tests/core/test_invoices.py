@@ -106,12 +106,14 @@ def test_the_size_is_the_encoded_one() -> None:
 
 
 def test_the_key_identifies_the_content() -> None:
-    """The same numbers and files have the same key, whatever the date and the sender."""
+    """The same numbers and files have the same key, whatever order, date and sender."""
     (email,) = composed(NUMBERS)
     (again,) = composed(NUMBERS)
     assert again.content == email.content
     (other_day,) = composed(NUMBERS, date=DATE.replace(day=14), sender="bob@example.org")
     assert other_day.key == email.key
+    (turned,) = composed(NUMBERS[::-1], [B, A])
+    assert turned.key == composed(NUMBERS, [A, B])[0].key
     others = [
         composed(NUMBERS[:2]),
         composed(NUMBERS, [Attachment("january.pdf", b"another")]),

@@ -6,13 +6,16 @@ import copy
 import gc
 import pickle
 import weakref
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sinch_qn import models
 from sinch_qn.models import GlobalProcessState, HostingStatus, LoaType
 
 if TYPE_CHECKING:
@@ -32,10 +35,16 @@ COPIES: list[Callable[[Any], Any]] = [
     *(partial(pickled, protocol=number) for number in range(pickle.HIGHEST_PROTOCOL + 1)),
 ]
 
+STR_ENUMS = [
+    enum
+    for enum in vars(models).values()
+    if isinstance(enum, type) and issubclass(enum, StrEnum) and len(enum)
+]
+
 VALUES = [
     GlobalProcessState.VERIFIED,
     GlobalProcessState("GLOBAL_PROCESS_STATE_NEW"),
-    GlobalProcessState("VERIFIED"),  # unknown, although it is the name of a known one
+    GlobalProcessState("VERIFIED"),
     GlobalProcessState(""),
     HostingStatus.HOSTED,
     HostingStatus(7),
@@ -108,6 +117,45 @@ def test_unknown_values_are_not_kept() -> None:
     del unknown
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "value", ["GLOBAL_PROCESS_STATE_VERIFIED", "VERIFIED", "global_process_state_verified"]
+)
+def test_prefix_is_no_difference(value: str) -> None:
+    """A member is found by its name with and without the prefix, in any case."""
+    assert GlobalProcessState(value) is GlobalProcessState.VERIFIED
+
+
+@pytest.mark.parametrize("enum", STR_ENUMS)
+def test_a_member_equals_its_value_and_its_name(enum: type[OpenStrEnum]) -> None:
+    """Plain text equals at most one member: the one of that value or name, from either side."""
+    for member in enum:
+        for text in (member.value, member.name):
+            assert [each for each in enum if each == text] == [member]
+            assert [each for each in enum if text == each] == [member]
+            assert [each for each in enum if not each != text] == [member]  # noqa: SIM202
+            assert enum(text) is member
+        assert {member: 1}[member.value] == 1  # type: ignore[index]
+        assert member == mock.ANY
+        assert member not in {1, None, b"DONE"}
+
+
+def test_match_takes_either_form() -> None:
+    """`match` finds a member by the member, its value and its name."""
+    for pattern in (GlobalProcessState.VERIFIED, "GLOBAL_PROCESS_STATE_VERIFIED", "VERIFIED"):
+        match GlobalProcessState.VERIFIED:
+            case found if found == pattern:
+                continue
+        raise AssertionError(pattern)
+
+
+def test_an_unknown_value_equals_itself_only() -> None:
+    """An unknown value has no name without prefix: that could be another value."""
+    unknown = GlobalProcessState("GLOBAL_PROCESS_STATE_NEW")
+    assert unknown == "GLOBAL_PROCESS_STATE_NEW"
+    assert unknown != "NEW"
+    assert unknown != GlobalProcessState("NEW")
 
 
 def test_case_is_no_difference() -> None:

@@ -10,33 +10,41 @@ FLOORS: dict[str, dict[int, str]] = {
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
         2: (
-            "_general_calls _pipeline _observation _raw _error_context _paging waiting auth"
-            " rate_limit _deadlines _transport _connections smtp"
+            "_general_calls _pipeline _observation _raw instrumentation _error_context _paging"
+            " waiting auth rate_limit _deadlines _transport _connections smtp"
         ),
         1: (
-            "instrumentation _operations _http _codec _readers _checks _queries retry lifecycle"
-            " webhooks phone"
+            "_operations _http _codec _readers _checks _queries retry lifecycle"
+            " webhooks phone serialization"
         ),
-        0: "errors _redaction _headers drift _open_enums models _version _lazy_face",
+        0: "errors _redaction _headers drift _open_enums _model models _version _lazy_face",
     },
-    "instrumentation": {1: "log_lines", 0: "hooks"},
+    "instrumentation": {1: "log_lines opentelemetry", 0: "hooks"},
     "bulk": {
-        6: "run",
-        5: "scheduler text_enable",
-        4: "chores order_watch",
-        3: "steps preview report",
-        2: (
-            "unsafe_writes lost_orders invoice_emails admission actions pacing refusals"
-            " journal_watch due_numbers text_enable_report rate_ceiling"
+        11: "fleet",
+        10: "run",
+        9: "scheduler text_enable",
+        8: "calls order_watch callback_receiver",
+        7: "chores due_numbers",
+        6: "steps preview report",
+        5: (
+            "unsafe_writes lost_orders callback_inbox invoice_emails admission actions refusals"
+            " journal_watch text_enable_report rate_ceiling"
         ),
-        1: "outcomes journal order_records",
+        4: "journal order_records",
+        3: "permits",
+        2: "pacing",
+        1: "outcomes",
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
-        4: "sqlite postgres",
-        3: "sqlite_work sqlite_deliveries postgres_work postgres_writer",
-        2: "sqlite_thread postgres_transaction",
-        1: "sqlite_schema postgres_connection memory",
+        7: "sqlite postgres",
+        6: "sqlite_session postgres_store",
+        5: "postgres_claims postgres_deliveries",
+        4: "sqlite_work memory postgres_work postgres_writer",
+        3: "sqlite_deliveries postgres_transaction postgres_entrance",
+        2: "sqlite_thread postgres_lease postgres_listener postgres_control",
+        1: "sqlite_schema memory_store local_runner postgres_connection",
         0: "protocol deliveries sqlite_file postgres_schema postgres_url",
     },
     "bulk/report": {3: "html", 2: "charts output_files", 1: "summary records", 0: "advice"},
@@ -64,19 +72,19 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "jobs",
         5: "run_session",
         4: "run_display",
-        3: "code_prompt resources",
-        2: "signals app output",
-        1: "tables run_status run_codes exit_codes options",
-        0: "background_stream messages run_settings run_inputs streams client journals",
+        3: "code_prompt resources run_standing",
+        2: "signals app output run_status",
+        1: "tables run_settings run_codes exit_codes options",
+        0: "background_stream messages env_file run_inputs streams client journals times",
     },
     "cli/commands": {
-        0: "runs run_tools journal invoices numbers verification text_enabling sandbox demo"
-        " hosting_orders imported_numbers callbacks",
+        0: "runs workers run_tools journal invoices numbers number_files verification text_enabling"
+        " sandbox demo hosting_orders imported_numbers callbacks",
     },
     "cli/jobs": {
         2: "runs",
-        1: "reports",
-        0: "run_state journals invoices numbers verification text_enabling sandbox demo"
+        1: "reports workers demo",
+        0: "run_state journals invoices numbers number_files verification text_enabling sandbox"
         " hosting_orders imported_numbers callbacks",
     },
 }
@@ -91,6 +99,7 @@ NEIGHBOURS = {
         "_error_context",
         "_observation",
         "_raw",
+        "instrumentation",
         "_transport",
         "auth",
         "rate_limit",
@@ -98,7 +107,8 @@ NEIGHBOURS = {
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
     "_general_calls": {"_pipeline", "_raw"},
-    "_observation": {"_connections", "_raw"},
+    "_observation": {"_connections", "_raw", "instrumentation"},
+    "_raw": {"instrumentation"},
     "_transport": {"_connections"},
     "_checks": {"phone"},
     "_queries": {"_checks"},
@@ -106,21 +116,25 @@ NEIGHBOURS = {
     "webhooks": {"_codec"},
     "_headers": {"_redaction"},
     "errors": {"_redaction", "models"},
-    "models": {"_open_enums"},
+    "models": {"_model", "_open_enums"},
+    "serialization": {"_codec"},
 }
 """What a file of `sinch_qn/` may import from its own floor."""
 
 _SERVERS = "sandbox/server.py sandbox/app.py sandbox/callbacks.py"
 OWNERS = {
-    "aiohttp": f"_transport.py _connections.py {_SERVERS}",
+    "aiohttp": f"_transport.py _connections.py bulk/callback_receiver.py {_SERVERS}",
     "aiolimiter": "rate_limit.py",
     "aiosmtplib": "smtp.py",
     "attrs": "anywhere",
     "cattrs": "_codec.py",
     "click": "cli/",
+    "dotenv": "cli/env_file.py",
     "fcntl": "bulk/journal/sqlite_file.py",
     "jsonschema_rs": "sandbox/request_validation.py",
+    "opentelemetry": "instrumentation/opentelemetry.py",
     "orjson": "anywhere",
+    "procrastinate": "bulk/fleet.py",
     "psycopg": "bulk/journal/postgres",
     "phonenumbers": "parsing/ bulk/calling_hours.py",
     "pytest": "pytest_plugin.py",
@@ -135,7 +149,7 @@ OWNERS = {
 
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
-    " bulk/rate_ceiling.py"
+    " bulk/rate_ceiling.py bulk/permits.py"
     " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -41,6 +42,30 @@ def test_the_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str, m
     run(pytester, "-o", f"asyncio_mode={mode}", *scope).assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize(
+    ("tests", "fixtures", "mark"),
+    [
+        ("session", "function", ""),
+        ("function", "session", ""),
+        ("module", "session", ""),
+        ("function", "module", "loop_scope='module'"),
+        ("function", "function", "loop_scope='session'"),
+    ],
+)
+def test_the_fixtures_live_in_the_loop_of_the_test(
+    pytester: pytest.Pytester, tests: str, fixtures: str, mark: str
+) -> None:
+    """Whatever the scope of the loops of tests and fixtures, each test gets a new sandbox."""
+    module = f"import pytest\npytestmark = pytest.mark.asyncio({mark})\n"
+    pytester.makepyfile(module + textwrap.dedent(USER_TESTS.format(marker="")))
+    run(
+        pytester,
+        *("-o", "asyncio_mode=strict"),
+        *("-o", f"asyncio_default_test_loop_scope={tests}"),
+        *("-o", f"asyncio_default_fixture_loop_scope={fixtures}"),
+    ).assert_outcomes(passed=2)
+
+
 def test_without_pytest_asyncio_other_tests_go_on(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +84,7 @@ def test_without_pytest_asyncio_other_tests_go_on(
     outcomes = result.parseoutcomes()
     assert outcomes.pop("passed") == 1
     assert sum(outcomes.values()) == 1
-    result.stdout.fnmatch_lines(["*async fixture*sinch_sandbox*"])
+    result.stdout.fnmatch_lines(["*sinch_sandbox needs pytest-asyncio: pip install*"])
 
 
 def test_the_plugin_loads_nothing_until_it_is_used() -> None:

@@ -25,7 +25,7 @@ from sinch_qn.sandbox import Sandbox
 S = TypeVar("S", bound=AbstractAsyncContextManager[Any])
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("watched_command.py"))]
-PATIENCE = 20.0
+PATIENCE = 60.0
 """The time limit of each wait, in seconds."""
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine
-from contextlib import closing
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import attrs
 
 from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal, SqliteJournal, Submission
 from sinch_qn.bulk.journal import Identity, Journal
-from sinch_qn.bulk.states import Change, Event
+from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.states import Change, Event, Todo
 from sinch_qn.models import GlobalProcessState
+from tests.support import postgres
 from tests.support.postgres import execute
 
 T = TypeVar("T")
@@ -83,6 +85,41 @@ async def submitted(journal: Journal, number: str, code: str, at: float) -> Subm
     return submission
 
 
+@contextmanager
+def at_time(journal: Journal, at: float) -> Iterator[None]:
+    """Let the clock of *journal* stand at a time."""
+    if isinstance(journal, PostgresJournal):
+        with postgres.at_time(journal._address, at):
+            yield
+        return
+    settable = cast("MemoryJournal", journal)
+    clock, settable.clock = settable.clock, lambda: at
+    try:
+        yield
+    finally:
+        settable.clock = clock
+
+
+async def take_code(journal: Journal, number: str, at: float) -> tuple[Entry, str] | None:
+    """Take the code that waits longest at a time: one of *number*."""
+    with at_time(journal, at):
+        taken = await journal.take_code()
+    assert taken is None or taken[0].number == number
+    return taken
+
+
+async def claim(journal: Journal, todo: Todo, at: float, limit: int = 10) -> list[str]:
+    """Claim the numbers that are due at a time, for no longer than this call."""
+    with at_time(journal, at):
+        return [entry.number for entry in await journal.claim(todo, limit, 0.0)]
+
+
+async def backlog(journal: Journal, todo: Todo, at: float) -> int:
+    """Return how many numbers are due at a time."""
+    with at_time(journal, at):
+        return await journal.backlog(todo)
+
+
 async def rows(journal: Journal) -> list[Entry]:
     """Return all rows, read outside the event loop."""
     return await asyncio.to_thread(lambda: list(journal.rows()))
@@ -125,9 +162,9 @@ class Backend(NamedTuple):
     def reset(self, number: str) -> None:
         """Reset *number* to its state before the first call, as a defect might."""
         if self.is_in_memory:
-            before = self.memory._entries[number]
-            after = attrs.evolve(before, state=ChallengeState.PENDING, attempt=0)
-            self.memory._save(before, after)
+            store = self.memory._store
+            before = store.entries[number]
+            store.save(before, attrs.evolve(before, state=ChallengeState.PENDING, attempt=0))
         else:
             update = "UPDATE numbers SET state = 'pending', attempt = 0 WHERE number = ?"
             self.query(update, number)
@@ -135,12 +172,12 @@ class Backend(NamedTuple):
     def outcomes(self, operation: str) -> list[str | None]:
         """Return the logged outcomes of *operation*, by number."""
         if self.is_in_memory:
-            return [o for key, o in sorted(self.memory._log.items()) if key[0] == operation]
+            return [o for key, o in sorted(self.memory._store.log.items()) if key[0] == operation]
         select = "SELECT outcome FROM log WHERE operation = ? ORDER BY number"
         return [outcome for (outcome,) in self.query(select, operation)]
 
     def codes(self) -> list[str]:
         """Return the codes in the inbox."""
         if self.is_in_memory:
-            return [code for inbox in self.memory._inbox.values() for _, code in inbox]
+            return [code for inbox in self.memory._store.inbox.values() for _, code in inbox]
         return [code for (code,) in self.query("SELECT code FROM inbox")]

@@ -20,7 +20,7 @@ import attrs
 import psycopg
 
 from sinch_qn.bulk.journal.postgres_schema import schema_sql
-from sinch_qn.bulk.journal.postgres_url import parse_url
+from sinch_qn.bulk.journal.postgres_url import Address, parse_url
 
 _STARTUP = 30.0
 """Seconds that a server may take to accept connections; a crash recovery included."""
@@ -139,11 +139,6 @@ class Cluster:
         finally:
             self._execute("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
-    def remove(self) -> None:
-        """Stop the server, and remove its data."""
-        self.stop()
-        shutil.rmtree(self.folder)
-
     @property
     def socket(self) -> Path:
         """The socket that the server listens on."""
@@ -200,11 +195,31 @@ def execute(url: str, statement: str, *parameters: object) -> list[Any]:
         return [] if cursor.description is None else cursor.fetchall()
 
 
+_CLOCK = "CREATE OR REPLACE FUNCTION sinch_qn.epoch() RETURNS float8 LANGUAGE sql VOLATILE AS "
+
+
+@contextlib.contextmanager
+def at_time(address: Address, at: float) -> Iterator[None]:
+    """Let the clock of a journal stand at a time."""
+    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+        connection.execute(f"{_CLOCK} $$ SELECT {at!r}::float8 $$".encode())
+        try:
+            yield
+        finally:
+            real = "$$ SELECT extract(epoch FROM clock_timestamp())::float8 $$"
+            connection.execute(f"{_CLOCK} {real}".encode())
+            # A lease that was renewed meanwhile ended by the other clock.
+            connection.execute(
+                "UPDATE sinch_qn.writers SET lease_end = sinch_qn.epoch() + 15 WHERE lease_end > 0"
+            )
+
+
 @contextlib.contextmanager
 def cluster(*, fsync: bool = False) -> Iterator[Cluster]:
     """Run a cluster in a folder of its own; its path is short, as that of a socket must be."""
-    running = Cluster(Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), fsync=fsync)
-    try:
-        yield running
-    finally:
-        running.remove()
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
+        running = Cluster(Path(folder), fsync=fsync)
+        try:
+            yield running
+        finally:
+            running.stop()

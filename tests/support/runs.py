@@ -16,6 +16,7 @@ from sinch_qn.bulk import (
     RunReport,
     VoiceChallengeRun,
 )
+from sinch_qn.bulk.permits import Turn
 from sinch_qn.bulk.states import Change
 
 NUMBER = "+12025550134"
@@ -42,7 +43,6 @@ class WallClock:
 def run_of(client: object, journal: Journal | None = None, **options: Any) -> VoiceChallengeRun:
     """Return a fast, deterministic run; *options* override its settings."""
     usual: dict[str, Any] = {
-        "clock": WallClock(),
         "jitter": lambda: 0.5,
         "calls_per_second": 1000.0,
         "max_ringing": 10_000,
@@ -50,6 +50,7 @@ def run_of(client: object, journal: Journal | None = None, **options: Any) -> Vo
         "recheck": 5.0,
     }
     journal = MemoryJournal() if journal is None else journal
+    cast("MemoryJournal", journal).clock = options.pop("clock", None) or WallClock()
     return VoiceChallengeRun(cast("QualifiedNumbersClient", client), journal, **usual | options)
 
 
@@ -140,9 +141,20 @@ class Recording(MemoryJournal):
         await asyncio.sleep(0)
         return done
 
-    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """Claim, then suspend, like `apply`."""
-        claimed = await super().claim_code(number, at)
-        self.log.append(("commit verify", number))
+    async def start_call(
+        self, turn: Turn, opens_in: Callable[[str, float], float] | None = None
+    ) -> Entry | None:
+        """Start, then suspend, like `apply`."""
+        entry = await super().start_call(turn, opens_in)
+        if entry is not None:
+            self.log.append(("commit call", entry.number))
         await asyncio.sleep(0)
-        return claimed
+        return entry
+
+    async def take_code(self) -> tuple[Entry, str] | None:
+        """Take, then suspend, like `apply`."""
+        taken = await super().take_code()
+        if taken is not None:
+            self.log.append(("commit verify", taken[0].number))
+        await asyncio.sleep(0)
+        return taken

@@ -10,8 +10,11 @@ from typing import Any, cast
 import attrs
 
 from sinch_qn import QualifiedNumbersClient
+from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import Entry, MemoryJournal
-from sinch_qn.bulk.pacing import Pacing
+from sinch_qn.bulk.journal.protocol import RunSettings
+from sinch_qn.bulk.pacing import CallResult, Responses
+from sinch_qn.bulk.permits import Turn
 from sinch_qn.bulk.scheduler import Scheduler
 from sinch_qn.bulk.states import Change, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
@@ -22,6 +25,13 @@ from tests.support.runs import NUMBER
 
 NOW = 1000.0
 """The wall clock, which stands still."""
+SETTINGS = RunSettings(
+    calls_per_second=1000.0,
+    max_ringing=1000,
+    code_timeout=600.0,
+    add_missing=True,
+    recheck=5.0,
+)
 RESPONSE = QualifiedNumber(phone_number=NUMBER)
 
 
@@ -58,20 +68,26 @@ class Scripted(Steps):
         now = asyncio.get_running_loop().time()
         self.log.append((now, name, tuple(entry.number for entry in entries)))
         await asyncio.sleep(self.latency)
-        return self.results.get(name, postponed)(entries)
+        result = self.results.get(name, postponed)(entries)
+        return attrs.evolve(result, number=entries[0].number)
 
-    async def call(self, entry: Entry, *, on_intent: Callable[[], None]) -> StepResult:
-        (intent,) = await self.journal.apply(
-            [Change(number=entry.number, event=Event.CALL, at=NOW)]
-        )
-        assert intent is not None
-        on_intent()
+    async def call(
+        self,
+        turn: Turn,
+        prepared: PreparedCall,  # noqa: ARG002
+        *,
+        opens_in: Callable[[str, float], float] | None = None,
+    ) -> StepResult:
+        intent = await self.journal.start_call(turn, opens_in)
+        if intent is None:
+            return StepResult()
         return await self._step("call", intent)
 
-    async def verify(self, entry: Entry) -> StepResult:
-        claimed = await self.journal.claim_code(entry.number, NOW)
-        assert claimed is not None
-        return await self._step("verify", claimed[0])
+    async def verify(self, *, on_intent: Callable[[], None]) -> StepResult:
+        taken = await self.journal.take_code()
+        on_intent()
+        assert taken is not None
+        return await self._step("verify", taken[0])
 
     async def look_up(self, entry: Entry) -> StepResult:
         return await self._step("look_up", entry)
@@ -92,26 +108,28 @@ class Scripted(Steps):
         return [name for _, name, _ in self.log]
 
 
-class Observing(Pacing):
-    """A pacing that logs what it observes, and returns a delay that a test sets."""
+@attrs.define
+class Observing(Responses):
+    """Logs what is observed, and returns a delay that a test sets."""
 
-    def __init__(self, delay: float | None = None) -> None:
-        super().__init__(max_ringing=1000, ring_window=90.0, calls_per_second=1000.0)
-        self.delay = delay
-        self.seen: list[tuple[str, Todo, object]] = []
+    delay: float | None = None
+    seen: list[tuple[str, Todo, object]] = attrs.field(factory=list)
 
-    def observe(self, number: str, request: Todo, response: object) -> float | None:
+    def observe(
+        self, number: str, request: Todo, response: object
+    ) -> tuple[CallResult | None, float | None]:
         self.seen.append((number, request, response))
-        super().observe(number, request, response)
-        return self.delay
+        result, _ = super().observe(number, request, response)
+        return result, self.delay
 
 
 @attrs.define
 class Setup:
     """A scheduler and its parts."""
 
-    journal: MemoryJournal = attrs.field(factory=MemoryJournal)
-    pacing: Pacing = attrs.field(factory=Observing)
+    journal: MemoryJournal = attrs.field(factory=lambda: MemoryJournal(clock=lambda: NOW))
+    settings: RunSettings = SETTINGS
+    responses: Observing = attrs.field(factory=Observing)
     published: list[tuple[Event, Entry]] = attrs.field(factory=list)
     sinch: Sinch = attrs.field(factory=lambda: Sinch(latency=0.0))
     latency: float = 0.0
@@ -123,10 +141,7 @@ class Setup:
         self.steps = Scripted(
             client=cast("QualifiedNumbersClient", self.sinch),
             journal=self.journal,
-            code_timeout=600.0,
-            max_codes=3,
-            add_missing=True,
-            recheck=5.0,
+            settings=self.settings,
             clock=lambda: NOW,
             jitter=lambda: 0.5,
             latency=self.latency,
@@ -134,7 +149,7 @@ class Setup:
         self.scheduler = Scheduler(
             steps=self.steps,
             journal=self.journal,
-            pacing=self.pacing,
+            responses=self.responses,
             concurrency=50,
             hours=None,
             publish=lambda event, entry: self.published.append((event, entry)),
@@ -143,12 +158,14 @@ class Setup:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None, None]:
         """Run the scheduler until the end of the block."""
+        await self.journal.open(None, running=True, settings=self.settings)
         task = asyncio.create_task(self.scheduler.run())
         try:
             yield
         finally:
             self.scheduler.stop()
             await task
+            await self.journal.close()
 
     async def entry(self, number: str = NUMBER) -> Entry:
         """Return the entry of a number."""

@@ -2,196 +2,288 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import attrs
 
+from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
+from sinch_qn.bulk.journal.memory_store import LEASE, MemoryStore, Runner
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
-    CODE_STATUS_AFTER,
+    HAS_INTENT,
+    MAX_POSTPONED,
+    OUTSIDE_HOURS,
     Batch,
     BatchState,
     Identity,
+    RunSettings,
     Submission,
-    can_be_enabled,
     check_identity,
+    check_settings,
     is_line,
-    logged_write,
 )
-from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.permits import Permits, Slots, Told, Turn
+from sinch_qn.bulk.states import NEVER, ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
-from sinch_qn.phone import is_toll_free
+
+_INVALID = ChallengeState.INVALID
+
+_AHEAD = 20
+"""Numbers that are counted beyond those that are needed."""
 
 
 class MemoryJournal:
-    """A journal that is lost with its process; the reference for the others."""
+    """A journal that is lost with its process; the reference for the others.
 
-    def __init__(self) -> None:
-        self._identity: Identity | None = None
-        self._running = False
-        self._entries: dict[str, Entry] = {}
-        self._order: dict[str, int] = {}
-        self._sequence = itertools.count()
-        self._heaps: dict[Todo, list[tuple[float, int, str]]] = {todo: [] for todo in Todo}
-        self._inbox: dict[str, dict[tuple[int, str], str]] = {}
-        self._log: dict[tuple[str, str, int, int], str | None] = {}
-        self._counts: Counter[ChallengeState] = Counter()
-        self._batches: dict[int, Batch] = {}
-        self._bookmarks: dict[str, str] = {}
-        self._tokens = itertools.count(1)
+    Several objects may be runners of one content, each with a lease: see `another`.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float] = time.time, store: MemoryStore | None = None
+    ) -> None:
+        self.clock = clock
+        self._store = store or MemoryStore()
+        self._runner: Runner | None = None
         self.deliveries = MemoryDeliveries()
         """The messages that are delivered at most once."""
 
-    async def open(self, identity: Identity | None, *, running: bool) -> None:
-        """Open the journal, as its one runner or beside it."""
-        if running and self._running:
+    def another(self) -> MemoryJournal:
+        """Return another journal with the same content, for another runner."""
+        return MemoryJournal(clock=self.clock, store=self._store)
+
+    def now(self) -> float:
+        """Return the wall clock's time."""
+        return self.clock()
+
+    async def open(
+        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+    ) -> None:
+        """Open the journal, as a runner or beside it."""
+        store = self._store
+        if running and self._runner is not None:
             raise JournalError("another run is using this journal")
         if identity is not None:
-            check_identity(self._identity or identity, identity)
-            self._identity = identity
-        self._running |= running
+            check_identity(store.identity or identity, identity)
+            store.identity = identity
+        if not running:
+            return
+        if settings is not None:
+            is_first = store.slots is None or not self._others()
+            if not is_first and store.settings is not None:
+                check_settings(store.settings, settings)
+            if is_first:
+                store.start(settings, self.now(), asyncio.get_running_loop().time())
+        self._runner = store.register(self.now())
 
     async def close(self) -> None:
-        """Close the journal; the next runner may open it."""
-        self._running = False
+        """Close the journal; a runner gives up its lease."""
+        if self._runner is not None:
+            self._store.drop(self._runner.id)
+        self._runner = None
+
+    # ---- runners -------------------------------------------------------------------------------
+
+    def _others(self) -> list[Runner]:
+        now, mine = self.now(), self._runner
+        return [r for r in self._store.runners.values() if r is not mine and r.until > now]
+
+    def _renew(self) -> int:
+        """Renew the lease; a runner that was reaped is a new one. Return its id; 0: no runner."""
+        if self._runner is None:
+            return 0
+        if self._runner.id not in self._store.runners:
+            self._runner = self._store.register(self.now())
+        now = self.now()
+        if self._runner.until <= now:
+            self._runner.since = now
+        self._runner.until = now + LEASE
+        return self._runner.id
+
+    def _has_lease(self) -> bool:
+        """Return whether an intent may be committed: not by a runner whose lease is over."""
+        runner = self._runner
+        if runner is None:
+            return True  # a test's, or a tool's
+        return runner.id in self._store.runners and runner.until > self.now()
+
+    async def reap(self, window: float) -> list[Entry]:
+        """Commit the outcomes of intents whose runner is gone."""
+        self._renew()
+        store, now = self._store, self.now()
+        gone = {r.id for r in store.runners.values() if r.until <= now}
+        runner = self._runner
+        if gone and runner is not None and now - runner.since < LEASE:
+            gone = set()  # after a pause of all runners each may first renew its lease
+        for each in gone:
+            self._store.drop(each)
+        open_intents = [
+            entry
+            for entry in store.entries.values()
+            if entry.state in HAS_INTENT
+            and (entry.state is ChallengeState.CALLING or entry.due == NEVER)
+            and store.owners.get(entry.number) not in store.runners
+        ]
+        changes = [outcomes.without_outcome(entry, now, window=window) for entry in open_intents]
+        return [entry for entry in await self.apply(changes) if entry is not None]
+
+    # ---- calls ---------------------------------------------------------------------------------
+
+    async def permits(self, told: Sequence[Told], want: int) -> Permits:
+        """Tell how calls ended, and ask for up to *want* turns."""
+        runner, store = self._renew(), self._store
+        slots = self._slots()
+        limit = want + slots.turns_out + _AHEAD
+        due = len(list(store.due(Todo.CALL, self.now(), limit)))
+        ticks = asyncio.get_running_loop().time()
+        permits = slots.permits(told, want=want, due=due, now=ticks, runner=runner)
+        return attrs.evolve(permits, stopped=store.stopped)
+
+    async def start_call(
+        self, turn: Turn, opens_in: Callable[[str, float], float] | None = None
+    ) -> Entry | None:
+        """Use *turn*: commit the intent to call the number that is due longest."""
+        slots, ticks, now = self._slots(), asyncio.get_running_loop().time(), self.now()
+        runner = self._runner.id if self._runner else 0
+        if not self._has_lease() or not slots.take(turn, ticks, runner):
+            slots.give_up(turn)
+            return None
+        for entry in self._store.due(Todo.CALL, now, MAX_POSTPONED):
+            closed = opens_in(entry.number, now) if opens_in is not None else 0.0
+            change = Change(number=entry.number, event=Event.CALL, at=now)
+            if closed:
+                change = attrs.evolve(
+                    change, event=Event.POSTPONED, due=now + closed, note=OUTSIDE_HOURS
+                )
+            called = self._store.apply(change, runner)
+            if called is not None and not closed:
+                slots.rings(called.number, ticks + slots.pacing.ring_window)
+                return called
+        slots.give_up(turn)
+        return None
+
+    def _slots(self) -> Slots:
+        if self._store.slots is None:
+            raise JournalError("the journal is not open for a run of calls")
+        return self._store.slots
+
+    async def take_code(self) -> tuple[Entry, str] | None:
+        """Commit the intent to verify the oldest code of the number that is due longest."""
+        now = self.now()
+        if not self._has_lease():
+            return None
+        runner = self._runner.id if self._runner else 0
+        return self._store.take_code(now, runner)
+
+    # ---- safe work -----------------------------------------------------------------------------
+
+    async def claim(self, todo: Todo, limit: int, hold: float) -> list[Entry]:
+        """Return up to *limit* entries with *todo* that are due, and make them due later."""
+        self._renew()
+        now = self.now()
+        claimed = list(self._store.due(todo, now, limit))
+        for entry in claimed:
+            self._store.save(entry, attrs.evolve(entry, due=now + hold))
+        return claimed
+
+    async def backlog(self, todo: Todo, limit: int | None = None) -> int:
+        """Return how many entries with *todo* are due, counted up to *limit*."""
+        return len(list(self._store.due(todo, self.now(), sys.maxsize if limit is None else limit)))
+
+    async def chore(self, what: str, hold: float) -> bool:
+        """Return whether this runner does *what* for the next *hold* seconds."""
+        runner, now = self._renew(), self.now()
+        who, until = self._store.chores.get(what, (runner, now))
+        if who != runner and until > now:
+            return False
+        self._store.chores[what] = (runner, now + hold)
+        return True
+
+    async def changed(self, timeout: float) -> None:
+        """Wait for *timeout* seconds."""
+        self._renew()
+        await asyncio.sleep(timeout)
+
+    async def open_numbers(self) -> bool:
+        """Return whether any number is not settled."""
+        is_due = self._store.next_due() is not None
+        return is_due or self._store.counts[ChallengeState.CALLING] > 0
+
+    async def stop_run(self, reason: str) -> None:
+        """Stop all runners: their permits have the *reason*."""
+        self._store.stopped = reason
+
+    # ---- numbers -------------------------------------------------------------------------------
 
     async def add(self, entries: Sequence[Entry]) -> int:
         """Store the entries whose number is new, or was INVALID and no longer is."""
         new = 0
         for entry in entries:
-            known = self._entries.get(entry.number)
+            known = self._store.entries.get(entry.number)
             if known is not None and known.state is _INVALID is not entry.state:
-                self._remove(known)
-            if entry.number not in self._entries:
-                self._order[entry.number] = next(self._sequence)
-                self._save(None, entry)
+                self._store.remove(known)
+            if entry.number not in self._store.entries:
+                self._store.insert(entry)
                 new += 1
         return new
 
     async def remove_corrected(self, lines: Mapping[int, str]) -> None:
         """Remove the INVALID entries of *lines* of a file, except those of the numbers given."""
-        for entry in list(self._entries.values()):
+        for entry in list(self._store.entries.values()):
             number = lines.get(entry.line or 0)
             if number not in (None, entry.number) and is_line(entry):
-                self._remove(entry)
-
-    def _remove(self, entry: Entry) -> None:
-        del self._entries[entry.number]
-        self._counts[entry.state] -= 1
+                self._store.remove(entry)
 
     async def get(self, number: str) -> Entry | None:
         """Return the entry of *number*."""
-        return self._entries.get(number)
+        return self._store.entries.get(number)
 
     async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
         """Apply each change that `step` allows."""
-        return [self._apply(change) for change in changes]
+        runner = self._runner.id if self._runner else 0
+        return [self._store.apply(change, runner) for change in changes]
 
     async def submit_code(
         self, number: str, code: str, at: float
     ) -> tuple[Submission, Entry | None]:
         """Put *code* into the inbox of *number*."""
-        before = self._entries.get(number)
+        before = self._store.entries.get(number)
         if before is None:
             return Submission.REFUSED, None
-        if (before.attempt, code) in self._inbox.get(number, {}):
+        if (before.attempt, code) in self._store.inbox.get(number, {}):
             return Submission.DUPLICATE, before
-        after = self._apply(Change(number=number, event=Event.CODE, at=at))
+        after = self._store.apply(Change(number=number, event=Event.CODE, at=at))
         if after is None:
             return Submission.REFUSED, before
-        self._inbox.setdefault(number, {})[after.attempt, code] = "waiting"
+        self._store.inbox.setdefault(number, {})[after.attempt, code] = "waiting"
         return Submission.ACCEPTED, after
 
-    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """Log the intent to verify the oldest waiting code, and return it."""
-        entry = self._apply(Change(number=number, event=Event.VERIFY, at=at))
-        if entry is None:
-            return None
-        inbox = self._inbox[number]
-        key = next(key for key, status in inbox.items() if status == "waiting")
-        inbox[key] = "in flight"
-        return entry, key[1]
-
-    async def due(self, todo: Todo, now: float, limit: int) -> list[Entry]:
-        """Return up to *limit* entries with *todo* that are due."""
-        heap = self._heaps[todo]
-        found: list[tuple[float, int, str]] = []
-        while heap and len(found) < limit and heap[0][0] <= now:
-            item = heapq.heappop(heap)
-            if self._is_current(todo, item) and item not in found[-1:]:
-                found.append(item)
-        for item in found:
-            heapq.heappush(heap, item)
-        return [self._entries[number] for _, _, number in found]
-
-    async def backlog(self, todo: Todo, now: float) -> int:
-        """Return how many entries with *todo* are due."""
-        return sum(e.todo is todo and e.due <= now for e in self._entries.values())
-
-    async def next_due(self) -> float | None:
+    async def next_due(self, *todos: Todo) -> float | None:
         """Return when the next entry is due."""
-        dues = []
-        for todo, heap in self._heaps.items():
-            while heap and not self._is_current(todo, heap[0]):
-                heapq.heappop(heap)
-            if heap and todo is not Todo.NOTHING:
-                dues.append(heap[0][0])
-        return min(dues, default=None)
+        return self._store.next_due(*todos)
 
     async def advance_due(self, seconds: float, *, after: float) -> None:
         """Make the steps that are due *after* a time due *seconds* earlier."""
-        for entry in list(self._entries.values()):
+        for entry in list(self._store.entries.values()):
             if entry.todo in ADVANCED and entry.due > after:
-                self._save(entry, attrs.evolve(entry, due=entry.due - seconds))
-
-    async def open_intents(self) -> list[Entry]:
-        """Return the entries with an intent that has no outcome."""
-        return [e for e in self._entries.values() if e.state in _WITH_INTENT]
-
-    async def called_since(self, since: float) -> list[Entry]:
-        """Return the entries whose last call's intent is younger than *since*."""
-        entries = self._entries.values()
-        called = [(e.called_at, e) for e in entries if e.called_at is not None]
-        return [e for at, e in sorted(called, key=lambda pair: pair[0]) if at > since]
+                self._store.save(entry, attrs.evolve(entry, due=entry.due - seconds))
 
     async def counts(self) -> Mapping[ChallengeState, int]:
         """Return the number of entries in each state."""
-        return {state: self._counts[state] for state in ChallengeState}
+        return {state: self._store.counts[state] for state in ChallengeState}
 
     def rows(self) -> Iterator[Entry]:
         """Yield all entries in the order they were added."""
-        yield from list(self._entries.values())
+        yield from list(self._store.entries.values())
 
     async def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:
         """Log the intent to text-enable up to *limit* verified numbers."""
-        fitting = (
-            e
-            for e in self._entries.values()
-            if can_be_enabled(e)
-            and is_toll_free(e.number) is toll_free
-            and (region is None or e.region in (region, None))
-        )
-        entries = list(itertools.islice(fitting, limit))
-        if not entries:
-            return None
-        batch = Batch(
-            id=len(self._batches) + 1,
-            toll_free=toll_free,
-            region=region or "US",
-            numbers=tuple(e.number for e in entries),
-            state=BatchState.SENDING,
-            at=at,
-        )
-        self._batches[batch.id] = batch
-        for entry in entries:
-            self._save(entry, attrs.evolve(entry, batch=batch.id))
-        return batch
+        return self._store.claim_batch(toll_free=toll_free, region=region, limit=limit, at=at)
 
     async def record_batch_outcome(
         self,
@@ -203,70 +295,20 @@ class MemoryJournal:
         note: str | None = None,
     ) -> bool:
         """Log the outcome of *batch*; NOT_SENT frees its numbers for another batch."""
-        row = self._batches.get(batch)
+        row = self._store.batches.get(batch)
         if row is None or row.state not in only_from:
             return False
-        row = attrs.evolve(row, state=state, order_id=order_id, note=note)
-        if state is BatchState.NOT_SENT:
-            for number in row.numbers:
-                entry = self._entries[number]
-                self._save(entry, attrs.evolve(entry, batch=None))
-            row = attrs.evolve(row, numbers=())
-        self._batches[batch] = row
+        self._store.save_batch(attrs.evolve(row, state=state, order_id=order_id, note=note))
         return True
 
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
-        return list(self._batches.values())
+        return list(self._store.batches.values())
 
     async def bookmark(self, name: str) -> str | None:
         """Return what `set_bookmark` stored as *name*."""
-        return self._bookmarks.get(name)
+        return self._store.bookmarks.get(name)
 
     async def set_bookmark(self, name: str, value: str) -> None:
         """Store *value* as *name*."""
-        self._bookmarks[name] = value
-
-    def _apply(self, change: Change) -> Entry | None:
-        before = self._entries.get(change.number)
-        if change.event in INTENTS:
-            change = attrs.evolve(change, intent=next(self._tokens))
-        after = None if before is None else step(before, change)
-        if before is None or after is None:
-            return None
-        if logged := logged_write(before, after, change.event):
-            key = (logged.operation, change.number, logged.attempt, logged.nth)
-            if logged.outcome is None and self._log.get(key, "not sent") != "not sent":
-                raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
-            self._log[key] = logged.outcome
-        self._save(before, after)
-        self._update_inbox(after, change.event)
-        return after
-
-    def _save(self, before: Entry | None, after: Entry) -> None:
-        self._entries[after.number] = after
-        if before is not None:
-            self._counts[before.state] -= 1
-        self._counts[after.state] += 1
-        item = (after.due, self._order[after.number], after.number)
-        heapq.heappush(self._heaps[after.todo], item)
-
-    def _is_current(self, todo: Todo, item: tuple[float, int, str]) -> bool:
-        entry = self._entries.get(item[2])
-        return entry is not None and entry.todo is todo and entry.due == item[0]
-
-    def _update_inbox(self, after: Entry, event: Event) -> None:
-        if after.settled_at is not None:
-            self._inbox.pop(after.number, None)
-            return
-        inbox = self._inbox.get(after.number, {})
-        for key in [key for key, status in inbox.items() if status == "in flight"]:
-            status_after = CODE_STATUS_AFTER.get(event, "in flight")
-            if status_after is None:
-                del inbox[key]
-            else:
-                inbox[key] = status_after
-
-
-_INVALID = ChallengeState.INVALID
-_WITH_INTENT = (ChallengeState.CALLING, ChallengeState.VERIFYING)
+        self._store.bookmarks[name] = value

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -29,6 +28,10 @@ _SETTINGS = {
     # A process that was stopped in the middle of a transaction must not hold its locks for long.
     "idle_in_transaction_session_timeout": "5s",
     "lock_timeout": "10s",
+    # Each statement looks a few rows up by an index. A new run has no statistics, and its states
+    # move faster than they are taken: they would have whole tables scanned.
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
 }
 
 _CLOCK_PROBES = 3
@@ -60,20 +63,24 @@ class Connection:
         """Whether it is closed, or was lost."""
         return self._connection.closed
 
-    @property
-    def raw(self) -> AsyncConnection[tuple[Any, ...]]:
-        """The connection itself, to listen on."""
-        return self._connection
+    async def notified(self) -> None:
+        """Wait until a notification comes on a channel that it listens to."""
+        async for _ in self._connection.notifies(stop_after=1):
+            pass
 
     async def trip(self, statements: Sequence[Statement]) -> list[Reply]:
         """Execute *statements* in one round trip; return their results. Raises `psycopg.Error`."""
         cursors = []
-        with self._limited():
-            async with self._connection.pipeline():
-                for sql, parameters in statements:
-                    cursor = self._connection.cursor()
-                    await cursor.execute(sql.encode(), parameters or None)
-                    cursors.append(cursor)
+        try:
+            with self._limited():
+                async with self._connection.pipeline():
+                    for sql, parameters in statements:
+                        cursor = self._connection.cursor()
+                        await cursor.execute(sql.encode(), parameters or None)
+                        cursors.append(cursor)
+        except asyncio.CancelledError:
+            await self._connection.close()  # in the middle of a trip it is of no more use
+            raise
         replies = []
         for cursor in cursors:
             reply = Reply()
@@ -107,6 +114,15 @@ class Connection:
             socket.socket(fileno=socket.dup(self._connection.fileno())) as peer,
         ):
             peer.shutdown(socket.SHUT_RDWR)
+
+
+def is_passing(error: psycopg.Error) -> bool:
+    """Return whether *error* goes away by itself: a lost connection, a restart, a deadlock."""
+    return error.sqlstate is None or error.sqlstate[:2] in _PASSING
+
+
+_PASSING = ("08", "25", "40", "53", "55", "57")
+"""Classes: connection, transaction state (a standby), rollback, resources, locks, operator."""
 
 
 async def connect(address: Address, role: str) -> Connection:
@@ -187,13 +203,13 @@ async def migrate(connection: Connection, *, only_new: bool) -> int:
     return version
 
 
-async def clock_offset(connection: Connection) -> float:
-    """Return the seconds from this process's monotonic clock to the database's clock."""
+async def clock_offset(connection: Connection, monotonic: Callable[[], float]) -> float:
+    """Return the seconds from this process's *monotonic* clock to the database's clock."""
     best = (float("inf"), 0.0)
     for _ in range(_CLOCK_PROBES):
-        sent = time.monotonic()
+        sent = monotonic()
         (reply,) = await connection.trip([Statement(f"SELECT {NOW}")])
-        received = time.monotonic()
+        received = monotonic()
         best = min(best, (received - sent, reply.rows[0][0] - (sent + received) / 2))
     return best[1]
 

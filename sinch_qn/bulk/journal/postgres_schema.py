@@ -19,10 +19,15 @@ from sinch_qn.phone import TOLL_FREE_PREFIXES
 OLDEST_SERVER = 130000
 """Every statement runs on PostgreSQL 13."""
 
-NOW = "extract(epoch FROM clock_timestamp())::float8"
-"""All times are seconds since the epoch, by the database's clock."""
+NOW = "(SELECT epoch())"
+"""The time by the database's clock, in seconds since the epoch, as all times here.
+
+A subquery: an index is not searched for the value of a function that changes by itself.
+"""
 
 _FIRST = """
+CREATE FUNCTION epoch() RETURNS float8 LANGUAGE sql VOLATILE AS
+    $$ SELECT extract(epoch FROM clock_timestamp())::float8 $$;
 CREATE TABLE runs (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text COLLATE "C" NOT NULL UNIQUE,
@@ -37,7 +42,8 @@ CREATE TABLE writers (
     run integer NOT NULL,
     name text NOT NULL,
     version text NOT NULL,
-    started float8 NOT NULL,
+    calls boolean NOT NULL,
+    seen float8 NOT NULL,
     lease_end float8,
     reaped boolean NOT NULL DEFAULT false,
     -- The number of its last commit: tells whether one was made whose response was lost.
@@ -120,6 +126,42 @@ CREATE TABLE batches (
     note text,
     PRIMARY KEY (run, id)
 );
+-- Each call that may ring, or is about to: its turn, then its number.
+CREATE TABLE slots (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run integer NOT NULL,
+    writer bigint NOT NULL,
+    number text COLLATE "C",
+    until float8 NOT NULL,
+    in_flight boolean NOT NULL DEFAULT true,
+    -- The phone may still ring: no code of this call came.
+    held boolean NOT NULL DEFAULT true
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX slots_run ON slots (run);
+CREATE INDEX slots_number ON slots (run, number) WHERE number IS NOT NULL;
+-- The one row that all runners of a run lock, for two round trips each time.
+CREATE TABLE pacing (
+    run integer PRIMARY KEY,
+    value jsonb NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE chores (
+    run integer NOT NULL,
+    what text NOT NULL,
+    writer bigint NOT NULL,
+    until float8 NOT NULL,
+    PRIMARY KEY (run, what)
+);
+-- Emails and the like: `deliveries.Deliveries`.
+CREATE TABLE deliveries (
+    run integer NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    intent bigint NOT NULL,
+    numbers text[] NOT NULL,
+    state text NOT NULL,
+    at float8 NOT NULL,
+    note text,
+    PRIMARY KEY (run, key)
+);
 CREATE TABLE bookmarks (
     run integer NOT NULL,
     name text NOT NULL,
@@ -158,13 +200,30 @@ _TYPES = {
 _STATES = {state.value: state for state in ChallengeState}
 _COLUMNS = (*_FIELDS, "todo", "writer")
 _RECORD = ", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in _COLUMNS)
-_SET = ", ".join(f"{name} = c.{name}" for name in _COLUMNS if name != "number")
+_OMITTED = {
+    "state": "'pending'",
+    "attempt": "0",
+    "codes_used": "0",
+    "codes_waiting": "0",
+    "due": "0",
+    "added": "false",
+    "to_ring": "true",
+    "tries": "0",
+}
+"""What is not in a row's JSON has its default; NULL, if it is not here."""
+
+_ROW = {
+    name: f"coalesce({name}, {_OMITTED[name]})" if name in _OMITTED else name for name in _COLUMNS
+}
+_RECORDS = (
+    f"SELECT {', '.join(f'{value} AS {name}' for name, value in _ROW.items())} "
+    f"FROM json_to_recordset(%s) AS c ({_RECORD})"
+)
 
 SELECT = f"SELECT {', '.join(_FIELDS)}, writer FROM numbers"
 INSERT = f"""
 WITH new AS (
-    INSERT INTO numbers (run, {", ".join(_COLUMNS)})
-    SELECT %s, {", ".join(_COLUMNS)} FROM json_to_recordset(%s) AS c ({_RECORD})
+    INSERT INTO numbers (run, {", ".join(_COLUMNS)}) SELECT %s, * FROM ({_RECORDS}) AS c
     ON CONFLICT (run, number) DO NOTHING RETURNING run, state
 ), counted AS (
     INSERT INTO counts SELECT run, %s, state, count(*) FROM new GROUP BY run, state
@@ -172,10 +231,14 @@ WITH new AS (
 )
 SELECT count(*) FROM new
 """
-UPDATE = (
-    f"UPDATE numbers AS n SET {_SET} FROM json_to_recordset(%s) AS c ({_RECORD}) "
-    "WHERE n.run = %s AND n.number = c.number"
-)
+_SET = ", ".join(f"{name} = c.{name}" for name in _COLUMNS if name != "number")
+# By its place: without statistics a join by the number would read all rows of the run.
+UPDATE = f"""
+UPDATE numbers AS n SET {_SET} FROM (
+    SELECT *, (SELECT ctid FROM numbers AS k WHERE k.run = %s AND k.number = r.number) AS place
+    FROM ({_RECORDS}) AS r
+) AS c WHERE n.ctid = c.place
+"""
 DELETE_INVALID = """
 WITH gone AS (
     DELETE FROM numbers AS n
@@ -185,7 +248,20 @@ WITH gone AS (
 INSERT INTO counts SELECT %s, %s, state, -count(*) FROM gone GROUP BY state
 ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
 """
+MOVE_COUNTS = """
+WITH moved AS (
+    DELETE FROM counts AS c WHERE run = %s AND writer <> 0
+    AND NOT EXISTS (SELECT 1 FROM writers WHERE id = c.writer) RETURNING run, state, n
+)
+INSERT INTO counts SELECT run, 0, state, sum(n) FROM moved GROUP BY run, state
+ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
+"""
 IS_TOLL_FREE = f"left(number, 5) IN ({', '.join(map(repr, TOLL_FREE_PREFIXES))})"
+
+
+def channel(run: int) -> str:
+    """Return the channel on which submitters tell of what they wrote into *run*."""
+    return f"sinch_qn_{run}"
 
 
 def schema_sql(version: int = 0) -> str:
@@ -217,17 +293,20 @@ def from_row(row: Sequence[Any]) -> Entry:
     return Entry(**values)
 
 
+_DEFAULTS = _values(Entry(number=""))
+
+
 def to_json(entries: Iterable[Entry], writers: Mapping[str, int | None] | None = None) -> str:
     """Return the rows of *entries* as `INSERT` and `UPDATE` take them."""
-    writers = writers or {}
-    return json_rows(
-        {
-            **dict(zip(_FIELDS, _values(entry), strict=True)),
-            "todo": entry.todo.value,
-            "writer": writers.get(entry.number),
-        }
-        for entry in entries
-    )
+    rows = []
+    for entry in entries:
+        pairs = zip(_FIELDS, _values(entry), _DEFAULTS, strict=True)
+        row = {name: value for name, value, default in pairs if value != default}
+        row["todo"] = entry.todo.value
+        if writers is not None:
+            row["writer"] = writers.get(entry.number)
+        rows.append(row)
+    return json_rows(rows)
 
 
 def json_rows(rows: Iterable[Mapping[str, object]]) -> str:
@@ -242,3 +321,8 @@ def _stored(value: object) -> object:
     if isinstance(value, str):
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL has no NUL in texts
     return value.value if isinstance(value, Enum) else value
+
+
+def to_text(value: attrs.AttrsInstance) -> str:
+    """Return the fields of *value* as `jsonb` takes them."""
+    return orjson.dumps(attrs.asdict(value)).decode()

@@ -10,8 +10,10 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement
-from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, from_row, to_json
+from sinch_qn.bulk.journal.postgres_lease import Seat
+from sinch_qn.bulk.journal.postgres_schema import NOW, SELECT, UPDATE, channel, from_row, to_json
 from sinch_qn.bulk.states import ChallengeState, Entry, Todo
+from sinch_qn.errors import JournalError
 
 T = TypeVar("T")
 
@@ -44,56 +46,90 @@ class Job:
     """Locked and read before. No two jobs of a transaction have a number in common."""
     pick: tuple[Todo, int] | None = None
     """How many due entries to lock and read; those that others have locked are skipped."""
+    slot: int | None = None
+    """The slot of a turn to lock; `Transaction.turns` has it, unless it is void."""
+    alone: bool = False
+    """It shares its transaction with no other."""
 
 
 class Transaction:
     """Entries as they are under their locks, and the statements that are to be committed."""
 
-    def __init__(self, *, run: int, writer: int, tokens: Iterator[int]) -> None:
+    def __init__(
+        self, *, run: int, seat: Seat, lease_holds: bool = False, now: float = 0.0
+    ) -> None:
         self.run = run
-        self.writer = writer
-        self.lease_holds = False
+        self.writer = seat.id
+        self.next_token = seat.next_token
+        self.lease_holds = lease_holds
         """Whether its writer is a runner that may commit intents."""
+        self.now = now
+        """When it began, by the database's clock."""
+        self.turns: set[int] = set()
+        """The slots whose turn is not void, to be used once."""
         self.entries: dict[str, Entry] = {}
         self.picked: dict[Todo, list[Entry]] = {}
         """Due entries, the longest due first."""
-        self._tokens = tokens
         self._stored: dict[str, Entry] = {}
         self._writers: dict[str, int | None] = {}
         self._statements: list[Statement] = []
+        self._has_news = False
 
     def locks(self, jobs: Sequence[Job]) -> Iterator[Statement]:
         """Yield the statements that lock and read what *jobs* need, in one order for all."""
+        slots = sorted(job.slot for job in jobs if job.slot is not None)
+        if slots:
+            query = (
+                "SELECT id FROM slots WHERE id = ANY(%s) AND writer = %s AND number IS NULL "
+                f"AND until > {NOW} ORDER BY id FOR UPDATE"
+            )
+            yield Statement(query, (slots, self.writer))
         numbers = list({number: None for job in jobs for number in job.numbers})
         if numbers:
             query = SELECT + " WHERE run = %s AND number = ANY(%s) ORDER BY number FOR UPDATE"
             yield Statement(query, (self.run, numbers))
         for todo, limit in _picks(jobs).items():
-            query = (
-                f"{SELECT} WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW} "
-                "AND number <> ALL(%s) ORDER BY due, seq LIMIT %s FOR UPDATE SKIP LOCKED"
-            )
-            yield Statement(query, (self.run, todo.value, numbers, limit))
+            yield self._pick(todo, limit, numbers)
+
+    def _pick(self, todo: Todo, limit: int, others: list[str]) -> Statement:
+        query = (
+            f"{SELECT} WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW} "
+            "AND number <> ALL(%s) ORDER BY due, seq LIMIT %s FOR UPDATE SKIP LOCKED"
+        )
+        return Statement(query, (self.run, todo.value, others, limit))
+
+    def pick_more(self, todo: Todo, limit: int) -> Work[bool]:
+        """Lock and read more due entries; return whether there are any."""
+        (found,) = yield from ask(self._pick(todo, limit, list(self.entries)))
+        self.picked.setdefault(todo, []).extend(self.read(found))
+        return bool(self.picked[todo])
 
     def keep(self, jobs: Sequence[Job], replies: Iterator[Reply]) -> None:
         """Keep what `locks` has read."""
+        if any(job.slot is not None for job in jobs):
+            self.turns = {slot for (slot,) in next(replies).rows}
         if any(job.numbers for job in jobs):
-            self._read(next(replies))
+            self.read(next(replies))
         for todo in _picks(jobs):
-            self.picked[todo] = self._read(next(replies))
+            self.picked[todo] = self.read(next(replies))
 
-    def _read(self, reply: Reply) -> list[Entry]:
+    def read(self, reply: Reply) -> list[Entry]:
+        """Keep the entries in a reply, which are locked from now on; return the new ones."""
         entries = []
         for row in reply.rows:
             entry = from_row(row)
+            if entry.number in self.entries:
+                continue  # another job of this transaction has it
             self.entries[entry.number] = self._stored[entry.number] = entry
             self._writers[entry.number] = row[-1]
             entries.append(entry)
         return entries
 
-    def next_token(self) -> int:
-        """Return a token for an intent, unique in the database."""
-        return (self.writer << 32) + next(self._tokens)
+    def claimable(self, todo: Todo) -> Iterator[Entry]:
+        """Yield the entries that were picked, each once for all jobs."""
+        picked = self.picked.get(todo, [])
+        while picked:
+            yield picked.pop(0)
 
     def save(self, entry: Entry, *, keeps_writer: bool = False, is_intent: bool = False) -> None:
         """Store *entry* in place of the one of its number.
@@ -101,6 +137,7 @@ class Transaction:
         *is_intent*: this writer's, without an outcome. *keeps_writer*: the open intent stays open.
         """
         self.entries[entry.number] = entry
+        self._has_news = True
         if not keeps_writer:
             self._writers[entry.number] = self.writer if is_intent else None
 
@@ -113,14 +150,32 @@ class Transaction:
         statements, self._statements = self._statements, []
         return statements
 
-    def writes(self) -> list[Statement]:
+    def tell(self) -> None:
+        """Have the runners hear of what a submitter wrote."""
+        self._has_news = True
+
+    def writes(self, *, notify: bool) -> list[Statement]:
         """Return the statements of the last round trip before COMMIT."""
-        changed = [
-            entry for number, entry in self.entries.items() if entry is not self._stored[number]
-        ]
+        news = Statement("SELECT pg_notify(%s, '')", (channel(self.run),))
+        return [*self._writes(), *([news] if notify and self._has_news else [])]
+
+    def check(self, replies: Sequence[Reply]) -> None:
+        """Make sure that all entries were written. Raises `JournalError`."""
+        changed = len(self._changed())
+        if changed and replies[0].count != changed:
+            raise JournalError(
+                f"{replies[0].count} of {changed} numbers were written: stop all runs"
+            )
+
+    def _changed(self) -> list[Entry]:
+        entries = self.entries.items()
+        return [entry for number, entry in entries if entry is not self._stored[number]]
+
+    def _writes(self) -> list[Statement]:
+        changed = self._changed()
         if not changed:
             return self._statements
-        update = Statement(UPDATE, (to_json(changed, self._writers), self.run))
+        update = Statement(UPDATE, (self.run, to_json(changed, self._writers)))
         return [update, *self._statements, *self._counts(changed)]
 
     def _counts(self, changed: Sequence[Entry]) -> Iterator[Statement]:

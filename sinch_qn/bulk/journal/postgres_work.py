@@ -17,6 +17,7 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     logged_write,
 )
+from sinch_qn.bulk.permits import holds_slot
 from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, step
 
 
@@ -35,9 +36,11 @@ def apply(tx: Transaction, change: Change) -> Entry | None:
         return None
     is_intent = change.event in (Event.CALL, Event.VERIFY)
     tx.save(after, is_intent=is_intent, keeps_writer=change.event is Event.CODE)
+    if holds_slot(before) and not holds_slot(after):
+        tx.execute("UPDATE slots SET held = false WHERE run = %s AND number = %s", *_key(tx, after))
     if logged := logged_write(before, after, change.event):
         _log_write(tx, change, logged)
-    key = (tx.run, change.number)
+    key = _key(tx, after)
     if after.settled_at is not None:
         if before.settled_at is None:
             tx.execute("DELETE FROM inbox WHERE run = %s AND number = %s", *key)
@@ -47,6 +50,10 @@ def apply(tx: Transaction, change: Change) -> Entry | None:
     elif change.event in CODE_STATUS_AFTER:
         tx.execute("DELETE FROM inbox WHERE run = %s AND number = %s AND " + _IN_FLIGHT, *key)
     return after
+
+
+def _key(tx: Transaction, entry: Entry) -> tuple[int, str]:
+    return tx.run, entry.number
 
 
 _IN_FLIGHT = "status = 'in flight'"

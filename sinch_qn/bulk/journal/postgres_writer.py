@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import os
-import platform
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,9 +14,9 @@ from typing import Any, TypeVar
 import attrs
 import psycopg
 
-from sinch_qn._version import __version__
 from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement, connect
-from sinch_qn.bulk.journal.postgres_schema import NOW
+from sinch_qn.bulk.journal.postgres_lease import Seat, take_seat
+from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW
 from sinch_qn.bulk.journal.postgres_transaction import Job, Transaction, work_through
 from sinch_qn.bulk.journal.postgres_url import Address
 from sinch_qn.errors import JournalError
@@ -63,25 +61,20 @@ class Writer:
     response was lost.
     """
 
-    def __init__(self, address: Address, run: int, *, lease: float | None) -> None:
+    def __init__(self, address: Address, run: int, *, patient: bool) -> None:
+        """*patient*: a runner's, which waits for a database that is down, and polls by itself."""
         self._address = address
         self._run = run
-        self._lease = lease
+        self._patient = patient
+        self.seat: Seat | None = None
+        """Its row in `writers`; a runner's lease gives it, a submitter takes it when it writes."""
         self._connection: Connection | None = None
-        self._id: int | None = None
-        self._commits = 0
-        self._tokens = itertools.count(1)
         self._deadline = 0.0
         self._queue: deque[_Queued] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
         self._broken: JournalError | None = None
         self._task = asyncio.create_task(self._work())
-
-    @property
-    def id(self) -> int | None:
-        """Its row in `writers`; None before its first commit."""
-        return self._id
 
     def commit(self, job: Job) -> asyncio.Future[Any]:
         """Queue *job*; the future is resolved after its commit, which no cancellation prevents."""
@@ -98,11 +91,6 @@ class Writer:
         self._queue.append(_Queued(task, future))
         self._arrived.set()
         return future
-
-    async def register(self) -> None:
-        """Get a row in `writers`, which begins a runner's lease. Raises `psycopg.Error`."""
-        connection = await self._connected()
-        await self._register(connection)
 
     async def close(self) -> None:
         """Finish all jobs, then leave nothing behind that another would wait for."""
@@ -127,6 +115,11 @@ class Writer:
         while self._queue and len(group) < _MAX_GROUP:
             queued = self._queue.popleft()
             numbers = queued.task.numbers if isinstance(queued.task, Job) else ()
+            if isinstance(queued.task, Job) and queued.task.alone:
+                if group or deferred:
+                    self._queue.appendleft(queued)
+                    break
+                return [queued]
             (group if taken.isdisjoint(numbers) else deferred).append(queued)
             taken.update(numbers)
         self._queue.extendleft(reversed(deferred))
@@ -185,7 +178,7 @@ class Writer:
                 await self._roll_back()
 
     def _is_out_of_patience(self) -> bool:
-        return self._lease is None and asyncio.get_running_loop().time() > self._deadline
+        return not self._patient and asyncio.get_running_loop().time() > self._deadline
 
     async def _roll_back(self) -> None:
         assert self._connection is not None  # noqa: S101 - it refused a statement
@@ -196,7 +189,7 @@ class Writer:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            role = "writer" if self._id is None else f"writer {self._id}"
+            role = "writer" if self.seat is None else f"writer {self.seat.id}"
             self._connection = await connect(self._address, role)
         return self._connection
 
@@ -205,33 +198,32 @@ class Writer:
         return [q.parse(list(itertools.islice(replies, len(q.statements)))) for q in queries]
 
     async def _commit(self, connection: Connection, jobs: Sequence[Job]) -> list[Any]:
-        if self._id is None:
-            await self._register(connection)
-        assert self._id is not None  # noqa: S101 - registered
-        self._commits += 1
-        transaction = Transaction(run=self._run, writer=self._id, tokens=self._tokens)
-        fence = Statement(
-            "UPDATE writers SET commits = %s WHERE id = %s "
-            f"RETURNING coalesce(NOT reaped AND lease_end > {NOW}, false)",
-            (self._commits, self._id),
-        )
-        locks = [Statement("BEGIN"), fence, *transaction.locks(jobs)]
+        if self.seat is None:
+            self.seat = await take_seat(connection, self._run, None, calls=False)
+        seat = self.seat  # a lost lease gives another, for the next commit
+        seat.commits += 1
+        fence = Statement(_FENCE, (seat.commits, seat.id))
+        blank = Transaction(run=self._run, seat=seat)
+        locks = [Statement("BEGIN"), fence, *blank.locks(jobs)]
         _, fenced, *found = await connection.trip(locks)
         if not fenced.rows:
-            raise JournalError(
-                f"{self._address.name}: its rows were deleted: is this a new database?"
-            )
-        transaction.lease_holds = fenced.rows[0][0]
+            await self._roll_back()
+            # It was not heard of for long. A runner's lease gives it a better one.
+            self.seat = await take_seat(connection, self._run, None, calls=False)
+            return await self._commit(connection, jobs)
+        ((holds, now),) = fenced.rows
+        transaction = Transaction(run=self._run, seat=seat, lease_holds=holds, now=now)
         transaction.keep(jobs, iter(found))
         results = await work_through(jobs, transaction, connection)
         try:
-            await connection.trip([*transaction.writes(), Statement("COMMIT")])
+            writes = transaction.writes(notify=not self._patient)
+            transaction.check(await connection.trip([*writes, Statement("COMMIT")]))
         except psycopg.Error:
-            if not connection.closed or not await self._was_committed():
+            if not connection.closed or not await self._was_committed(seat):
                 raise
         return results
 
-    async def _was_committed(self) -> bool:
+    async def _was_committed(self, seat: Seat) -> bool:
         """Return whether the last commit was made, though its response was lost."""
         # The lock waits for the end of that transaction, if the server still works on it.
         query = "SELECT commits FROM writers WHERE id = %s FOR UPDATE"
@@ -239,51 +231,46 @@ class Writer:
         while True:
             try:
                 connection = await self._connected()
-                (reply,) = await connection.trip([Statement(query, (self._id,))])
+                (reply,) = await connection.trip([Statement(query, (seat.id,))])
             except psycopg.Error as error:
                 if self._is_out_of_patience():
                     raise self._address.explain(_SAY_AGAIN, error) from None
                 await asyncio.sleep(interval)
                 interval = min(_MAX_RETRY_INTERVAL, 2 * interval)
             else:
-                return reply.rows == [(self._commits,)]
-
-    async def _register(self, connection: Connection) -> None:
-        query = (
-            "INSERT INTO writers (run, name, version, started, lease_end) "
-            f"VALUES (%s, %s, %s, {NOW}, {NOW} + %s) RETURNING id"
-        )
-        name = f"{platform.node()}:{os.getpid()}"
-        (reply,) = await connection.trip(
-            [Statement(query, (self._run, name, __version__, self._lease))]
-        )
-        self._id = reply.rows[0][0]
-        self._commits = 0
+                return reply.rows == [(seat.commits,)]
 
     async def _leave(self) -> None:
-        """Delete the row, and move the counts to those of writer 0."""
-        connection = self._connection
-        if connection is None or connection.closed:
-            return
-        if self._id is not None:
-            ids = (self._run, self._id)
-            await connection.trip(
-                [
-                    Statement("BEGIN"),
-                    Statement("DELETE FROM writers WHERE id = %s", (self._id,)),
-                    Statement(_MOVE_COUNTS, ids),
-                    Statement("COMMIT"),
-                ]
+        """Give up the seat, and move its counts to those of writer 0."""
+        if self.seat is not None:
+            connection = await self._connected()
+            mine = (self.seat.id,)
+            ours = (self._run, *mine)
+            leave = (
+                Statement("BEGIN"),
+                # Others see to intents without an outcome at once.
+                Statement("UPDATE writers SET lease_end = 0 WHERE id = %s", mine),
+                Statement(_DELETE_SEAT, mine),
+                Statement("DELETE FROM chores WHERE run = %s AND writer = %s", ours),
+                Statement(_DELETE_TURNS, ours),
+                Statement(MOVE_COUNTS, (self._run,)),
+                Statement("COMMIT"),
             )
-        await connection.close()
+            await connection.trip(leave)
+        if self._connection is not None:
+            await self._connection.close()
 
 
-_MOVE_COUNTS = """
-WITH moved AS (DELETE FROM counts WHERE run = %s AND writer = %s RETURNING run, state, n)
-INSERT INTO counts SELECT run, 0, state, n FROM moved ORDER BY state
-ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
+_DELETE_TURNS = "DELETE FROM slots WHERE run = %s AND writer = %s AND number IS NULL"
+_FENCE = (
+    f"UPDATE writers SET commits = %s, seen = {NOW} WHERE id = %s "
+    f"RETURNING coalesce(NOT reaped AND lease_end > {NOW}, false), {NOW}"
+)
+
+_DELETE_SEAT = """
+DELETE FROM writers AS w WHERE id = %s
+AND NOT EXISTS (SELECT 1 FROM numbers AS n WHERE n.run = w.run AND n.writer = w.id)
 """
-
 
 _KEY = re.compile(r", (?P<operation>\w+), (?P<attempt>\d+), \d+\)")
 

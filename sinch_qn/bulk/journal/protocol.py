@@ -3,16 +3,22 @@
 A journal stores entries, applies changes to them one at a time by `states.step`, keeps the inbox of
 codes, and logs every unsafe write: its intent before, its outcome after. Each intent gets a token
 of its own when it is committed (`Entry.intent`); `step` refuses an outcome with another token.
+
+A journal object is a runner, or a submitter of codes beside it. What is shared by all runners of a
+run is in the journal: the pace, the slots, who does a chore, and which runner an intent is of.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
 
+from sinch_qn._checks import check_above_zero, check_whole
+from sinch_qn.bulk.pacing import MAX_UNKNOWN, Pacing
+from sinch_qn.bulk.permits import Permits, Told, Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
@@ -24,6 +30,43 @@ class Identity:
 
     project_id: str
     base_url: str
+
+
+def _to_tuple(values: Sequence[str]) -> tuple[str, ...]:
+    """Return *values* as they are compared: JSON has them as a list."""
+    return tuple(values)
+
+
+@attrs.frozen(kw_only=True)
+class RunSettings:
+    """The settings that all runners of a run share; times are in seconds."""
+
+    calls_per_second: float = 5.0
+    max_ringing: int = 20
+    ring_window: float = 90.0
+    max_unknown: int = MAX_UNKNOWN
+    code_timeout: float = 86_400.0
+    max_codes: int = 3
+    calling_hours: str | None = None
+    """As `CallingHours.parse` takes it."""
+    add_missing: bool = False
+    regions: tuple[str, ...] = attrs.field(default=(), converter=_to_tuple)
+    recheck: float = 30.0
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("calls_per_second", "ring_window", "code_timeout", "recheck"):
+            check_above_zero(getattr(self, name), name)
+        for name in ("max_ringing", "max_unknown", "max_codes"):
+            check_whole(getattr(self, name), name)
+
+    def pacing(self) -> Pacing:
+        """Return the pace of a run that starts: paused, until a probe succeeds."""
+        return Pacing(
+            calls_per_second=self.calls_per_second,
+            max_ringing=self.max_ringing,
+            ring_window=self.ring_window,
+            max_unknown=self.max_unknown,
+        )
 
 
 class Submission(enum.Enum):
@@ -77,12 +120,22 @@ class LoggedWrite:
 class Journal(Protocol):
     """The contract of a journal. What a method returned from is durable."""
 
-    async def open(self, identity: Identity | None, *, running: bool) -> None:
-        """Open the journal, as its one runner or beside it. Raises `JournalError`."""
+    def now(self) -> float:
+        """Return the time that all runners share, in seconds since the epoch."""
+        ...
+
+    async def open(
+        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+    ) -> None:
+        """Open the journal, as a runner or beside it. Raises `JournalError`.
+
+        A runner that calls passes its *settings*. The first one begins with a pace that is paused;
+        one that joins others must have theirs.
+        """
         ...
 
     async def close(self) -> None:
-        """Close the journal; the next runner may open it."""
+        """Close the journal; a runner gives up its lease."""
         ...
 
     async def add(self, entries: Sequence[Entry]) -> int:
@@ -117,20 +170,65 @@ class Journal(Protocol):
         """Put *code* into the inbox of *number*; also return the new entry, if there is one."""
         ...
 
-    async def claim_code(self, number: str, at: float) -> tuple[Entry, str] | None:
-        """Log the intent to verify the oldest waiting code and return it; None if none waits."""
+    async def permits(self, told: Sequence[Told], want: int) -> Permits:
+        """Tell how calls ended, and ask for up to *want* turns; telling again changes nothing."""
         ...
 
-    async def due(self, todo: Todo, now: float, limit: int) -> list[Entry]:
-        """Return up to *limit* entries with *todo* that are due, the longest due first."""
+    async def start_call(
+        self, turn: Turn, opens_in: Callable[[str, float], float] | None = None
+    ) -> Entry | None:
+        """Use *turn*: commit the intent to call the number that is due longest; return its entry.
+
+        *opens_in* returns the seconds until a number's calling hours; numbers outside them are
+        postponed in the same commit, and the next one is tried. None, and the turn is given up, if
+        there is nothing to call, the turn has lapsed, or the call may not be sent any more.
+        """
         ...
 
-    async def backlog(self, todo: Todo, now: float) -> int:
-        """Return how many entries `due` would return without a limit."""
+    async def take_code(self) -> tuple[Entry, str] | None:
+        """Commit the intent to verify the oldest code of the number that is due longest.
+
+        Returns its entry and the code; None if no code waits.
+        """
         ...
 
-    async def next_due(self) -> float | None:
-        """Return when the next entry is due; None if nothing is left to do."""
+    async def claim(self, todo: Todo, limit: int, hold: float) -> list[Entry]:
+        """Return up to *limit* entries with *todo* that are due, the longest due first.
+
+        Others do not get them for *hold* seconds, or until they change. For steps that may be
+        repeated: looking up, resolving, expiring.
+        """
+        ...
+
+    async def backlog(self, todo: Todo, limit: int | None = None) -> int:
+        """Return how many entries with *todo* are due, counted up to *limit*."""
+        ...
+
+    async def chore(self, what: str, hold: float) -> bool:
+        """Return whether this runner does *what* for the next *hold* seconds; 0 gives it up."""
+        ...
+
+    async def reap(self, window: float) -> list[Entry]:
+        """Commit the outcomes of intents whose runner is gone; return the new entries.
+
+        Codes of such calls are awaited for *window* seconds. (`outcomes.without_outcome`)
+        """
+        ...
+
+    async def changed(self, timeout: float) -> None:
+        """Return once another process may have written, or after *timeout* seconds."""
+        ...
+
+    async def open_numbers(self) -> bool:
+        """Return whether any number is not settled."""
+        ...
+
+    async def stop_run(self, reason: str) -> None:
+        """Stop all runners: their permits have the *reason*."""
+        ...
+
+    async def next_due(self, *todos: Todo) -> float | None:
+        """Return when the next entry (with one of *todos*) is due; None if there is none."""
         ...
 
     async def advance_due(self, seconds: float, *, after: float) -> None:
@@ -138,14 +236,6 @@ class Journal(Protocol):
 
         Not the ends of code windows: those may come later.
         """
-        ...
-
-    async def open_intents(self) -> list[Entry]:
-        """Return the entries with an intent that has no outcome: those a crash left behind."""
-        ...
-
-    async def called_since(self, since: float) -> list[Entry]:
-        """Return the entries whose last call's intent is newer than *since*, oldest first."""
         ...
 
     async def counts(self) -> Mapping[ChallengeState, int]:
@@ -202,6 +292,13 @@ def is_line(entry: Entry) -> bool:
         invalid_line("", entry.line or 0)
     )
 
+
+HAS_INTENT = (ChallengeState.CALLING, ChallengeState.VERIFYING)
+"""The states with an intent that may have no outcome."""
+
+OUTSIDE_HOURS = "outside its calling hours"
+MAX_POSTPONED = 200
+"""Numbers outside their calling hours that one `start_call` postpones."""
 
 ADVANCED = (Todo.LOOK_UP, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
 """The steps that `advance_due` is about."""
@@ -269,6 +366,18 @@ def can_be_enabled(entry: Entry) -> bool:
 
 
 _VERIFIED = (ChallengeState.VERIFIED, ChallengeState.SKIPPED)
+
+
+def check_settings(written: RunSettings, wanted: RunSettings) -> None:
+    """Refuse a runner with other settings than the runners beside it. Raises `JournalError`."""
+    fields = [field.name for field in attrs.fields(RunSettings)]
+    other = [name for name in fields if getattr(written, name) != getattr(wanted, name)]
+    if other:
+        both = ", ".join(
+            f"{name}={getattr(wanted, name)!r} instead of {getattr(written, name)!r}"
+            for name in other
+        )
+        raise JournalError(f"the other runners of this run have other settings: {both}")
 
 
 def check_identity(written: Identity, wanted: Identity) -> None:

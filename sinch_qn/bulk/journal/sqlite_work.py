@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from sinch_qn.bulk.journal.protocol import (
     CODE_STATUS_AFTER,
+    MAX_POSTPONED,
+    OUTSIDE_HOURS,
     Batch,
     BatchState,
     LoggedWrite,
@@ -17,7 +19,7 @@ from sinch_qn.bulk.journal.protocol import (
 )
 from sinch_qn.bulk.journal.sqlite_schema import IS_TOLL_FREE, from_row
 from sinch_qn.bulk.journal.sqlite_thread import Connection
-from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, step
+from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, Todo, step
 from sinch_qn.errors import JournalError
 
 
@@ -103,9 +105,28 @@ def submit(
     return Submission.ACCEPTED, after
 
 
-def claim_code(database: Connection, number: str, at: float) -> tuple[Entry, str] | None:
-    """Log the intent to verify the oldest waiting code, and return it."""
-    entry = apply(database, Change(number=number, event=Event.VERIFY, at=at))
+def start_call(
+    database: Connection, now: float, opens_in: Callable[[str, float], float] | None
+) -> Entry | None:
+    """Log the intent to call the number that is due longest; postpone those outside their hours."""
+    limit = 1 if opens_in is None else MAX_POSTPONED
+    rows = database.execute(_DUE, (Todo.CALL.value, now, limit)).fetchall()
+    for (number,) in rows:
+        closed = 0.0 if opens_in is None else opens_in(number, now)
+        if not closed:
+            return apply(database, Change(number=number, event=Event.CALL, at=now))
+        due, event = now + closed, Event.POSTPONED
+        apply(database, Change(number=number, event=event, at=now, due=due, note=OUTSIDE_HOURS))
+    return None
+
+
+def take_code(database: Connection, now: float) -> tuple[Entry, str] | None:
+    """Log the intent to verify the oldest code of the number that is due longest."""
+    due = database.execute(_DUE, (Todo.VERIFY.value, now, 1)).fetchone()
+    if due is None:
+        return None
+    (number,) = due
+    entry = apply(database, Change(number=number, event=Event.VERIFY, at=now))
     if entry is None:
         return None
     row, code = database.execute(
@@ -114,6 +135,11 @@ def claim_code(database: Connection, number: str, at: float) -> tuple[Entry, str
     ).fetchone()
     database.execute("UPDATE inbox SET status = 'in flight' WHERE id = ?", (row,))
     return entry, code
+
+
+_DUE = (
+    "SELECT number FROM numbers WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
+)
 
 
 def claim_batch(

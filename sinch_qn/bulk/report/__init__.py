@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.report.advice import entries_needing_attention as entries_needing_attention
     from sinch_qn.bulk.report.advice import first_of_each_state as first_of_each_state
     from sinch_qn.bulk.report.advice import needs_attention as needs_attention
+    from sinch_qn.bulk.report.advice import order_progress as order_progress
     from sinch_qn.bulk.report.advice import what_to_do as what_to_do
     from sinch_qn.bulk.report.advice import what_to_do_about as what_to_do_about
     from sinch_qn.bulk.report.advice import what_to_do_about_delivery as what_to_do_about_delivery
+    from sinch_qn.bulk.report.advice import what_to_do_about_order as what_to_do_about_order
     from sinch_qn.bulk.report.advice import without_invoices as without_invoices
     from sinch_qn.bulk.report.html import write_html as write_html
     from sinch_qn.bulk.report.output_files import write_csv as write_csv
@@ -26,9 +28,11 @@ _NAMES = {
         "entries_needing_attention",
         "first_of_each_state",
         "needs_attention",
+        "order_progress",
         "what_to_do",
         "what_to_do_about",
         "what_to_do_about_delivery",
+        "what_to_do_about_order",
         "without_invoices",
     ),
     "html": ("write_html",),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
-from sinch_qn.bulk.order_records import NOTE_ABSENT, NOTE_UNLISTED
+from sinch_qn.bulk.order_records import NOTE_ABSENT, NOTE_UNLISTED, OrderRecord
 from sinch_qn.bulk.outcomes import ASK_AGAIN, UNKNOWN_TO_SINCH
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.bulk.text_enable_report import TextEnableReport
 from sinch_qn.models import GlobalProcessState as SinchState
+from sinch_qn.models import HostingOrderState as OrderState
 
 _UNSUCCESSFUL = frozenset(state for state in ChallengeState if state.settled) - {
     ChallengeState.VERIFIED,
@@ -119,6 +121,36 @@ def what_to_do_about(batch: Batch) -> str | None:
             return f"Run again, which looks for its order. Or: {_CHECK_DASHBOARD}"
         case BatchState.REJECTED:
             return "Fix the cause in the note, then free the batch and order again."
+    return None
+
+
+def order_progress(order: OrderRecord) -> str | None:
+    """Return how far an order has got, in a sentence; None if it was not asked for yet."""
+    if order.state is None:
+        return None
+    since = ""
+    if order.since is not None:
+        since = f" since {datetime.fromtimestamp(order.since, UTC):%d %B %Y, %H:%M} UTC"
+    if order.state == OrderState.WAITING_FOR_LOA_SIGNATURE:
+        return f"waiting for the signature of {order.signer or 'the authorised person'}{since}"
+    parts = [order.state.removeprefix("HOSTING_ORDER_STATE_").replace("_", " ").lower() + since]
+    if order.total is not None:
+        parts.append(f"{order.done or 0} of {order.total} numbers done")
+    if order.manual:
+        parts.append(f"{order.manual} worked on by hand at Sinch")
+    if order.failures:
+        parts.append(f"{len({each.phone_number for each in order.failures})} failed somewhere")
+    return ", ".join(parts)
+
+
+def what_to_do_about_order(order: OrderRecord) -> str | None:
+    """Return what a person has to do next about an order; None if nothing."""
+    if order.state == OrderState.WAITING_FOR_LOA_SIGNATURE:
+        return "Have the letter signed that Sinch has emailed. If it is lost, ask Sinch for it."
+    if order.state == OrderState.REJECTED:
+        return "Ask Sinch why the order was rejected, then order its numbers again."
+    if order.failures:
+        return "Ask Sinch about the numbers that failed, with carrier and code."
     return None
 
 

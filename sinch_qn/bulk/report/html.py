@@ -6,16 +6,23 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
 from string import Template
+from types import MappingProxyType
 
 from sinch_qn._redaction import printable
 from sinch_qn.bulk.journal.deliveries import Delivery, DeliveryState, delivered_numbers
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
-from sinch_qn.bulk.report.advice import what_to_do_about, what_to_do_about_delivery
+from sinch_qn.bulk.order_records import OrderRecord
+from sinch_qn.bulk.report.advice import (
+    order_progress,
+    what_to_do_about,
+    what_to_do_about_delivery,
+    what_to_do_about_order,
+)
 from sinch_qn.bulk.report.charts import timeline_chart, wait_chart
 from sinch_qn.bulk.report.output_files import output_file
 from sinch_qn.bulk.report.records import state_name
@@ -24,6 +31,7 @@ from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.models import GlobalProcessState as SinchState
 
 _MAX_LISTED_BATCHES = 1000
+_MAX_LISTED_FAILURES = 20
 _PERCENT = "\N{NO-BREAK SPACE}%"
 
 _BATCH_HEADINGS = (
@@ -63,13 +71,15 @@ def write_html(
     *,
     batches: Sequence[Batch] = (),
     deliveries: Sequence[Delivery] = (),
+    orders: Mapping[int, OrderRecord] = MappingProxyType({}),
     title: str = "Voice challenges",
     about: str | None = None,
     now: float | None = None,
 ) -> None:
     """Write a self-contained page with counts, charts, batches and what needs attention.
 
-    *deliveries* are the emails with invoices: `await journal.deliveries.all()`.
+    *deliveries* are the emails with invoices: `await journal.deliveries.all()`. *orders* say how
+    far the orders of *batches* have got: `order_records.load_orders`.
     *about* is shown under the title, such as the project and the input file, a line each. *now* is
     the date shown, in wall-clock seconds since the epoch; the default is the current time.
     """
@@ -85,7 +95,7 @@ def write_html(
         states=_states(summary),
         timeline=timeline_chart(summary.timeline.curve()),
         waits=wait_chart(summary.waits, summary.shortest_wait, summary.longest_wait),
-        batches=_batches(batches, summary),
+        batches=_batches(batches, orders, summary),
         invoices=_invoices(deliveries, summary),
         attention=_attention(summary),
     )
@@ -158,13 +168,13 @@ def _states(summary: Summary) -> str:
     )
 
 
-def _batches(batches: Sequence[Batch], summary: Summary) -> str:
+def _batches(batches: Sequence[Batch], orders: Mapping[int, OrderRecord], summary: Summary) -> str:
     shown = [batch for batch in batches if batch.state is not BatchState.NOT_SENT]
     if not shown:
         return ""
     shown.sort(key=lambda batch: what_to_do_about(batch) is None)
     rows = [
-        _batch_row(batch, summary.hosting.get(batch.id, Counter()))
+        _batch_row(batch, orders.get(batch.id), summary.hosting.get(batch.id, Counter()))
         for batch in shown[:_MAX_LISTED_BATCHES]
     ]
     more = len(shown) - _MAX_LISTED_BATCHES
@@ -173,14 +183,19 @@ def _batches(batches: Sequence[Batch], summary: Summary) -> str:
     return f'<section class="long"><h2>Text-enabling</h2>{table}{left_out}</section>'
 
 
-def _batch_row(batch: Batch, hosting: Counter[SinchState | None]) -> list[str]:
+def _batch_row(
+    batch: Batch, record: OrderRecord | None, hosting: Counter[SinchState | None]
+) -> list[str]:
     """Return the cells of *batch*; *hosting* counts its numbers by their state at Sinch."""
     seen = " · ".join(
         f"{n:,} {_escaped((state_name(state) or 'not checked yet').replace('_', ' ').lower())}"
         for state, n in hosting.most_common()
     )
     order = f'<p class="code">{_text(batch.order_id)}</p>' if batch.order_id else ""
-    notes = "".join(f"<p>{_text(t)}</p>" for t in (batch.note, what_to_do_about(batch)) if t)
+    texts = [batch.note, what_to_do_about(batch)]
+    if record is not None:
+        texts += [order_progress(record), what_to_do_about_order(record), *_failures(record)]
+    notes = "".join(f"<p>{_text(text)}</p>" for text in texts if text)
     return [
         str(batch.id),
         "toll-free" if batch.toll_free else _text(batch.region or ""),
@@ -190,6 +205,16 @@ def _batch_row(batch: Batch, hosting: Counter[SinchState | None]) -> list[str]:
         seen,
         order + notes,
     ]
+
+
+def _failures(order: OrderRecord) -> Iterator[str]:
+    """Yield a line for each number that failed at a carrier, the first ones."""
+    for failure in order.failures[:_MAX_LISTED_FAILURES]:
+        yield " ".join(
+            filter(None, (failure.phone_number, failure.where, failure.code, failure.message))
+        )
+    if (more := len(order.failures) - _MAX_LISTED_FAILURES) > 0:
+        yield f"{more:,} more failures are in: sinch-qn status JOURNAL --json"
 
 
 def _batch_kind(batch: Batch, hosting: Counter[SinchState | None]) -> str:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 
 from sinch_qn.bulk.journal.deliveries import Delivery
 from sinch_qn.bulk.journal.protocol import Batch
-from sinch_qn.bulk.report.advice import what_to_do, what_to_do_about, what_to_do_about_delivery
+from sinch_qn.bulk.order_records import OrderRecord
+from sinch_qn.bulk.report.advice import (
+    what_to_do,
+    what_to_do_about,
+    what_to_do_about_delivery,
+    what_to_do_about_order,
+)
 from sinch_qn.bulk.states import Entry
 from sinch_qn.models import GlobalProcessState
 
@@ -30,8 +37,8 @@ def entry_record(entry: Entry, *, emailed: Collection[str] = ()) -> dict[str, st
     }
 
 
-def batch_record(batch: Batch) -> dict[str, str | int | None]:
-    """Return a text-enabling *batch* as written to JSON."""
+def batch_record(batch: Batch, order: OrderRecord | None = None) -> dict[str, Any]:
+    """Return a text-enabling *batch* as written to JSON, with its *order* as last seen."""
     return {
         "batch": batch.id,
         "state": batch.state.value,
@@ -41,6 +48,31 @@ def batch_record(batch: Batch) -> dict[str, str | int | None]:
         "hostingOrderId": batch.order_id,
         "note": batch.note,
         "whatToDo": what_to_do_about(batch),
+        "order": None if order is None else _order_record(order),
+    }
+
+
+def _order_record(order: OrderRecord) -> dict[str, Any]:
+    return {
+        "displayName": order.name,
+        "state": order.state,
+        "since": _time(order.since),
+        "signer": order.signer,
+        "total": order.total,
+        "osrUpdated": order.osr_updated,
+        "smsProvisioned": order.done,
+        "addedToCampaign": order.in_campaign,
+        "ongoingManualAction": order.manual,
+        "failures": [
+            {
+                "phoneNumber": failure.phone_number,
+                "where": failure.where,
+                "errorCode": failure.code,
+                "errorMessage": failure.message,
+            }
+            for failure in order.failures
+        ],
+        "whatToDo": what_to_do_about_order(order),
     }
 
 

@@ -34,6 +34,9 @@ _options = combine(
     click.option("--loa-delay", type=_SECONDS, help="Seconds until a LOA is signed."),
     click.option("--hosting-delay", type=_SECONDS, help="Seconds that hosting takes."),
     click.option(
+        "--provisioning-delay", type=_SECONDS, help="Seconds until a hosted number is linked."
+    ),
+    click.option(
         "--visibility-delay",
         type=_SECONDS,
         help="Seconds until get and list show what a request changed.",

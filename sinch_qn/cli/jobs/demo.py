@@ -22,10 +22,12 @@ import orjson
 from sinch_qn.bulk import ChallengeState, Entry, SqliteJournal, recall, submit_code
 from sinch_qn.bulk.report import what_to_do
 from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.jobs.run_state import print_orders, read_snapshot
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.options import read_lines
 from sinch_qn.cli.output import Lines
 from sinch_qn.errors import InvalidRequestError, JournalError
+from sinch_qn.models import HostingOrderState as OrderState
 from sinch_qn.parsing import BadLine, GoodLine
 from sinch_qn.sandbox import Sandbox
 
@@ -48,11 +50,13 @@ _LOA: Final = {
 }
 _OPTIONS: Final = (
     "--demo --yes --add-missing --recheck 0.3 --rate 100 --max-ringing 80 --code-timeout 4"
-    " --text-enable --service-plan-id demo --campaign-id demo --follow 10"
+    " --text-enable --service-plan-id demo --campaign-id demo --follow 20"
 ).split()
 
 _MIN_ANSWER_DELAY, _MAX_ANSWER_DELAY = 0.2, 1.5
 """Seconds until a person submits the code of a call."""
+_SIGNATURE_DELAY: Final = 1.5
+"""Seconds until letters are signed."""
 _POLL_INTERVAL: Final = 0.05
 """Seconds."""
 _MAX_CALLS: Final = 3
@@ -74,24 +78,39 @@ def demonstrate(path: Path | None, *, as_json: bool) -> None:
         numbers = [line.number.e164 for line in lines if isinstance(line, GoodLine)]
         asyncio.run(_demonstrate(path, journal, numbers))
         _show(SqliteJournal(journal).rows(), lines, as_json=as_json)
+        if not as_json:
+            print_orders(asyncio.run(read_snapshot(journal)))
     print_message(f"HTML report: {Path(REPORT).absolute()}")
 
 
 async def _demonstrate(path: Path, journal: Path, numbers: Sequence[str]) -> None:
     """Run against a sandbox, with people who answer their phones."""
-    settings: dict[str, Any] = {"eligibility_delay": 0.1, "loa_delay": 0.2, "hosting_delay": 0.3}
+    settings: dict[str, Any] = {"eligibility_delay": 0.1, "loa_delay": None, "hosting_delay": 0.3}
     async with Sandbox(latency=0.03, **settings) as sandbox:
         print_message(f"{len(numbers)} numbers; the sandbox at {sandbox.base_url} calls nobody.")
         people = People(sandbox, journal, numbers)
-        answering = asyncio.create_task(people.answer())
+        helpers = [asyncio.create_task(each) for each in (people.answer(), _sign(sandbox))]
         try:
             await _crash_and_resume(sandbox, path, journal, len(numbers))
         finally:
-            answering.cancel()
-            await asyncio.wait([answering])
-        if not answering.cancelled():
-            answering.result()
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.wait(helpers)
+        for helper in helpers:
+            if not helper.cancelled():
+                helper.result()
         people.print_summary()
+
+
+async def _sign(sandbox: Sandbox) -> None:
+    """Sign the letter of each order, as its recipient does, until cancelled."""
+    while True:
+        await asyncio.sleep(_SIGNATURE_DELAY)
+        for order in list(sandbox.world.orders.values()):
+            if order.state is OrderState.WAITING_FOR_LOA_SIGNATURE:
+                sandbox.sign_loa(order.id)
+                noun = "number" if len(order.phone_numbers) == 1 else "numbers"
+                print_message(f"The letter for {len(order.phone_numbers)} {noun} is signed.")
 
 
 async def _crash_and_resume(sandbox: Sandbox, path: Path, journal: Path, total: int) -> None:
@@ -255,7 +274,7 @@ _WRITTEN: Final = (
     '"+1 ({}) 555 {}"',
 )
 _AREA_CODES: Final = ("202", "212", "303", "312", "404", "416", "512", "604", "617", "713", "833")
-_MISBEHAVING: Final = ("9990", "9992", "9993", "9994", "9995", "9996", "9997")
+_MISBEHAVING: Final = ("9990", "9992", "9993", "9994", "9995", "9996", "9997", "9989")
 _STRAY: Final = {
     20: '"Corner Café, Georgetown",+1 202-555-0100,is there already',
     60: "Typo,(212) 555-013,a digit is missing",

@@ -110,8 +110,8 @@ def _act(
     elif server is not None:
         if to_send:
             noun = "email" if to_send == 1 else "emails"
-            again = "They did not come, and" if job.again_from > CLAIMABLE else ""
-            confirm(f"{again} Send {to_send} {noun} to {ORDERS_ADDRESS}?".strip(), yes=yes)
+            again = ", also those that may have come" if job.again_from > CLAIMABLE else ""
+            confirm(f"Send {to_send} {noun} to {ORDERS_ADDRESS}{again}?", yes=yes)
         asyncio.run(_send(job, server))
 
 

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.journal import Batch, BatchState
+from sinch_qn.bulk.journal import Batch, BatchState, Delivery, DeliveryState
+from sinch_qn.bulk.order_records import NumberFailure, OrderRecord
 from sinch_qn.bulk.report.advice import (
     entries_needing_attention,
     first_of_each_state,
     needs_attention,
+    order_progress,
     what_to_do,
     what_to_do_about,
+    what_to_do_about_delivery,
+    what_to_do_about_order,
 )
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.bulk.text_enable_report import TextEnableReport
@@ -182,3 +186,64 @@ def test_the_first_of_each_state_is_found_early() -> None:
     }
     assert next(rows).line == 3
     assert first_of_each_state([], counts_of()) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "progress", "advice"),
+    [
+        ({}, None, None),
+        ({"state": "SUBMITTED"}, "submitted since 13 January 2026, 14:30 UTC", None),
+        (
+            {"state": "WAITING_FOR_LOA_SIGNATURE", "signer": "a•••@example.com"},
+            "waiting for the signature of a•••@example.com since 13 January 2026, 14:30 UTC",
+            "Have the letter signed",
+        ),
+        (
+            {"state": "IN_PROGRESS", "total": 5, "done": 3, "manual": 1},
+            "3 of 5 numbers done, 1 worked on by hand at Sinch",
+            None,
+        ),
+        (
+            {
+                "state": "COMPLETED",
+                "total": 5,
+                "done": 5,
+                "failures": (
+                    NumberFailure(phone_number="+12025550134", where="SMS", code="", message=""),
+                ),
+            },
+            "5 of 5 numbers done, 1 failed somewhere",
+            "with carrier and code",
+        ),
+        ({"state": "REJECTED"}, "rejected since", "why the order was rejected"),
+        ({"state": "HOSTING_ORDER_STATE_NEW"}, "new since", None),
+    ],
+)
+def test_an_order_says_how_far_it_has_got(
+    fields: dict[str, Any], progress: str | None, advice: str | None
+) -> None:
+    """An order says whom it waits for since when, what is done, what failed, and what to do."""
+    order = OrderRecord(name="n", service_plan_id="p", since=1768314600.0, **fields)
+    assert (progress or "None") in str(order_progress(order))
+    assert (advice or "None") in str(what_to_do_about_order(order))
+
+
+def test_emails_say_what_to_do() -> None:
+    """Each state of an email has its advice; a sent one needs nothing."""
+    advice = {
+        state: what_to_do_about_delivery(
+            Delivery(key="k", intent=1, numbers=(), state=state, at=0.0)
+        )
+        for state in DeliveryState
+    }
+    assert [state for state, text in advice.items() if text is None] == [DeliveryState.SENT]
+    assert "--resend" in str(advice[DeliveryState.UNKNOWN])
+    assert advice[DeliveryState.SENDING] == advice[DeliveryState.UNKNOWN]
+
+
+def test_invoices_that_were_emailed() -> None:
+    """A number whose invoices were emailed needs no email; a blocked one has to wait for Sinch."""
+    pending, blocked = entry(ChallengeState.PENDING, added=True), entry(ChallengeState.BLOCKED)
+    assert what_to_do(pending, emailed=[pending.number]) is None
+    assert "1 to 3 working days" in str(what_to_do(blocked, emailed=[blocked.number]))
+    assert "Email its invoices" in str(what_to_do(pending, emailed=["+12025550199"]))

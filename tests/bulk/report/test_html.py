@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from sinch_qn.bulk.journal import Batch, BatchState
+from sinch_qn.bulk.order_records import NumberFailure, OrderRecord
 from sinch_qn.bulk.report.html import write_html
 from sinch_qn.bulk.report.summary import MAX_LISTED
 from sinch_qn.bulk.states import ChallengeState, Entry
@@ -243,3 +244,24 @@ def test_rows_are_not_kept(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "The first 5,000 numbers are listed; 7,500 more" in page
     assert page.count("still accepted") == 1
+
+
+def test_orders_show_their_progress(tmp_path: Path) -> None:
+    """An order shows whose signature it waits for, and what failed at which carrier, escaped."""
+    failures = tuple(
+        NumberFailure(
+            phone_number=f"+1202555{n:04}", where="SMS at T-Mobile", code="7", message=EVIL
+        )
+        for n in range(25)
+    )
+    orders = {
+        1: OrderRecord(
+            name="n", service_plan_id="p", state="WAITING_FOR_LOA_SIGNATURE", signer=EVIL
+        ),
+        2: OrderRecord(name="n", service_plan_id="p", state="COMPLETED", failures=failures),
+    }
+    page = page_of(tmp_path, [], batch(), batch(id=2), orders=orders)
+    assert "waiting for the signature of" in page.text
+    assert "+12025550000 SMS at T-Mobile 7" in page.text
+    assert "5 more failures are in: sinch-qn status JOURNAL --json" in page.text
+    assert EVIL not in page.source

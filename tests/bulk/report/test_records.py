@@ -115,6 +115,7 @@ def test_a_batch_is_counted_not_listed() -> None:
         "hostingOrderId": None,
         "note": "HTTP 400",
         "whatToDo": what_to_do_about(rejected),
+        "order": None,
     }
 
 

@@ -18,8 +18,9 @@ from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
 from sinch_qn.bulk.text_enable import TextEnableRun
+from sinch_qn.errors import NotFoundError
 from sinch_qn.models import GlobalProcessState as SinchState
-from sinch_qn.models import QualifiedNumber, TextEnableNumbersRequest
+from sinch_qn.models import HostingOrder, QualifiedNumber, TextEnableNumbersRequest
 from tests.support.cancellation import cancel_everywhere, cancelled_after, cancelled_at
 from tests.support.text_enabling import (
     CA,
@@ -223,6 +224,15 @@ async def test_nothing_is_ordered_twice_whatever_happens(
         assert BatchState.SENDING not in {batch.state for batch in batches}
 
 
+class Unlisted:
+    """Hosting orders that cannot be read: their numbers say what becomes of them."""
+
+    async def get(self, _: str) -> HostingOrder:
+        """Find no order."""
+        await asyncio.sleep(1)
+        raise NotFoundError("no such order", status_code=404)
+
+
 class Orders:
     """A fake client: it takes orders, and each number is hosted at its second look-up.
 
@@ -234,6 +244,7 @@ class Orders:
     def __init__(self, numbers: Iterable[str]) -> None:
         self.states = dict.fromkeys(numbers, SinchState.VERIFIED)
         self.sent: list[list[str]] = []
+        self.hosting_orders = Unlisted()
 
     async def prepare(self) -> PreparedCall:
         """Acquire a token."""
@@ -301,7 +312,7 @@ async def cancel_and_repeat(drain_timeout: float, *iterations: int) -> bool:
 
     task = await cancelled_after(finish(run()), *iterations)
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    assert not journal._running
+    assert not journal._runner is not None
     ordered = {number for numbers in api.sent for number in numbers}
     batches = await journal.batches()
     assert BatchState.SENDING not in {batch.state for batch in batches}

@@ -1,0 +1,217 @@
+"""The content of a journal in memory, which all its runners share."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import attrs
+
+from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
+from sinch_qn.bulk.journal.protocol import (
+    CODE_STATUS_AFTER,
+    HAS_INTENT,
+    Batch,
+    BatchState,
+    Identity,
+    RunSettings,
+    can_be_enabled,
+    logged_write,
+)
+from sinch_qn.bulk.permits import Slots, holds_slot
+from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.errors import JournalError
+from sinch_qn.phone import is_toll_free
+
+LEASE = 15.0
+"""Seconds that a runner is taken to live, without a sign of life."""
+
+
+@attrs.define
+class Runner:
+    """A runner with a lease. All times are the journal's."""
+
+    id: int
+    until: float
+    since: float
+    """From when on it has kept its lease."""
+
+
+class MemoryStore:
+    """Entries, inbox, log, batches, runners and slots."""
+
+    def __init__(self) -> None:
+        self.identity: Identity | None = None
+        self.settings: RunSettings | None = None
+        self.slots: Slots | None = None
+        self.stopped: str | None = None
+        self.runners: dict[int, Runner] = {}
+        self.runner_ids = itertools.count(1)
+        self.owners: dict[str, int] = {}
+        """The runner of each number's open intent."""
+        self.chores: dict[str, tuple[int, float]] = {}
+        self.entries: dict[str, Entry] = {}
+        self.log: dict[tuple[str, str, int, int], str | None] = {}
+        self.inbox: dict[str, dict[tuple[int, str], str]] = {}
+        self.counts: Counter[ChallengeState] = Counter()
+        self.batches: dict[int, Batch] = {}
+        self.bookmarks: dict[str, str] = {}
+        self.deliveries = MemoryDeliveries()
+        self._order: dict[str, int] = {}
+        self._sequence = itertools.count()
+        self._heaps: dict[Todo, list[tuple[float, int, str]]] = {todo: [] for todo in Todo}
+        self._tokens = itertools.count(1)
+
+    def start(self, settings: RunSettings, now: float, ticks: float) -> None:
+        """Begin a run: its pace is paused, and phones that may ring keep their slots."""
+        self.settings, self.stopped = settings, None
+        self.slots = Slots(settings.pacing())
+        held = [(e.called_at, e.number) for e in self.entries.values() if holds_slot(e)]
+        for called_at, number in sorted((at, number) for at, number in held if at is not None):
+            age = max(0.0, now - called_at)
+            if age < settings.ring_window:
+                self.slots.rings(number, ticks + settings.ring_window - age)
+
+    def register(self, now: float) -> Runner:
+        """Return a new runner."""
+        runner = Runner(next(self.runner_ids), now + LEASE, now)
+        self.runners[runner.id] = runner
+        return runner
+
+    def drop(self, runner: int) -> None:
+        """Remove a runner, its turns and its chores."""
+        self.runners.pop(runner, None)
+        self.chores = {what: who for what, who in self.chores.items() if who[0] != runner}
+        if self.slots is not None:
+            self.slots.forget(runner)
+
+    def take_code(self, now: float, runner: int) -> tuple[Entry, str] | None:
+        """Log the intent to verify the oldest code of the number that is due longest."""
+        for due in self.due(Todo.VERIFY, now, 1):
+            change = Change(number=due.number, event=Event.VERIFY, at=now)
+            entry = self.apply(change, runner)
+            if entry is not None:
+                inbox = self.inbox[entry.number]
+                key = next(key for key, status in inbox.items() if status == "waiting")
+                inbox[key] = "in flight"
+                return entry, key[1]
+        return None
+
+    def insert(self, entry: Entry) -> None:
+        """Store a new entry."""
+        self._order[entry.number] = next(self._sequence)
+        self.save(None, entry)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry."""
+        del self.entries[entry.number]
+        self.counts[entry.state] -= 1
+
+    def due(self, todo: Todo, now: float, limit: int) -> Iterator[Entry]:
+        """Yield up to *limit* entries with *todo* that are due, the longest due first."""
+        heap = self._heaps[todo]
+        found: list[tuple[float, int, str]] = []
+        while heap and len(found) < limit and heap[0][0] <= now:
+            item = heapq.heappop(heap)
+            if self._is_current(todo, item) and item not in found[-1:]:
+                found.append(item)
+        for item in found:
+            heapq.heappush(heap, item)
+        return iter([self.entries[number] for _, _, number in found])
+
+    def next_due(self, *todos: Todo) -> float | None:
+        """Return when the next entry (with one of *todos*) is due."""
+        dues = []
+        for todo in todos or Todo:
+            heap = self._heaps[todo]
+            while heap and not self._is_current(todo, heap[0]):
+                heapq.heappop(heap)
+            if heap and todo is not Todo.NOTHING:
+                dues.append(heap[0][0])
+        return min(dues, default=None)
+
+    def apply(self, change: Change, runner: int = 0) -> Entry | None:
+        """Apply *change* if `step` allows it, and log it; an intent is *runner*'s."""
+        before = self.entries.get(change.number)
+        if change.event in INTENTS:
+            change = attrs.evolve(change, intent=next(self._tokens))
+        after = None if before is None else step(before, change)
+        if before is None or after is None:
+            return None
+        if logged := logged_write(before, after, change.event):
+            key = (logged.operation, change.number, logged.attempt, logged.nth)
+            if logged.outcome is None and self.log.get(key, "not sent") != "not sent":
+                raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
+            self.log[key] = logged.outcome
+        self.save(before, after)
+        self._update_inbox(after, change.event)
+        if change.event in INTENTS:
+            self.owners[after.number] = runner
+        elif after.state not in HAS_INTENT:
+            self.owners.pop(after.number, None)
+        if self.slots is not None:
+            self.slots.update(after)
+        return after
+
+    def save(self, before: Entry | None, after: Entry) -> None:
+        """Store the new version of an entry."""
+        self.entries[after.number] = after
+        if before is not None:
+            self.counts[before.state] -= 1
+        self.counts[after.state] += 1
+        item = (after.due, self._order[after.number], after.number)
+        heapq.heappush(self._heaps[after.todo], item)
+
+    def _is_current(self, todo: Todo, item: tuple[float, int, str]) -> bool:
+        entry = self.entries.get(item[2])
+        return entry is not None and entry.todo is todo and entry.due == item[0]
+
+    def _update_inbox(self, after: Entry, event: Event) -> None:
+        if after.settled_at is not None:
+            self.inbox.pop(after.number, None)
+            return
+        inbox = self.inbox.get(after.number, {})
+        for key in [key for key, status in inbox.items() if status == "in flight"]:
+            status_after = CODE_STATUS_AFTER.get(event, "in flight")
+            if status_after is None:
+                del inbox[key]
+            else:
+                inbox[key] = status_after
+
+    def claim_batch(
+        self, *, toll_free: bool, region: str | None, limit: int, at: float
+    ) -> Batch | None:
+        """Make a batch of up to *limit* verified numbers."""
+        fitting = (
+            e
+            for e in self.entries.values()
+            if can_be_enabled(e)
+            and is_toll_free(e.number) is toll_free
+            and (region is None or e.region in (region, None))
+        )
+        entries = list(itertools.islice(fitting, limit))
+        if not entries:
+            return None
+        batch = Batch(
+            id=len(self.batches) + 1,
+            toll_free=toll_free,
+            region=region or "US",
+            numbers=tuple(e.number for e in entries),
+            state=BatchState.SENDING,
+            at=at,
+        )
+        self.batches[batch.id] = batch
+        for entry in entries:
+            self.save(entry, attrs.evolve(entry, batch=batch.id))
+        return batch
+
+    def save_batch(self, batch: Batch) -> None:
+        """Store the outcome of a batch; NOT_SENT frees its numbers."""
+        if batch.state is BatchState.NOT_SENT:
+            for number in batch.numbers:
+                entry = self.entries[number]
+                self.save(entry, attrs.evolve(entry, batch=None))
+            batch = attrs.evolve(batch, numbers=())
+        self.batches[batch.id] = batch
