@@ -21,7 +21,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
         {
             "sinch_qn": (
                 *("QualifiedNumbersClient", "PreparedCall", "Page", "OAuth2", "BasicAuth"),
-                *("RateLimit", "RetryPolicy", "Failure", "SinchError", "Outcome"),
+                *("Proxy", "RateLimit", "RetryPolicy", "Failure", "SinchError", "Outcome"),
                 *("OrderRejectedError", "UnlinkError", "RawResponse", "capture_responses"),
                 *("CapturedResponses", "Hooks", "CallInfo", "RequestInfo", "ResponseInfo"),
             ),

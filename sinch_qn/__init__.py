@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from sinch_qn.models import SmsConfiguration as SmsConfiguration
     from sinch_qn.models import TextEnableNumbersRequest as TextEnableNumbersRequest
     from sinch_qn.models import TextEnableTollFreeNumbersRequest as TextEnableTollFreeNumbersRequest
+    from sinch_qn.proxy import Proxy as Proxy
     from sinch_qn.rate_limit import RateLimit as RateLimit
     from sinch_qn.retry import Failure as Failure
     from sinch_qn.retry import RetryPolicy as RetryPolicy
@@ -119,6 +120,7 @@ _NAMES = {
         "TextEnableNumbersRequest",
         "TextEnableTollFreeNumbersRequest",
     ),
+    "proxy": ("Proxy",),
     "rate_limit": ("RateLimit",),
     "retry": ("Failure", "RetryPolicy"),
     "serialization": ("converter", "from_dict", "to_dict", "to_json"),

@@ -219,7 +219,8 @@ def test_client_is_made_as_designed() -> None:
     assert parameters(QualifiedNumbersClient) == (
         "project_id, auth, *, base_url='https://imported.numbers.api.sinch.com', session=None, "
         f"timeout=30.0, retry={RetryPolicy()!r}, rate_limit=None, allow_http=False, "
-        "max_connections=100, max_body=16777216, hooks=()"
+        "max_connections=100, max_body=16777216, proxy=None, ssl=None, headers=None, "
+        "user_agent=None, hooks=()"
     )
     assert RetryPolicy().max_attempts == 4
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.callbacks import set_callback_secret as set_callback_secret
     from sinch_qn.cli.jobs.callbacks import show_callbacks as show_callbacks
     from sinch_qn.cli.jobs.demo import demonstrate as demonstrate
+    from sinch_qn.cli.jobs.doctor import examine as examine
     from sinch_qn.cli.jobs.hosting_orders import follow_order as follow_order
     from sinch_qn.cli.jobs.hosting_orders import get_orders as get_orders
     from sinch_qn.cli.jobs.hosting_orders import list_order_numbers as list_order_numbers
@@ -54,6 +55,7 @@ _NAMES = {
         *("follow_order", "get_orders", "list_order_numbers", "list_orders", "report_orders"),
     ),
     "imported_numbers": (*("delete_imported", "get_imported", "list_imported", "update_imported"),),
+    "doctor": ("examine",),
     "invoices": ("send_invoices",),
     "journals": (
         "accept_journal",
