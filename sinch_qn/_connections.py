@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from http.cookies import SimpleCookie
 from inspect import signature
+from ssl import SSLContext
 from typing import Any, Final
 
 import aiohttp
@@ -19,8 +20,10 @@ from aiohttp.client_reqrep import ClientRequest, ClientResponse, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, StreamWriter
 from aiohttp.tracing import Trace
+from multidict import CIMultiDict
 
 from sinch_qn._version import __version__
+from sinch_qn.proxy import Proxy
 
 MAX_UNUSED: Final = 2.0
 """Seconds for which a connection that was opened ahead may wait for its request."""
@@ -98,14 +101,33 @@ class _Handler(ResponseHandler):
             self._payload.set_exception(aiohttp.ClientPayloadError())
 
 
+@attrs.frozen(kw_only=True)
+class ConnectionOptions:
+    """How our own sessions connect, and what every request of theirs says."""
+
+    proxy: Proxy | None = None
+    ssl: SSLContext | None = None
+    """None: the authorities that Python trusts."""
+    headers: Mapping[str, str] = HEADERS
+
+
 class Connector(aiohttp.TCPConnector):
     """Opens connections for one session."""
 
-    def __init__(self, *, force_close: bool = False) -> None:
-        super().__init__(limit=0, force_close=force_close)
+    def __init__(self, options: ConnectionOptions, *, force_close: bool = False) -> None:
+        ssl = True if options.ssl is None else options.ssl
+        super().__init__(limit=0, force_close=force_close, ssl=ssl)
+        self._proxy = options.proxy
         self._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment]
         self.hosts: dict[tuple[str, str], dict[str, Any]] = {}
         """The attributes of requests by scheme and host."""
+
+    def proxy_of(self, url: yarl.URL) -> dict[str, Any]:
+        """Return the options of a request to *url* that name its proxy, if it has one."""
+        proxy = self._proxy
+        if proxy is None or not proxy.is_for(url.scheme, url.host or "", url.port):
+            return {}
+        return {"proxy": yarl.URL(proxy.address), "proxy_headers": CIMultiDict(proxy.headers)}
 
     def close_nowait(self) -> None:
         """Close synchronously: a garbage-collected client cannot await close()."""
@@ -115,12 +137,14 @@ class Connector(aiohttp.TCPConnector):
 class SingleUseConnector(Connector):
     """Uses the connection that was opened ahead for a request, if that has not ended."""
 
-    def __init__(self) -> None:
-        super().__init__(force_close=True)
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options, force_close=True)
 
     async def open(self, url: str) -> Connection:
-        """Open a connection to the host of *url*."""
-        request = ClientRequest("POST", yarl.URL(url, encoded=True), loop=self._loop)
+        """Open a connection to the host of *url*, through the proxy if there is one."""
+        address = yarl.URL(url, encoded=True)
+        proxy = self.proxy_of(address)
+        request = ClientRequest("POST", address, loop=self._loop, **proxy)
         return await super().connect(request, [], NO_TIMEOUT)
 
     async def connect(
@@ -206,7 +230,7 @@ class OwnRequest(ClientRequest):
         host = url.host_port_subcomponent or ""
         first = connector.hosts.get((url.scheme, host))
         if first is None:
-            super().__init__(method, url, **options)
+            super().__init__(method, url, **{**options, **connector.proxy_of(url)})
             self._key = super().connection_key
             self._info = super().request_info
             first = connector.hosts[url.scheme, host] = vars(self).copy()
@@ -235,7 +259,11 @@ class OwnRequest(ClientRequest):
         assert protocol is not None  # noqa: S101 - it was connected just now
         writer = StreamWriter(protocol, self.loop)
         version = self.version
-        line = f"{self.method} {self.url.raw_path_qs} HTTP/{version.major}.{version.minor}"
+        target = self.url.raw_path_qs
+        if self.proxy is not None and self.url.scheme == "http":  # the proxy itself reads it
+            target = str(self.url)
+            self.headers.update(self.proxy_headers or {})
+        line = f"{self.method} {target} HTTP/{version.major}.{version.minor}"
         await writer.write_headers(line, self.headers)
         progress = progress_of_request.get()
         progress.connection_acquired = True
@@ -267,12 +295,12 @@ class _NoCookies(aiohttp.DummyCookieJar):
         return _NO_COOKIES
 
 
-def open_session(*, single_use: bool) -> aiohttp.ClientSession:
+def open_session(options: ConnectionOptions, *, single_use: bool) -> aiohttp.ClientSession:
     """Return a session of our own; *single_use*: with a connection for each request."""
     session = aiohttp.ClientSession(
-        connector=SingleUseConnector() if single_use else Connector(),
+        connector=SingleUseConnector(options) if single_use else Connector(options),
         request_class=OwnRequest,
-        headers={"Host": "", **HEADERS} | ({"Connection": "close"} if single_use else {}),
+        headers={"Host": "", **options.headers} | ({"Connection": "close"} if single_use else {}),
         cookie_jar=_NoCookies(),
         timeout=NO_TIMEOUT,
         **_PARSING,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 MASK = "•••"
 
 _MIN_SECRET_LENGTH = 3
 """Characters; shorter ones, such as the state in an address, would redact innocent words."""
 
+
+_PHONE_NUMBER = re.compile(r"\+[0-9]{7,15}", re.ASCII)
 
 _LONG_SECRET = 12
 """Characters; such a value is replaced within other words, too: it occurs nowhere by chance."""
@@ -22,14 +26,35 @@ def printable(value: object, limit: int | None = None, *, substitute: str = " ")
     return "".join(c if c.isprintable() else substitute for c in str(value)[:limit])
 
 
+def masked_number(phone_number: str) -> str:
+    """Return *phone_number* masked for logs: `+12025550134` becomes `+1202•••0134`."""
+    return f"{phone_number[:5]}{MASK}{phone_number[-4:]}"
+
+
 def sensitive_values(model: Any) -> Iterator[str]:
-    """Yield the personal and secret texts in *model*: those of fields that are not in its repr."""
+    """Yield the personal and secret texts in *model*: those of fields that are not in its repr.
+
+    What is secret in a mapping, the body of a raw request, is not known: all but phone numbers is.
+    """
+    if isinstance(model, dict):
+        yield from _texts(model)
     for field in getattr(type(model), "__attrs_attrs__", ()):  # errors must not import attrs
         value = getattr(model, field.name)
         if isinstance(value, str) and not field.repr:
             yield value
         else:
             yield from sensitive_values(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in JSON, except phone numbers."""
+    if isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+    elif hasattr(type(value), "__attrs_attrs__"):
+        yield from sensitive_values(value)
+    elif not isinstance(value, bool | None) and not _PHONE_NUMBER.fullmatch(str(value)):
+        yield str(value)
 
 
 def redact(error: Exception, values: Iterable[str]) -> None:
@@ -50,8 +75,13 @@ def redact(error: Exception, values: Iterable[str]) -> None:
 
 
 def _pattern(text: str) -> str:
-    """Return a pattern of *text*, also as it is written in JSON."""
-    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    """Return a pattern of *text*, also as it is written in JSON, in JSON in JSON, and in HTML."""
+    forms = {text}
+    for _ in range(2):
+        forms |= {json.dumps(form)[1:-1] for form in forms} | {
+            json.dumps(form, ensure_ascii=False)[1:-1] for form in forms
+        }
+    forms |= {html.escape(text), quote(text, safe="")}
     pattern = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
     return f"(?:{pattern})" if len(text) >= _LONG_SECRET else rf"(?<!\w)(?:{pattern})(?!\w)"
 
@@ -62,5 +92,5 @@ def _redacted(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_redacted(each, pattern) for each in value)
     if isinstance(value, dict):
-        return {key: _redacted(each, pattern) for key, each in value.items()}
+        return type(value)((key, _redacted(each, pattern)) for key, each in value.items())
     return value

@@ -15,10 +15,10 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 
 from sinch_qn._connections import (
-    HEADERS,
     MAX_HEADER,
     NO_TIMEOUT,
     AheadConnection,
+    ConnectionOptions,
     Connector,
     Progress,
     SingleUseConnector,
@@ -58,6 +58,8 @@ _REQUEST = vars(aiohttp.ClientSession)["_request"]
 
 _DISTRUST = 600.0
 """Seconds without connections ahead, after a server has closed one."""
+
+_DEFAULTS = ConnectionOptions()
 
 _BEFORE_SENDING = (ValueError, TypeError, RuntimeError)
 """What aiohttp raises for settings that contradict each other, or for a closed session."""
@@ -138,9 +140,11 @@ class Transport:
         session: aiohttp.ClientSession | None = None,
         max_connections: int = 100,
         max_body: int = MAX_BODY,
+        options: ConnectionOptions = _DEFAULTS,
         created_at: str = "",
     ) -> None:
         self._external_session = session
+        self._options = options
         self._max_body = max_body
         self._created_at = created_at
         # An external session has its own limit; waiting for ours is not the server's delay.
@@ -201,7 +205,7 @@ class Transport:
     ) -> Response:
         # Should aiohttp not call the middleware, it is not known what was sent: assume the worst.
         progress.connection_acquired = True
-        headers = {**HEADERS, **request.headers}
+        headers = {**self._options.headers, **request.headers}
         replaces_auth = session.auth is not None or session.trust_env
         # aiohttp refuses the header beside `auth=` or a .netrc; a middleware may still set it.
         authorization = headers.pop("Authorization", None) if replaces_auth else None
@@ -319,10 +323,10 @@ class Transport:
             return self._external_session
         if single_use:
             if self._single_use_session is None:
-                self._single_use_session = open_session(single_use=True)
+                self._single_use_session = open_session(self._options, single_use=True)
             return self._single_use_session
         if self._keepalive_session is None:
-            self._keepalive_session = open_session(single_use=False)
+            self._keepalive_session = open_session(self._options, single_use=False)
         return self._keepalive_session
 
     def stop(self) -> None:

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import attrs
 
 from sinch_qn._checks import check_secret
+from sinch_qn._headers import kept_headers, request_id
 from sinch_qn._http import Request, Response, parse_json, status_error
+from sinch_qn._redaction import redact
 from sinch_qn.errors import (
     AuthenticationError,
     ClosedError,
@@ -176,7 +178,7 @@ class TokenCache:
     def _cached_failure(self, now: float) -> SinchError:
         assert self._failure is not None  # noqa: S101 - the caller has checked it
         failure = copy.copy(self._failure)
-        if isinstance(failure, TokenError) and failure.retry_after is not None:
+        if failure.retry_after is not None:
             failure.retry_after = self._failed_until - now
         return failure
 
@@ -204,8 +206,7 @@ class TokenCache:
         except ClosedError:
             raise  # not a failure of the endpoint
         except SinchError as error:
-            asked = (error.retry_after or 0.0) if isinstance(error, TokenError) else 0.0
-            wait = max(self._failure_ttl, min(asked, _MAX_RETRY_AFTER))
+            wait = max(self._failure_ttl, min(error.retry_after or 0.0, _MAX_RETRY_AFTER))
             self._failure, self._failed_until = error, self._monotonic() + wait
 
 
@@ -265,7 +266,13 @@ class OAuth2:
             raise TokenError(f"the token endpoint cannot be used: {error}") from error
         except TimeoutError as error:
             raise TokenError(f"no token within {_TOKEN_TIMEOUT:.0f} s") from error
-        return _read_token(response, since)
+        try:
+            return _read_token(response, since)
+        except SinchError as error:
+            error.headers = kept_headers(response.headers)
+            error.request_id = request_id(error.headers)
+            redact(error, [request.headers["Authorization"].partition(" ")[2], self.key_secret])
+            raise
 
 
 def _read_token(response: Response, since: float) -> Token:

@@ -10,9 +10,13 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from ssl import SSLContext
 from typing import Any, Self
 
 from sinch_qn import _checks, _paging, _queries, waiting
+from sinch_qn._connections import HEADERS, ConnectionOptions
+from sinch_qn._general_calls import GeneralCalls
+from sinch_qn._headers import check_headers
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -28,6 +32,7 @@ from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, ClientSession, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
+from sinch_qn.instrumentation.hooks import Hooks, check_hooks
 from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
@@ -38,6 +43,7 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
     VerifyVoiceChallengeRequest,
 )
+from sinch_qn.proxy import Proxy, check_proxy
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.resources import (
     CallbackConfigurationResource,
@@ -52,7 +58,7 @@ _MAX_MAX_BODY = 2**40
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
 
-class QualifiedNumbersClient:
+class QualifiedNumbersClient(GeneralCalls):
     """The Sinch Qualified Numbers API, for one project.
 
         async with QualifiedNumbersClient(project_id, OAuth2(key_id, key_secret)) as client:
@@ -80,12 +86,21 @@ class QualifiedNumbersClient:
         allow_http: bool = False,
         max_connections: int = 100,
         max_body: int = MAX_BODY,
+        proxy: str | Proxy | None = None,
+        ssl: SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        user_agent: str | None = None,
+        hooks: Iterable[Hooks] = (),
     ) -> None:
         """Store the project and its credentials; send nothing yet.
 
         An aiohttp *session* is left open, and keeps its own connection limit, proxies and TLS
         settings; without one at most *max_connections* are open at once. No response is read
         beyond *max_body* bytes (16 MiB).
+        *proxy* is an address such as `http://host:3128`, or a `Proxy`; *ssl* a context with your
+        own authority or a client certificate; *headers* are sent with each request, to the token
+        endpoint, too; *user_agent*, such as `shop/1.2`, is put before that of this library.
+        *hooks* are told of each call, see `Hooks`.
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         self.project_id = _checks.check_project_id(project_id)
@@ -96,10 +111,16 @@ class QualifiedNumbersClient:
         self._pipeline = Pipeline(
             root=f"{self.base_url}/v1/projects/{project_id}",
             auth=auth,
-            transport=_transport(session, max_connections=max_connections, max_body=max_body),
+            transport=_transport(
+                session,
+                _connection_options(session, proxy, ssl, headers, user_agent),
+                max_connections=max_connections,
+                max_body=max_body,
+            ),
             timeout=_checks.check_above_zero(timeout, "timeout"),
             retry=retry,
             rate_limit=rate_limit,
+            hooks=check_hooks(hooks),
         )
         self.hosting_orders = HostingOrdersResource(self._pipeline, project_id)
         """Orders, their numbers and the carriers: a `HostingOrdersResource`."""
@@ -109,16 +130,19 @@ class QualifiedNumbersClient:
         """The secret of callbacks: a `CallbackConfigurationResource`."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Make a client from the environment.
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """Make a client from the environment; *options* are those of the constructor.
 
         `SINCH_PROJECT_ID`, `SINCH_KEY_ID` and `SINCH_KEY_SECRET` are required; `SINCH_AUTH`
-        (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional. Raises
+        (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional, and so are
+        `HTTPS_PROXY` and `NO_PROXY`, unless *proxy* or *session* is given. Raises
         `InvalidRequestError`, which names all missing variables.
         """
         env = os.environ if environ is None else environ
-        auth, base_url = _auth_from_env(env), env.get("SINCH_BASE_URL") or BASE_URL
-        return cls(env["SINCH_PROJECT_ID"], auth, base_url=base_url)
+        found: dict[str, Any] = {"base_url": env.get("SINCH_BASE_URL") or BASE_URL}
+        if options.get("session") is None:
+            found["proxy"] = Proxy.from_env(env)
+        return cls(env["SINCH_PROJECT_ID"], _auth_from_env(env), **(found | options))
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,15 +156,6 @@ class QualifiedNumbersClient:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
-
-    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot, a token and a connection in advance, for one call.
-
-        With `prepared=` nothing waits between your write-ahead intent and the request. It can be
-        used once, with this client; the connection waits two seconds, an external session opens
-        none. Raises `TokenError`, `AuthenticationError`, `ConnectError`, all NOT_SENT.
-        """
-        return await self._pipeline.prepare(timeout=timeout)
 
     async def list_numbers(
         self,
@@ -353,11 +368,45 @@ class QualifiedNumbersClient:
         )
 
 
-def _transport(session: ClientSession | None, *, max_connections: int, max_body: int) -> Transport:
+def _connection_options(
+    session: ClientSession | None,
+    proxy: str | Proxy | None,
+    ssl: SSLContext | None,
+    headers: Mapping[str, str] | None,
+    user_agent: str | None,
+) -> ConnectionOptions:
+    if session is not None and (proxy is not None or ssl is not None):
+        raise InvalidRequestError("proxy, ssl: an external session has its own; set them there")
+    if ssl is not None and not isinstance(ssl, SSLContext):
+        raise InvalidRequestError(
+            "ssl: expected an ssl.SSLContext, such as ssl.create_default_context(cafile=…)"
+        )
+    more = {} if headers is None else check_headers(headers, "headers")
+    if user_agent is not None:
+        agent = f"{user_agent} {HEADERS['User-Agent']}" if isinstance(user_agent, str) else ""
+        more |= check_headers({"User-Agent": agent or user_agent}, "user_agent")
+    return ConnectionOptions(proxy=check_proxy(proxy), ssl=ssl, headers=_merged(HEADERS, more))
+
+
+def _merged(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Return *headers*, replaced and completed by *more*, whatever the case of their names."""
+    replaced = {name.lower() for name in more}
+    kept = {name: value for name, value in headers.items() if name.lower() not in replaced}
+    return kept | dict(more)
+
+
+def _transport(
+    session: ClientSession | None,
+    options: ConnectionOptions,
+    *,
+    max_connections: int,
+    max_body: int,
+) -> Transport:
     _checks.check_whole(max_connections, "max_connections")
     _checks.check_whole(max_body, "max_body", maximum=_MAX_MAX_BODY)
     return Transport(
         session=session,
+        options=options,
         max_connections=max_connections,
         max_body=max_body,
         created_at=_caller(),

@@ -40,7 +40,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sinch_qn._redaction import printable
+from sinch_qn._redaction import masked_number, printable
 
 if TYPE_CHECKING:
     from sinch_qn.models import HostingOrder, ImportedNumber, QualifiedNumber
@@ -62,12 +62,22 @@ class Outcome(enum.Enum):
 
 
 class SinchError(Exception):
-    """The base of all errors of this library; can be pickled and copied, holds no secrets."""
+    """The base of all errors of this library; can be pickled and copied, holds no secrets.
+
+    Its text ends with the operation, the masked number and the server's request id, where known:
+    `HTTP 404 NOT_FOUND: no such number (getQualifiedNumber, +1202•••0134, request 7f3a)`.
+    """
 
     _default_outcome: ClassVar[Outcome] = Outcome.UNKNOWN
 
     def __init__(
-        self, message: str = "", *, outcome: Outcome | None = None, attempts: int = 0
+        self,
+        message: str = "",
+        *,
+        outcome: Outcome | None = None,
+        attempts: int = 0,
+        retry_after: float | None = None,
+        retry_at: datetime | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -76,6 +86,32 @@ class SinchError(Exception):
         """Whether the call can have had its effect: check it before you repeat the call."""
         self.attempts = attempts
         """Number of attempts, including the failed one."""
+        self.retry_after = retry_after
+        """Seconds to wait as requested by the API or the token endpoint, by its clock, or None."""
+        self.retry_at = retry_at
+        """The same as an aware UTC datetime."""
+        self.operation: str | None = None
+        """The `operationId` of the call, such as `sendVoiceChallenge`; None outside of a call."""
+        self.phone_number: str | None = None
+        """The number that the call is about, if it is one; in the error's text it is masked."""
+        self.request_id: str | None = None
+        """The id that the server gave the request, for a ticket at Sinch's support."""
+        self.headers: Mapping[str, str] = {}
+        """The response's headers, looked up in any case; empty without a response."""
+        self.body: str = ""
+        """The first KiB of the response's body as text; the secrets that were sent are redacted."""
+
+    @property
+    def reason(self) -> str:
+        """The error's text without operation, number and request id."""
+        return self.message
+
+    def __str__(self) -> str:
+        number, masked = self.phone_number or "", masked_number(self.phone_number or "")
+        request = self.request_id and f"request {printable(self.request_id, 100)}"
+        context = ", ".join(filter(None, [self.operation, number and masked, request]))
+        reason = self.reason.replace(number, masked) if number else self.reason
+        return " ".join(filter(None, [reason, context and f"({context})"]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # `args` lacks keyword-only arguments: rebuild without __init__, then set the state.
@@ -98,21 +134,6 @@ class TokenError(SinchError):
     """No access token: the endpoint is down, rate-limited, or its response is unreadable."""
 
     _default_outcome = Outcome.NOT_SENT
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        retry_after: float | None = None,
-        retry_at: datetime | None = None,
-        outcome: Outcome | None = None,
-        attempts: int = 0,
-    ) -> None:
-        super().__init__(message, outcome=outcome, attempts=attempts)
-        self.retry_after = retry_after
-        """Seconds to wait as requested by the token endpoint, or None."""
-        self.retry_at = retry_at
-        """The same as an aware UTC datetime."""
 
 
 class TransportError(SinchError):
@@ -151,7 +172,13 @@ class StatusError(SinchError):
         outcome: Outcome | None = None,
         attempts: int = 0,
     ) -> None:
-        super().__init__(message, outcome=outcome, attempts=attempts)
+        super().__init__(
+            message,
+            outcome=outcome,
+            attempts=attempts,
+            retry_after=retry_after,
+            retry_at=retry_at,
+        )
         self.status_code = status_code
         """The HTTP status; of an error in the body of a 2xx, the status that it says."""
         self.code = code
@@ -160,12 +187,10 @@ class StatusError(SinchError):
         """The body's `status`, such as `NOT_FOUND`, or None."""
         self.details = list(details)
         """The body's `details`, such as violations of single fields."""
-        self.retry_after = retry_after
-        """Seconds to wait as requested by the server, by its own clock, or None."""
-        self.retry_at = retry_at
-        """The same as an aware UTC datetime."""
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
+        """The error's text without operation, number and request id."""
         head = f"HTTP {self.status_code}" + (f" {self.status}" if self.status else "")
         return ": ".join(filter(None, [head, self.message, "; ".join(self._violations())]))
 
@@ -240,6 +265,7 @@ class UnexpectedStateError(SinchError):
 
     def __init__(self, message: str = "", *, number: QualifiedNumber) -> None:
         super().__init__(message)
+        self.phone_number = number.phone_number
         self.number = number
         """The number as last seen."""
 
@@ -260,6 +286,7 @@ class UnlinkError(SinchError):
 
     def __init__(self, message: str = "", *, number: ImportedNumber) -> None:
         super().__init__(message)
+        self.phone_number = number.phone_number
         self.number = number
         """The number as last seen, with the error code."""
 

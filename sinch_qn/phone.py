@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from sinch_qn._redaction import MASK
+from sinch_qn._redaction import masked_number
 from sinch_qn.errors import InvalidRequestError
 
 # ASCII digits only: \d would match other scripts' digits. ITU-T E.164: at most 15 digits.
@@ -33,7 +33,7 @@ def check_e164(value: object, field: str = "phone_number") -> str:
 
 def mask(phone_number: str) -> str:
     """Return *phone_number* masked for logs: `+12025550134` becomes `+1202•••0134`."""
-    return f"{phone_number[:5]}{MASK}{phone_number[-4:]}"
+    return masked_number(phone_number)
 
 
 # https://nationalnanpa.com: the area codes of +1 that are not those of the fifty states and DC.

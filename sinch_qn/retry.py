@@ -21,8 +21,6 @@ from sinch_qn.errors import (
     Outcome,
     RateLimitError,
     SinchError,
-    StatusError,
-    TokenError,
 )
 
 
@@ -60,8 +58,7 @@ def honour_retry_after(failure: Failure) -> float | None:
 
     0, or a date that has passed, is no delay: `RetryPolicy` backs off then.
     """
-    error = failure.error
-    return error.retry_after if isinstance(error, StatusError | TokenError) else None
+    return failure.error.retry_after
 
 
 @attrs.frozen(kw_only=True)

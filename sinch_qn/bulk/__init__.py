@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.admission import Invalid as Invalid
     from sinch_qn.bulk.admission import NewNumber as NewNumber
     from sinch_qn.bulk.calling_hours import CallingHours as CallingHours
+    from sinch_qn.bulk.fleet import Fleet as Fleet
     from sinch_qn.bulk.journal import Batch as Batch
     from sinch_qn.bulk.journal import BatchState as BatchState
     from sinch_qn.bulk.journal import Journal as Journal
@@ -40,6 +41,7 @@ _NAMES = {
     "actions": ("free_batch", "recall", "submit_code"),
     "admission": ("AddReport", "Invalid", "NewNumber"),
     "calling_hours": ("CallingHours",),
+    "fleet": ("Fleet",),
     "journal": (
         "Batch",
         "BatchState",

@@ -5,6 +5,9 @@ A run, the command line, bots and web pages all act through these functions.
 
 from __future__ import annotations
 
+import asyncio
+from itertools import islice
+
 from sinch_qn._checks import check_code
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Journal, Submission
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
@@ -14,6 +17,8 @@ from sinch_qn.phone import check_e164, mask
 _FREEABLE = (BatchState.REJECTED, BatchState.UNKNOWN)
 
 _NOTE_RECALL = "a person asked for another call"
+_NOTE_RESTORED = "the journal was restored to an older point: this phone may have been called since"
+_PAGE = 2000
 _NOTE_FREED = "freed by a person: its numbers may be ordered again"
 
 
@@ -54,6 +59,33 @@ async def recall(journal: Journal, phone_number: str, *, at: float | None = None
         reason = "is not in this run" if known is None else f"is {known.state.value}"
         raise InvalidRequestError(f"phone_number: {mask(number)} {reason}: it cannot be recalled")
     return entry
+
+
+async def distrust_pending(journal: Journal, window: float, *, at: float | None = None) -> int:
+    """Have each PENDING number become UNKNOWN in a *journal* that was restored; return how many.
+
+    Calls that were made after the point of the restore are lost in it, so each of these may have
+    been called. A code is awaited for *window* seconds. Open the journal as a runner.
+    """
+    now = journal.now() if at is None else at
+    distrusted = 0
+    pending = (entry for entry in journal.rows() if entry.state is ChallengeState.PENDING)
+    while page := await asyncio.to_thread(list, islice(pending, _PAGE)):
+        calls = [Change(number=each.number, event=Event.CALL, at=now) for each in page]
+        lost = [
+            Change(
+                number=entry.number,
+                event=Event.CALL_UNKNOWN,
+                at=now,
+                intent=entry.intent,
+                window=window,
+                note=_NOTE_RESTORED,
+            )
+            for entry in await journal.apply(calls)
+            if entry is not None
+        ]
+        distrusted += len(await journal.apply(lost))
+    return distrusted
 
 
 async def free_batch(journal: Journal, batch_id: int) -> Batch:

@@ -117,11 +117,11 @@ def after_call(  # noqa: PLR0911 - a table
             return change(event=Event.NOT_CALLABLE, note="not eligible")
         return change(event=Event.CALLED, window=window)
     if result.outcome is Outcome.UNKNOWN:
-        note = f"{NOTE_CALL_UNKNOWN} ({result})"
+        note = f"{NOTE_CALL_UNKNOWN} ({result.reason})"
         return change(event=Event.CALL_UNKNOWN, window=window, note=note)
     if not is_refusal(result):
-        return change(event=Event.CALL_NOT_SENT, due=retry_at, note=str(result))
-    note = UNKNOWN_TO_SINCH if isinstance(result, NotFoundError) else f"refused: {result}"
+        return change(event=Event.CALL_NOT_SENT, due=retry_at, note=result.reason)
+    note = UNKNOWN_TO_SINCH if isinstance(result, NotFoundError) else f"refused: {result.reason}"
     return change(event=Event.NOT_CALLABLE, note=note)
 
 
@@ -133,7 +133,7 @@ def refusal_taken_back(entry: Entry, event: Event, error: SinchError, at: float)
     """
     if not is_refusal(error) or isinstance(error, NotFoundError):
         return None
-    note = f"refused as others were: {error}"
+    note = f"refused as others were: {error.reason}"
     return Change(number=entry.number, event=event, at=at, intent=entry.intent, due=at, note=note)
 
 
@@ -156,10 +156,10 @@ def after_verify(  # noqa: PLR0911 - a table
         note = "the response does not say whether the code was right"
         return change(event=Event.VERIFY_UNKNOWN, due=retry_at, note=note)
     if result.outcome is Outcome.UNKNOWN:
-        return change(event=Event.VERIFY_UNKNOWN, note=f"the response was lost ({result})")
+        return change(event=Event.VERIFY_UNKNOWN, note=f"the response was lost ({result.reason})")
     if not is_refusal(result):
-        return change(event=Event.CODE_NOT_SENT, due=retry_at, note=str(result))
-    note = f"the code was refused: {result}"
+        return change(event=Event.CODE_NOT_SENT, due=retry_at, note=result.reason)
+    note = f"the code was refused: {result.reason}"
     if intent.tries > 1:  # the lost response may have verified it, which look-ups show later
         return change(event=Event.VERIFY_UNKNOWN, due=retry_at, note=note)
     return change(event=Event.CODE_REJECTED, max_codes=max_codes, note=note)
@@ -178,7 +178,7 @@ def after_resolve(
     if isinstance(result, NotFoundError):
         return change(event=Event.REQUEST_CODE, note=UNKNOWN_TO_SINCH)
     if not isinstance(result, QualifiedNumber):
-        note = f"cannot be looked up: {result}"
+        note = f"cannot be looked up: {result.reason}"
         return change(event=Event.VERIFY_UNKNOWN, due=retry_at, note=note)
     if final := _final_change(change, result):
         return final

@@ -7,9 +7,18 @@ journal and nothing else: no task, no timer, no connection. See `docs/guides/bul
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+)
 from typing import Self
 
 import attrs
@@ -168,16 +177,31 @@ class VoiceChallengeRun:
         `recall` calls again. A number that is not of the run's regions is kept as INVALID, until it
         is added again when it can be used, or its line of a file is corrected.
         """
-        admission = Admission(
+        report = await self._admission(self._check_running).add(numbers)
+        self._scheduler.wake(Todo.LOOK_UP)
+        return report
+
+    @contextlib.asynccontextmanager
+    async def adding(self) -> AsyncIterator[Callable[[Iterable[NewNumber]], Awaitable[AddReport]]]:
+        """Add numbers to the run without running it: yields its `add`, and calls nobody.
+
+        For a run whose runners are elsewhere; a new one gets these settings.
+        """
+        identity = Identity(self._client.project_id, self._client.base_url)
+        await self._journal.open(identity, running=True, settings=self._settings)
+        try:
+            yield lambda numbers: self._admission(lambda: None).add(numbers)
+        finally:
+            await self._journal.close()
+
+    def _admission(self, check_running: Callable[[], None]) -> Admission:
+        return Admission(
             journal=self._journal,
             hours=self._hours,
             clock=self._journal.now,
-            check_running=self._check_running,
+            check_running=check_running,
             regions=self._regions,
         )
-        report = await admission.add(numbers)
-        self._scheduler.wake(Todo.LOOK_UP)
-        return report
 
     async def submit_code(self, phone_number: str, code: str) -> Submission:
         """Accept the code that a person heard; it is on disk when this returns.

@@ -224,7 +224,7 @@ class Steps:
             event=Event.NOT_CALLABLE,
             at=now,
             from_state=ChallengeState.PENDING,
-            note=f"could not be added: {response}",
+            note=f"could not be added: {response.reason}",
         )
         take_back = outcomes.refusal_taken_back(intent[0], Event.ADD_NOT_SENT, response, now)
         return StepResult(changes=[*changes, refused], response=response, take_back=take_back)
@@ -238,7 +238,7 @@ class Steps:
     def _not_prepared(self, entry: Entry, error: SinchError) -> StepResult:
         changes = []
         if entry.state is ChallengeState.PENDING and not outcomes.is_fatal(error):
-            changes = [self._postponed(entry, self.between(1.0, 3.0), str(error))]
+            changes = [self._postponed(entry, self.between(1.0, 3.0), error.reason)]
         return StepResult(changes=changes, request=Todo.NOTHING, response=error)
 
     def _postponed(self, entry: Entry, seconds: float, note: str) -> Change:

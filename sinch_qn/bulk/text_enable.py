@@ -149,7 +149,10 @@ class TextEnableRun:
         except SinchError as error:
             if kind is None:
                 raise
-            _log.warning("the order in flight failed (%s)", type(error).__name__)
+            project = self._client.project_id
+            _log.warning(
+                "project %s: the order in flight failed (%s)", project, type(error).__name__
+            )
         finally:
             await self._journal.close()
 
@@ -194,7 +197,10 @@ class TextEnableRun:
             if is_fatal(error):
                 raise
             # Its class alone: a server's text may hold a number.
-            _log.info("lost orders cannot be looked for: %s", type(error).__name__)
+            project = self._client.project_id
+            _log.info(
+                "project %s: lost orders cannot be looked for: %s", project, type(error).__name__
+            )
 
     async def follow(self) -> None:
         """Watch the ordered numbers until each is hosted or failed, or the time is over.
@@ -268,7 +274,9 @@ class TextEnableRun:
         if not isinstance(result, SinchError):
             await self._record(batch.id, BatchState.ORDERED, only_from=_UNTOLD, order_id=result)
         else:
-            await self._record(batch.id, _state_after(result), only_from=_UNTOLD, note=str(result))
+            await self._record(
+                batch.id, _state_after(result), only_from=_UNTOLD, note=result.reason
+            )
         return sent
 
     async def _act_on_failure(self, batch: Batch, error: SinchError) -> None:
@@ -280,7 +288,8 @@ class TextEnableRun:
             await self._back_off(error)
             return
         if state is BatchState.REJECTED and (moved := await self._watch.recheck(batch.numbers)):
-            note = f"{error} ({moved} of its numbers have moved on; the others are ordered anew)"
+            moved_on = f"{moved} of its numbers have moved on; the others are ordered anew"
+            note = f"{error.reason} ({moved_on})"
             await self._record(batch.id, BatchState.NOT_SENT, only_from=_REFUSED, note=note)
             return
         self._failed_batches += 1
@@ -317,7 +326,8 @@ class TextEnableRun:
             batch, state, only_from=only_from, order_id=order_id, note=note
         )
         if recorded:
-            _log.info("text-enabling batch %d: %s", batch, state.value)
+            project = self._client.project_id
+            _log.info("project %s: text-enabling batch %d: %s", project, batch, state.value)
 
 
 def _state_after(error: SinchError) -> BatchState:

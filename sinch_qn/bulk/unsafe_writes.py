@@ -67,7 +67,7 @@ class VoiceCall(_Write):
             if isinstance(found, QualifiedNumber):
                 message = f"{not_found.message} (though a look-up finds it)"
                 raise ConflictError(message, status_code=not_found.status_code) from not_found
-            raise ConnectError(f"not found, and the look-up failed: {found}") from not_found
+            raise ConnectError(f"not found, and the look-up failed: {found.reason}") from not_found
 
     async def withdraw(self, intent: Entry) -> None:
         """Make the number due for another call."""

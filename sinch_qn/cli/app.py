@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from sinch_qn._version import __version__
+from sinch_qn.cli.client_options import keep_client_option
 from sinch_qn.cli.exit_codes import Exit, report_error, report_interrupt, report_unexpected
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.streams import discard_unwritten
@@ -44,14 +45,17 @@ COMMANDS: Final = {
         "Show, link or delete the numbers that Sinch hosts.",
     ),
     "callbacks": ("callbacks:callbacks", "Show or replace the secret that signs callbacks."),
-    "check": ("number_files:check", "List the bad lines of a FILE of numbers, offline."),
+    "check": ("number_files:check", "Read the numbers in FILE offline, and list its bad lines."),
+    "doctor": ("doctor:doctor", "Check environment, network and credentials; say what to mend."),
     "run": ("runs:run", "Call the numbers in FILE, and verify their codes."),
+    "worker": ("workers:worker", "Work on the run at URL, as one of any number of runners."),
+    "pace": ("workers:pace", "Change the pace of the run at URL, for all its runners at once."),
     "status": ("run_tools:status", "Show the state of the run in JOURNAL."),
     "code": ("run_tools:code", "Submit a CODE of NUMBER to the run in JOURNAL."),
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
     "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
     "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),
-    "journal": ("journal:journal", "Copy a JOURNAL, or accept a copy."),
+    "journal": ("journal:journal", "Copy or accept a JOURNAL file; prepare or repair a database."),
     "sandbox": ("sandbox:sandbox", "Run a fake Sinch that calls nobody, until Ctrl-C."),
     "demo": ("demo:demo", "Show the whole job on a sandbox, without an account."),
 }
@@ -191,6 +195,21 @@ class _Group(click.Group):
     expose_value=False,
     callback=_load_env_file,
     help="Read variables that the environment does not have from a .env file.",
+)
+@click.option(
+    "--proxy",
+    metavar="URL",
+    expose_value=False,
+    callback=keep_client_option,
+    help="An HTTP proxy, such as http://host:3128; by default that of HTTPS_PROXY and NO_PROXY.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    expose_value=False,
+    callback=keep_client_option,
+    help="Seconds that a call to Sinch may last, retries included; 30 by default.",
 )
 @click.version_option(__version__, prog_name="sinch-qn")
 def cli() -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import attrs
 import click
 
+from sinch_qn.cli.client_options import client_options
 from sinch_qn.client import QualifiedNumbersClient
 
 T = TypeVar("T")
@@ -18,7 +19,7 @@ T = TypeVar("T")
 class Dependencies:
     """The client of a command, and its waits; tests pass their own as `obj` of the context."""
 
-    make_client: Callable[[], QualifiedNumbersClient] = QualifiedNumbersClient.from_env
+    make_client: Callable[..., QualifiedNumbersClient] = QualifiedNumbersClient.from_env
     poll_interval: float = 0.25
     """Seconds between two polls of a file of codes."""
     batches_per_second: float = 1.0
@@ -31,8 +32,8 @@ class Dependencies:
 
 
 def client_from_env() -> QualifiedNumbersClient:
-    """Return a client with the credentials of the environment."""
-    return Dependencies.current().make_client()
+    """Return a client with the credentials of the environment and the options of `sinch-qn`."""
+    return Dependencies.current().make_client(**client_options())
 
 
 def with_client(job: Callable[[QualifiedNumbersClient], Awaitable[T]]) -> T:

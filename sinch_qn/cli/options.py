@@ -16,7 +16,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 import click
 
 from sinch_qn import parsing
+from sinch_qn.cli.journals import ALLOW_INSECURE, URL_PREFIXES, JournalName, check_url
 from sinch_qn.cli.messages import note_typed, print_message
+from sinch_qn.errors import JournalError
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.phone import ALL_REGIONS, REGIONS, region_of
 from sinch_qn.preflight import OrderRequest, PlannedOrder, letter_of
@@ -137,6 +139,29 @@ class _File(click.Path):
             self.fail(f"{str(path)!r}: no permission to write into {str(folder)!r}.", param, ctx)
 
 
+class _Journal(_File):
+    """The path of a SQLite journal, or the URL of a run in PostgreSQL."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not (isinstance(value, str) and value.startswith(URL_PREFIXES)):
+            return super().convert(value, param, ctx)
+        try:
+            return check_url(value)
+        except JournalError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class _Url(click.ParamType[str]):
+    """The URL of a run in PostgreSQL."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not (isinstance(value, str) and value.startswith(URL_PREFIXES)):
+            self.fail(f"{value!r} is not postgresql://HOST/DATABASE?run=NAME.", param, ctx)
+        return JOURNAL.convert(value, param, ctx)
+
+
 class _UsedFile(NamedTuple):
     name: str
     """The option or argument that it was given as."""
@@ -154,14 +179,13 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def check_files(journal: Path) -> None:
+def check_files(journal: JournalName) -> None:
     """Refuse an output that is an input, the journal or another output, also through a link.
 
     The files beside the journal are its own. Raises `click.UsageError`.
     """
-    beside = [
-        _UsedFile("JOURNAL", Path(f"{journal}{end}"), is_output=True) for end in _BESIDE_A_JOURNAL
-    ]
+    ends = _BESIDE_A_JOURNAL if isinstance(journal, Path) else ()
+    beside = [_UsedFile("JOURNAL", Path(f"{journal}{end}"), is_output=True) for end in ends]
     for one, other in itertools.combinations([*_files(), *beside], 2):
         if (one.is_output or other.is_output) and _is_same(one.path, other.path):
             raise click.UsageError(
@@ -191,7 +215,9 @@ def loa_file(value: str) -> dict[str, DirectLoaInfo | ResellerLoaInfo]:
 FILE: Final = _File(exists=True)
 GROWING_FILE: Final = _File()
 OUTPUT: Final = _File(is_output=True)
-JOURNAL: Final = _File(is_journal=True)
+JOURNAL_FILE: Final = _File(is_journal=True)
+JOURNAL: Final = _Journal(is_journal=True)
+URL: Final = _Url()
 
 # ── Options of several commands ─────────────────────────────────────────────────────────────────
 
@@ -225,6 +251,16 @@ campaign_option = click.option(
 blanket_loa_option = click.option("--blanket-loa", is_flag=True, help="Use the agreed blanket LOA.")
 
 
+insecure_option = click.option(
+    "--allow-insecure",
+    ALLOW_INSECURE,
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _, value: ctx.find_root().meta.update({ALLOW_INSECURE: value}),
+    help="Accept a database whose certificate is not verified.",
+)
+
+
 def accepted_regions() -> tuple[str, ...]:
     """Return US and CA, and the regions of `--region`."""
     return (*REGIONS, *click.get_current_context().meta.get(_REGIONS_KEY, ()))
@@ -239,6 +275,9 @@ def combine(*options: Decorator) -> Decorator:
     return decorate
 
 
+journal_argument = combine(
+    click.argument("journal", metavar="JOURNAL", type=_Journal(exists=True)), insecure_option
+)
 place_options = combine(
     click.option("--service-plan-id", required=True, help="The service plan."),
     click.option("--campaign-id", required=True, help="The campaign."),

@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk import ChallengeState, RunEvent, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk import ChallengeState, RunEvent, VoiceChallengeRun
 from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.cli.background_stream import BackgroundStream
 from sinch_qn.cli.code_prompt import CodePrompt
+from sinch_qn.cli.journals import StoredJournal
 from sinch_qn.cli.messages import in_full, is_dumb, print_message
 from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
@@ -56,7 +57,7 @@ class RunDisplay:
     def __init__(
         self,
         run: VoiceChallengeRun,
-        journal: SqliteJournal,
+        journal: StoredJournal,
         settings: RunSettings,
         prompt: CodePrompt | None,
     ) -> None:

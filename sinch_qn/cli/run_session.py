@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Iterator
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeAlias
 
 import attrs
 
-from sinch_qn.bulk import (
-    ChallengeState,
-    SqliteJournal,
-    TextEnableReport,
-    TextEnableRun,
-    VoiceChallengeRun,
-)
+from sinch_qn.bulk import ChallengeState, TextEnableReport, TextEnableRun, VoiceChallengeRun
 from sinch_qn.bulk.journal import Journal
-from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.cli.code_prompt import CodePrompt
-from sinch_qn.cli.journals import open_journal
+from sinch_qn.cli.journals import JournalName, make_journal, open_journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
-from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_settings import Orders, RunSettings
 from sinch_qn.cli.signals import GracefulStop, JobControl
 from sinch_qn.client import QualifiedNumbersClient
 
-_PAGE = 10_000
-"""Numbers added together."""
 _READER_TIMEOUT = 2.0
 """Seconds that a stop waits for whoever reads the events."""
 
@@ -45,15 +33,18 @@ class SessionResult:
     orders: TextEnableReport | None
 
 
+Work: TypeAlias = Callable[[VoiceChallengeRun, Journal], Coroutine[Any, Any, None]]
+
+
 async def run_to_completion(
-    client: QualifiedNumbersClient, preview: RunPreview, settings: RunSettings
+    client: QualifiedNumbersClient, settings: RunSettings, work: Work
 ) -> SessionResult:
-    """Call the numbers of *preview*, take codes until all are settled, then place the orders."""
+    """Call and take codes until *work* is done or a signal comes, then place the orders."""
     orders = None
     with GracefulStop() as stop:
         try:
             async with client:
-                await _call_and_verify(client, preview, settings, stop)
+                await _call_and_verify(client, settings, work, stop)
                 if settings.orders is not None and not stop.requested.is_set():
                     orders = await _order(client, settings.journal, settings.orders, stop)
         except asyncio.CancelledError:
@@ -64,30 +55,11 @@ async def run_to_completion(
     return SessionResult(counts=counts, interrupted=stop.requested.is_set(), orders=orders)
 
 
-def _make_run(
-    client: QualifiedNumbersClient, journal: SqliteJournal, settings: RunSettings
-) -> VoiceChallengeRun:
-    return VoiceChallengeRun(
-        client,
-        journal,
-        max_ringing=settings.max_ringing,
-        calls_per_second=settings.rate,
-        max_unknown=settings.max_unknown,
-        code_timeout=settings.code_timeout,
-        calling_hours=settings.hours,
-        add_missing=settings.add_missing,
-        recheck=settings.recheck,
-    )
-
-
 async def _call_and_verify(
-    client: QualifiedNumbersClient,
-    preview: RunPreview,
-    settings: RunSettings,
-    stop: GracefulStop,
+    client: QualifiedNumbersClient, settings: RunSettings, work: Work, stop: GracefulStop
 ) -> None:
-    journal = SqliteJournal(settings.journal)
-    run = _make_run(client, journal, settings)
+    journal = make_journal(settings.journal)
+    run = VoiceChallengeRun(client, journal, **settings.run_options)
     prompt = CodePrompt(live=is_live(as_json=settings.as_json)) if sys.stdin.isatty() else None
     display = RunDisplay(run, journal, settings, prompt)
     follower: asyncio.Task[None] | None = None
@@ -99,7 +71,7 @@ async def _call_and_verify(
                 try:
                     await _supervise(
                         stop,
-                        _add_and_finish(run, journal, preview, settings),
+                        work(run, journal),
                         follower,
                         display.show(),
                         jobs.follow(),
@@ -135,19 +107,6 @@ def _code_sources(
         yield CodesFile(settings.codes, journal, intake, settings.poll_interval).follow()
 
 
-async def _add_and_finish(
-    run: VoiceChallengeRun, journal: Journal, preview: RunPreview, settings: RunSettings
-) -> None:
-    await remember_input(journal, settings.input)
-    gone = preview.lines_gone() if settings.limit is None else iter(())
-    while lines := await asyncio.to_thread(list, islice(gone, _PAGE)):
-        await journal.remove_corrected(dict.fromkeys(lines, ""))
-    numbers = preview.new_numbers(settings.limit)
-    while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
-        await run.add(page)
-    await run.finish()
-
-
 async def _supervise(
     stop: GracefulStop,
     work: Coroutine[Any, Any, None],
@@ -176,12 +135,12 @@ async def _cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
 
 
 async def _order(
-    client: QualifiedNumbersClient, path: Path, orders: Orders, stop: GracefulStop
+    client: QualifiedNumbersClient, journal: JournalName, orders: Orders, stop: GracefulStop
 ) -> TextEnableReport:
     """Order SMS for the verified numbers and follow the orders; a stop waits for one in flight."""
     run = TextEnableRun(
         client,
-        SqliteJournal(path),
+        make_journal(journal),
         orders.request,
         toll_free_request=orders.toll_free_request,
         follow=orders.follow,

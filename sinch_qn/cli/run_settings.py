@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from sinch_qn.bulk import CallingHours
+from sinch_qn.cli.journals import JournalName
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
 
 
@@ -23,21 +26,20 @@ class Orders:
 
 @attrs.frozen(kw_only=True)
 class RunSettings:
-    """The options of a run."""
+    """The options of a run, or of one more runner of it."""
 
-    input: Path
-    """The file of numbers."""
-    journal: Path
-    codes: Path | None
-    limit: int | None
-    max_ringing: int
-    rate: float
-    max_unknown: int
-    hours: CallingHours | None
-    code_timeout: float
-    recheck: float
-    add_missing: bool
-    orders: Orders | None
+    journal: JournalName
+    run_options: Mapping[str, Any]
+    """Those of `VoiceChallengeRun`."""
     as_json: bool
     poll_interval: float
     """Seconds between two polls of the file of codes."""
+    codes: Path | None = None
+    limit: int | None = None
+    orders: Orders | None = None
+
+    @property
+    def hours(self) -> CallingHours | None:
+        """When phones may ring."""
+        hours: CallingHours | None = self.run_options["calling_hours"]
+        return hours

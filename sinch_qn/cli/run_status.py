@@ -11,9 +11,11 @@ from typing import Final
 import attrs
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk import ChallengeState, SqliteJournal, VoiceChallengeRun
+from sinch_qn.bulk import ChallengeState, VoiceChallengeRun
 from sinch_qn.bulk.states import Todo
+from sinch_qn.cli.journals import StoredJournal
 from sinch_qn.cli.run_settings import RunSettings
+from sinch_qn.cli.times import clock, rounded
 
 _RATE_WINDOW: Final = 60.0
 """Seconds of history for the estimate of the time left."""
@@ -26,7 +28,7 @@ class RunStatus:
     """The counts of *run*, and what it waits for."""
 
     run: VoiceChallengeRun
-    journal: SqliteJournal
+    journal: StoredJournal
     settings: RunSettings
     has_prompt: bool = attrs.field(kw_only=True)
     counts: Mapping[ChallengeState, int] = attrs.field(init=False, factory=dict)
@@ -101,19 +103,3 @@ class RunStatus:
             ways.append(f"append NUMBER,CODE to {self.settings.codes}")
         ways.append(f"sinch-qn code {path} NUMBER")
         return f"{codes} awaited{first}: {', or '.join(ways)}"
-
-
-def clock(at: float) -> str:
-    """Return a local time with its zone, such as `14:30 EST`, and its date if it is not today."""
-    then = time.localtime(at)
-    is_today = then[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M %Z" if is_today else "%F %H:%M %Z", then)
-
-
-def rounded(seconds: float) -> str:
-    """Return a duration as coarsely as it is known, such as `10 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
-from sinch_qn.cli.run_status import rounded
+from sinch_qn.cli.times import rounded
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import (

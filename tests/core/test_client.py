@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import pickle
 import re
@@ -278,10 +279,10 @@ REFUSED: dict[str, Call] = {
     "page_size": lambda c: drain(c.list_numbers(page_size=-1)),
     "page_size ": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_size=True)),
     "order_by": lambda c: drain(c.list_numbers(order_by="phoneNumber")),
-    "states": lambda c: drain(c.list_numbers(SinchState.VERIFIED, "VERIFIED")),
+    "states": lambda c: drain(c.list_numbers(SinchState.VERIFIED, "PROVED")),
     "states ": lambda c: drain(c.list_number_pages("x&y=z")),
     "states  ": lambda c: c.wait_for_state(NUMBER, timeout=1.0),
-    "states   ": lambda c: c.wait_for_state(NUMBER, "VERIFIED", timeout=1.0),
+    "states   ": lambda c: c.wait_for_state(NUMBER, "PROVED", timeout=1.0),
     "page_token": lambda c: drain(c.list_number_pages(SinchState.VERIFIED, page_token="")),
     "phone_number": lambda c: c.send_voice_challenge("12025550134"),
     "phone_number ": lambda c: c.get_number("+1202555013/../x"),
@@ -595,6 +596,7 @@ async def test_the_repr() -> None:
 
 async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """Keys, tokens, codes and LOA data are in no error, traceback, pickle or log, at DEBUG."""
+    basic_value = base64.b64encode(f"key:{SECRET}".encode()).decode()
     caplog.set_level(logging.DEBUG)
     asyncio.get_running_loop().set_debug(True)
     sandbox.add([NUMBER])
@@ -631,7 +633,7 @@ async def test_secrets_appear_nowhere(sandbox: Sandbox, caplog: pytest.LogCaptur
     shown.append(caplog.text)
     assert "GET /qualifiedNumbers/{phoneNumber} -> 404" in caplog.text
     for text in shown:
-        for secret in (SECRET, token, "c0dec0de", "jane@example.com", "Main Street", "Basic "):
+        for secret in (SECRET, token, "c0dec0de", "jane@example.com", "Main Street", basic_value):
             assert secret not in text
     assert NUMBER not in caplog.text
 

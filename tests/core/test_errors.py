@@ -126,7 +126,8 @@ def test_error_has_its_place_and_outcome(
     assert error.outcome is outcome
     assert error.attempts == 0
     assert error.message == "what went wrong"
-    assert str(error).endswith("what went wrong")
+    assert error.reason.endswith("what went wrong")
+    assert str(error).startswith(error.reason)
 
 
 @rows
@@ -155,6 +156,12 @@ def test_pickle_keeps_every_attribute(
 ) -> None:
     """A pickled error keeps all attributes, including notes, whatever the protocol."""
     error = filled(kind)
+    error.operation, error.phone_number, error.request_id = (
+        "getQualifiedNumber",
+        "+12025550134",
+        "7",
+    )
+    error.headers, error.body = {"x-request-id": "7"}, "{}"
     error.add_note("while listing")
     back = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301
     assert type(back) is kind

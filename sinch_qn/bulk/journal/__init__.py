@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.journal.deliveries import delivered_numbers as delivered_numbers
     from sinch_qn.bulk.journal.memory import MemoryJournal as MemoryJournal
     from sinch_qn.bulk.journal.postgres import PostgresJournal as PostgresJournal
+    from sinch_qn.bulk.journal.postgres_control import PostgresControl as PostgresControl
+    from sinch_qn.bulk.journal.postgres_control import Runner as Runner
+    from sinch_qn.bulk.journal.postgres_control import Standing as Standing
+    from sinch_qn.bulk.journal.postgres_schema import schema_sql as schema_sql
     from sinch_qn.bulk.journal.protocol import Batch as Batch
     from sinch_qn.bulk.journal.protocol import BatchState as BatchState
     from sinch_qn.bulk.journal.protocol import Identity as Identity
@@ -27,6 +31,8 @@ _NAMES = {
     "deliveries": ("Deliveries", "Delivery", "DeliveryState", "delivered_numbers"),
     "memory": ("MemoryJournal",),
     "postgres": ("PostgresJournal",),
+    "postgres_control": ("PostgresControl", "Runner", "Standing"),
+    "postgres_schema": ("schema_sql",),
     "protocol": (
         "Batch",
         "BatchState",

@@ -12,7 +12,7 @@ from sinch_qn.cli.app import command
 from sinch_qn.cli.messages import INVOICES_IN_DOUBT
 from sinch_qn.cli.options import (
     FILE,
-    JOURNAL,
+    JOURNAL_FILE,
     column_option,
     json_option,
     more_regions_option,
@@ -42,7 +42,7 @@ from sinch_qn.cli.options import (
     "--smtp", metavar="URL", help="Send: smtp://USER@HOST (STARTTLS) or smtps://USER@HOST (TLS)."
 )
 @click.option(
-    "--journal", type=JOURNAL, help="The run's journal; with --smtp by default FILE.emails.db."
+    "--journal", type=JOURNAL_FILE, help="The run's journal; with --smtp by default FILE.emails.db."
 )
 @click.option("--resend", is_flag=True, help="Also send what may have been sent, but did not come.")
 @click.option("--dry-run", is_flag=True, help="Show the emails; send and write nothing.")

@@ -23,9 +23,9 @@ from sinch_qn.cli.options import FILE, column_option, json_option, more_regions_
 @more_regions_option
 @json_option
 def check(path: Path, column: str | None, *, as_json: bool) -> None:
-    """Read the numbers in FILE as `run` would, and list its bad lines.
+    """Read the numbers in FILE offline, and list its bad lines.
 
-    Offline: nothing is sent, and no credentials are needed. Exits with 1 if there are bad lines;
-    duplicates are listed, but are not bad.
+    They are read as `run` reads them; nothing is sent, and no credentials are needed. Exits with
+    1 if there are bad lines; duplicates are listed, but are not bad.
     """
     jobs.check_file(path, column, as_json=as_json)

@@ -9,18 +9,17 @@ import click
 
 from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
+from sinch_qn.cli.journals import JournalName
 from sinch_qn.cli.options import (
-    FILE,
     OUTPUT,
     check_files,
     code_or_prompt,
     confirm,
+    journal_argument,
     json_option,
     number_of_run,
     yes_option,
 )
-
-_journal_argument = click.argument("path", metavar="JOURNAL", type=FILE)
 
 
 @command(
@@ -29,7 +28,7 @@ _journal_argument = click.argument("path", metavar="JOURNAL", type=FILE)
         sinch-qn status run.db --json | jq .counts
     """
 )
-@_journal_argument
+@journal_argument
 @click.option(
     "--first",
     type=click.IntRange(min=0),
@@ -38,12 +37,12 @@ _journal_argument = click.argument("path", metavar="JOURNAL", type=FILE)
     help="Maximum numbers to list that need attention.",
 )
 @json_option
-def status(path: Path, first: int, *, as_json: bool) -> None:
+def status(journal: JournalName, first: int, *, as_json: bool) -> None:
     """Show the state of the run in JOURNAL.
 
     Lists the numbers and orders that need attention, also while the run is active.
     """
-    jobs.show_status(path, first, as_json=as_json)
+    jobs.show_status(journal, first, as_json=as_json)
 
 
 @command(
@@ -53,16 +52,16 @@ def status(path: Path, first: int, *, as_json: bool) -> None:
         echo 0417 | sinch-qn code run.db +12025550134
     """
 )
-@_journal_argument
+@journal_argument
 @click.argument("number", type=number_of_run)
 @click.argument("code", required=False)
 @json_option
-def code(path: Path, number: str, code: str | None, *, as_json: bool) -> None:
+def code(journal: JournalName, number: str, code: str | None, *, as_json: bool) -> None:
     """Submit a CODE of NUMBER to the run in JOURNAL.
 
     Prompts for a code that is not given. The code is on disk when this ends; the run verifies it.
     """
-    jobs.submit_code(path, number, code_or_prompt(number, code), as_json=as_json)
+    jobs.submit_code(journal, number, code_or_prompt(number, code), as_json=as_json)
 
 
 @command(
@@ -71,30 +70,30 @@ def code(path: Path, number: str, code: str | None, *, as_json: bool) -> None:
         sinch-qn recall run.db 202-555-0134 202-555-0135
     """
 )
-@_journal_argument
+@journal_argument
 @click.argument("numbers", nargs=-1, required=True, type=number_of_run)
 @json_option
-def recall(path: Path, numbers: Sequence[str], *, as_json: bool) -> None:
+def recall(journal: JournalName, numbers: Sequence[str], *, as_json: bool) -> None:
     """Have the run in JOURNAL call NUMBERS again.
 
     For people who missed a call: while a code is awaited, or once it is expired, failed or
     unknown. The numbers are queued.
     """
-    jobs.recall_numbers(path, numbers, as_json=as_json)
+    jobs.recall_numbers(journal, numbers, as_json=as_json)
 
 
 @command(examples="sinch-qn free run.db 3")
-@_journal_argument
+@journal_argument
 @click.argument("batch", type=click.IntRange(min=1))
 @yes_option
-def free(path: Path, batch: int, *, yes: bool) -> None:
+def free(journal: JournalName, batch: int, *, yes: bool) -> None:
     """Free the numbers of BATCH for another order.
 
     For a batch of the run in JOURNAL that was rejected, or whose response was lost. Check in
     Sinch's dashboard first: if its order exists, a second Letter of Authorization is sent.
     """
     confirm(f"Is it certain that batch {batch} was not ordered?", yes=yes)
-    jobs.free_batch(path, batch)
+    jobs.free_batch(journal, batch)
 
 
 @command(
@@ -103,18 +102,20 @@ def free(path: Path, batch: int, *, yes: bool) -> None:
         sinch-qn report run.db --csv results.csv
     """
 )
-@_journal_argument
+@journal_argument
 @click.option("--html", type=OUTPUT, help="Write an HTML page, in one file.")
 @click.option("--csv", "csv_file", type=OUTPUT, help="Write a CSV line for each number.")
 @json_option
-def report(path: Path, html: Path | None, csv_file: Path | None, *, as_json: bool) -> None:
+def report(
+    journal: JournalName, html: Path | None, csv_file: Path | None, *, as_json: bool
+) -> None:
     """Report the outcome of each number in JOURNAL.
 
     Also while the run is active. `--json` prints one object for each number.
     """
     if not (html or csv_file or as_json):
         raise click.UsageError("nothing to write: give --html FILE, --csv FILE or --json.")
-    check_files(path)
-    jobs.write_reports(path, html=html, csv_file=csv_file)
+    check_files(journal)
+    jobs.write_reports(journal, html=html, csv_file=csv_file)
     if as_json:
-        jobs.print_entries(path)
+        jobs.print_entries(journal)

@@ -20,6 +20,7 @@ from sinch_qn.cli.options import (
     column_option,
     combine,
     duration,
+    insecure_option,
     json_option,
     loa_option,
     more_regions_option,
@@ -30,7 +31,16 @@ _SECONDS: Final = click.FloatRange(min=0, min_open=True)
 
 _options = combine(
     click.argument("path", metavar="FILE", type=FILE),
-    click.option("--journal", type=JOURNAL, required=True, help="The file of the run's state."),
+    click.option(
+        "--journal",
+        type=JOURNAL,
+        required=True,
+        help="Where the run's state is kept: a file, or postgresql://HOST/DATABASE?run=NAME.",
+    ),
+    insecure_option,
+    click.option(
+        "--add-only", is_flag=True, help="Add the numbers for other runners, and call none."
+    ),
     click.option(
         "--codes",
         type=GROWING_FILE,
@@ -101,6 +111,7 @@ _options = combine(
         sinch-qn run numbers.csv --journal run.db --limit 10
         sinch-qn run numbers.csv --journal run.db --codes codes.csv --calling-hours 09:00-20:00
         sinch-qn run numbers.csv --journal run.db --yes --report report.html
+        sinch-qn run numbers.csv --journal postgresql://db.example/sinch?run=january
     """,
     if_failed="Run the same command to resume; no phone is called twice.",
 )

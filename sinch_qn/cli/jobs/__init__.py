@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.callbacks import set_callback_secret as set_callback_secret
     from sinch_qn.cli.jobs.callbacks import show_callbacks as show_callbacks
     from sinch_qn.cli.jobs.demo import demonstrate as demonstrate
+    from sinch_qn.cli.jobs.doctor import examine as examine
     from sinch_qn.cli.jobs.hosting_orders import follow_order as follow_order
     from sinch_qn.cli.jobs.hosting_orders import get_orders as get_orders
     from sinch_qn.cli.jobs.hosting_orders import list_order_numbers as list_order_numbers
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.invoices import send_invoices as send_invoices
     from sinch_qn.cli.jobs.journals import accept_journal as accept_journal
     from sinch_qn.cli.jobs.journals import back_up_journal as back_up_journal
+    from sinch_qn.cli.jobs.journals import distrust_database as distrust_database
+    from sinch_qn.cli.jobs.journals import init_database as init_database
+    from sinch_qn.cli.jobs.journals import upgrade_database as upgrade_database
     from sinch_qn.cli.jobs.number_files import check_file as check_file
     from sinch_qn.cli.jobs.numbers import add_numbers as add_numbers
     from sinch_qn.cli.jobs.numbers import delete_numbers as delete_numbers
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.text_enabling import show_planned_orders as show_planned_orders
     from sinch_qn.cli.jobs.verification import call_number as call_number
     from sinch_qn.cli.jobs.verification import verify_number as verify_number
+    from sinch_qn.cli.jobs.workers import set_pace as set_pace
+    from sinch_qn.cli.jobs.workers import work as work
+    from sinch_qn.cli.jobs.workers import work_shifts as work_shifts
 
 _NAMES = {
     "callbacks": ("set_callback_secret", "show_callbacks"),
@@ -48,8 +55,15 @@ _NAMES = {
         *("follow_order", "get_orders", "list_order_numbers", "list_orders", "report_orders"),
     ),
     "imported_numbers": (*("delete_imported", "get_imported", "list_imported", "update_imported"),),
+    "doctor": ("examine",),
     "invoices": ("send_invoices",),
-    "journals": ("accept_journal", "back_up_journal"),
+    "journals": (
+        "accept_journal",
+        "back_up_journal",
+        "distrust_database",
+        "init_database",
+        "upgrade_database",
+    ),
     "number_files": ("check_file",),
     "numbers": ("add_numbers", "delete_numbers", "get_numbers", "list_numbers"),
     "reports": ("print_entries", "write_reports"),
@@ -58,6 +72,7 @@ _NAMES = {
     "sandbox": ("serve_sandbox",),
     "text_enabling": ("order_sms", "order_toll_free_sms", "show_planned_orders"),
     "verification": ("call_number", "verify_number"),
+    "workers": ("set_pace", "work", "work_shifts"),
 }
 
 if not TYPE_CHECKING:  # for type checkers a misspelt name is an error

@@ -8,28 +8,28 @@ from pathlib import Path
 import click
 import orjson
 
-from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.report import entry_record, write_csv, write_html
 from sinch_qn.cli.jobs.run_state import read_emailed, read_snapshot
+from sinch_qn.cli.journals import JournalName, make_journal
 from sinch_qn.cli.messages import print_message
 
 
-def print_entries(path: Path) -> None:
+def print_entries(journal: JournalName) -> None:
     """Print each number of a run, as JSON."""
-    emailed = asyncio.run(read_emailed(path))
-    for entry in SqliteJournal(path).rows():
+    emailed = asyncio.run(read_emailed(journal))
+    for entry in make_journal(journal).rows():
         click.echo(orjson.dumps(entry_record(entry, emailed=emailed)))
 
 
-def write_reports(path: Path, *, html: Path | None, csv_file: Path | None) -> None:
-    """Write an HTML page and a CSV file of the run in the journal at *path*, if wanted."""
+def write_reports(journal: JournalName, *, html: Path | None, csv_file: Path | None) -> None:
+    """Write an HTML page and a CSV file of the run in *journal*, if wanted."""
     if html is None and csv_file is None:
         return
-    rows, run = SqliteJournal(path).rows, asyncio.run(read_snapshot(path))
+    rows, run = make_journal(journal).rows, asyncio.run(read_snapshot(journal))
     if html is not None:
         about = [
             f"Project: {run.identity.project_id} at {run.identity.base_url}",
-            f"Journal: {path}",
+            f"Journal: {journal}",
         ]
         if run.inputs:
             about.append(f"Input: {', '.join(run.inputs)}")

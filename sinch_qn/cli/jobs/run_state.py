@@ -6,14 +6,13 @@ import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 import attrs
 import click
 import orjson
 
 from sinch_qn import bulk
-from sinch_qn.bulk import Batch, ChallengeState, SqliteJournal
+from sinch_qn.bulk import Batch, ChallengeState
 from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
 from sinch_qn.bulk.order_records import OrderRecord, load_orders
 from sinch_qn.bulk.report import (
@@ -30,31 +29,37 @@ from sinch_qn.bulk.report import (
     without_invoices,
 )
 from sinch_qn.cli.exit_codes import error_context
-from sinch_qn.cli.journals import open_journal
+from sinch_qn.cli.journals import JournalName, control_of, make_journal, open_journal
 from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.output import Lines
 from sinch_qn.cli.run_inputs import input_names
+from sinch_qn.cli.run_standing import show_standing, standing_record
 
 
-def show_status(path: Path, first: int, *, as_json: bool) -> None:
+def show_status(journal: JournalName, first: int, *, as_json: bool) -> None:
     """Print the counts of a run, its orders, and the *first* numbers that need attention."""
-    run = asyncio.run(read_snapshot(path))
-    rows, emailed = SqliteJournal(path).rows, delivered_numbers(run.deliveries)
+    run = asyncio.run(read_snapshot(journal))
+    standing = asyncio.run(control_of(journal).standing()) if isinstance(journal, str) else None
+    rows, emailed = make_journal(journal).rows, delivered_numbers(run.deliveries)
     attention = entries_needing_attention(rows(), run.counts, run.batches, emailed)
     entries = list(islice(attention, first))
     missing = [entry.number for entry in islice(without_invoices(rows(), emailed), first)]
     if as_json:
         record = {
-            "journal": os.fsencode(path).decode(errors="replace"),
+            "journal": os.fsencode(journal).decode(errors="replace"),
             "counts": {state.value: count for state, count in run.counts.items()},
             "needsAttention": [entry_record(entry, emailed=emailed) for entry in entries],
             "batches": [batch_record(batch, run.orders.get(batch.id)) for batch in run.batches],
             "emails": [delivery_record(delivery) for delivery in run.deliveries],
             "withoutInvoices": missing,
         }
+        if standing is not None:
+            record |= standing_record(standing)
         click.echo(orjson.dumps(record))
         return
-    print_counts(path, run.counts, emailed)
+    if standing is not None:
+        show_standing(standing)
+    print_counts(journal, run.counts, emailed)
     with Lines("NUMBER", "STATE", "NOTE", "NEXT", as_json=False) as lines:
         for entry in entries:
             advice = what_to_do(entry, emailed=emailed) or ""
@@ -64,7 +69,7 @@ def show_status(path: Path, first: int, *, as_json: bool) -> None:
         for row in run.deliveries:
             advice = what_to_do_about_delivery(row) or ""
             lines.add({}, row.key, row.state.value, len(row.numbers), row.note or "", advice)
-    print_without_invoices(missing, more=len(missing) == first, path=path)
+    print_without_invoices(missing, more=len(missing) == first, journal=journal)
 
 
 def print_orders(run: RunSnapshot) -> None:
@@ -88,12 +93,12 @@ def print_orders(run: RunSnapshot) -> None:
 
 
 def print_without_invoices(
-    numbers: Sequence[str], *, more: bool, path: Path, file: object = "FILE"
+    numbers: Sequence[str], *, more: bool, journal: JournalName, file: object = "FILE"
 ) -> None:
     """Print which numbers lack invoices, and the command that sends them."""
     if numbers:
         shown = ", ".join(numbers) + (" …" if more else "")
-        print_message(f"Invoices are missing for {shown}: {invoices_command(file, path)}")
+        print_message(f"Invoices are missing for {shown}: {invoices_command(file, journal)}")
 
 
 @attrs.frozen
@@ -109,31 +114,31 @@ class RunSnapshot:
     """By batch, how far its order has got."""
 
 
-async def read_snapshot(path: Path) -> RunSnapshot:
+async def read_snapshot(journal: JournalName) -> RunSnapshot:
     """Read what a journal has besides its rows."""
-    async with open_journal(path) as journal:
-        batches = await journal.batches()
+    async with open_journal(journal) as opened:
+        batches = await opened.batches()
         return RunSnapshot(
-            await journal.identity(),
-            await journal.counts(),
+            await opened.identity(),
+            await opened.counts(),
             batches,
-            await journal.deliveries.all(),
-            await input_names(journal),
-            await load_orders(journal, [batch.id for batch in batches]),
+            await opened.deliveries.all(),
+            await input_names(opened),
+            await load_orders(opened, [batch.id for batch in batches]),
         )
 
 
-async def read_emailed(path: Path) -> Collection[str]:
-    """Return the numbers of the journal at *path* whose invoices were emailed."""
-    async with open_journal(path) as journal:
-        return delivered_numbers(await journal.deliveries.all())
+async def read_emailed(journal: JournalName) -> Collection[str]:
+    """Return the numbers of *journal* whose invoices were emailed."""
+    async with open_journal(journal) as opened:
+        return delivered_numbers(await opened.deliveries.all())
 
 
 def print_counts(
-    path: Path, counts: Mapping[ChallengeState, int], emailed: Collection[str] = ()
+    journal: JournalName, counts: Mapping[ChallengeState, int], emailed: Collection[str] = ()
 ) -> None:
     """Print how many numbers are in each state, with an example and what to do about it."""
-    examples = first_of_each_state(SqliteJournal(path).rows(), counts)
+    examples = first_of_each_state(make_journal(journal).rows(), counts)
     with Lines("STATE", "NUMBERS", "SUCH AS", "NEXT", as_json=False) as lines:
         for state, count in counts.items():
             if count:
@@ -144,27 +149,27 @@ def print_counts(
                 lines.add({}, state.value, count, *example)
 
 
-def submit_code(path: Path, number: str, code: str, *, as_json: bool) -> None:
+def submit_code(journal: JournalName, number: str, code: str, *, as_json: bool) -> None:
     """Put a code into the journal, and print whether it is accepted."""
 
     async def submit() -> str:
-        async with open_journal(path) as journal:
-            return (await bulk.submit_code(journal, number, code)).value
+        async with open_journal(journal) as opened:
+            return (await bulk.submit_code(opened, number, code)).value
 
     result = asyncio.run(submit())
     with Lines("NUMBER", "CODE", as_json=as_json) as lines:
         lines.add({"phoneNumber": number, "code": result}, number, result)
 
 
-def recall_numbers(path: Path, numbers: Sequence[str], *, as_json: bool) -> None:
+def recall_numbers(journal: JournalName, numbers: Sequence[str], *, as_json: bool) -> None:
     """Request another call to each of *numbers*, and print their states."""
 
     async def recall_all() -> None:
         with Lines("NUMBER", "STATE", as_json=as_json) as lines:
-            async with open_journal(path) as journal:
+            async with open_journal(journal) as opened:
                 for number in numbers:
                     with error_context(number):
-                        entry = await bulk.recall(journal, number)
+                        entry = await bulk.recall(opened, number)
                     record = {"phoneNumber": entry.number, "state": entry.state.value}
                     lines.add(record, entry.number, entry.state.value)
 
@@ -172,12 +177,12 @@ def recall_numbers(path: Path, numbers: Sequence[str], *, as_json: bool) -> None
     print_message("Queued; they are called once the run is active.")
 
 
-def free_batch(path: Path, batch: int) -> None:
+def free_batch(journal: JournalName, batch: int) -> None:
     """Free the numbers of *batch* for another order."""
 
     async def free() -> int:
-        async with open_journal(path) as journal:
-            return len((await bulk.free_batch(journal, batch)).numbers)
+        async with open_journal(journal) as opened:
+            return len((await bulk.free_batch(opened, batch)).numbers)
 
     count = asyncio.run(free())
     print_message(f"{count} numbers are free for another order: sinch-qn run … --text-enable")

@@ -7,8 +7,9 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +18,14 @@ import click
 import orjson
 
 from sinch_qn._checks import MAX_NUMBERS
-from sinch_qn.bulk import CallingHours, ChallengeState, SqliteJournal, TextEnableReport
-from sinch_qn.bulk.journal import Identity
+from sinch_qn.bulk import (
+    CallingHours,
+    ChallengeState,
+    NewNumber,
+    TextEnableReport,
+    VoiceChallengeRun,
+)
+from sinch_qn.bulk.journal import Identity, Journal
 from sinch_qn.bulk.preview import RunPreview
 from sinch_qn.bulk.report import needs_attention, without_invoices
 from sinch_qn.bulk.run import RING_WINDOW
@@ -26,12 +33,14 @@ from sinch_qn.cli.client import Dependencies, client_from_env
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.jobs.reports import write_reports
 from sinch_qn.cli.jobs.run_state import print_counts, print_without_invoices, read_emailed
+from sinch_qn.cli.journals import JournalName, control_of, make_journal
 from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import check_files, confirm, no_number, print_letter, read_lines
+from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
 from sinch_qn.cli.run_settings import Orders, RunSettings
-from sinch_qn.cli.run_status import clock
 from sinch_qn.cli.streams import discard_unwritten
+from sinch_qn.cli.times import clock
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import (
     BlanketLoaInfo,
@@ -41,6 +50,8 @@ from sinch_qn.models import (
 from sinch_qn.parsing import BadLine, Column, GoodLine
 from sinch_qn.preflight import order_problems, order_warnings
 
+_PAGE: Final = 10_000
+"""Numbers added together."""
 _NO_ZONE: Final = (
     "its time zone is not known, which calling hours need: give it with --default-zone, such as"
     " --default-zone America/New_York"
@@ -55,18 +66,23 @@ def run_file(
     is_demo: bool,
     report: Path | None,
     csv_file: Path | None,
+    add_only: bool,
     **options: Any,
 ) -> None:
     """Preview the run of a file, carry it out, write its reports, and exit as it ended."""
-    settings = _settings(input=path, **options)
+    settings = _settings(**options)
     check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
         _fill(preview, client, path, column, settings)
         _confirm(client, path, preview, settings, yes=yes)
-        result = asyncio.run(run_to_completion(client, preview, settings))
+        if add_only:
+            asyncio.run(_add_only(client, path, preview, settings))
+            return
+        work = partial(_add_and_finish, path=path, preview=preview, settings=settings)
+        result = asyncio.run(run_to_completion(client, settings, work))
     write_reports(settings.journal, html=report, csv_file=csv_file)
-    if settings.add_missing:
+    if settings.run_options["add_missing"]:
         _print_without_invoices(settings, path)
     _show_result(settings, result, bad_lines=preview.bad, is_demo=is_demo)
 
@@ -81,7 +97,12 @@ def _settings(
     follow: float,
     calling_hours: str | None,
     default_zone: str | None,
-    **more: Any,
+    rate: float,
+    journal: JournalName,
+    codes: Path | None,
+    limit: int | None,
+    as_json: bool,
+    **run_options: Any,
 ) -> RunSettings:
     orders = None
     if text_enable:
@@ -93,8 +114,15 @@ def _settings(
     elif service_plan_id or campaign_id or loa or blanket_loa:
         raise click.UsageError("options of an order, but no --text-enable.")
     hours = None if calling_hours is None else CallingHours(calling_hours, default_zone)
-    poll_interval = Dependencies.current().poll_interval
-    return RunSettings(hours=hours, orders=orders, poll_interval=poll_interval, **more)
+    return RunSettings(
+        journal=journal,
+        run_options={**run_options, "calls_per_second": rate, "calling_hours": hours},
+        as_json=as_json,
+        poll_interval=Dependencies.current().poll_interval,
+        codes=codes,
+        limit=limit,
+        orders=orders,
+    )
 
 
 def _orders(
@@ -126,15 +154,7 @@ def _fill(
     settings: RunSettings,
 ) -> None:
     """Read the file, and compare it with the journal, which must be of the same project."""
-
-    async def check(journal: SqliteJournal) -> None:
-        await journal.open(Identity(client.project_id, client.base_url), running=False)
-        await journal.close()
-
-    journal = SqliteJournal(settings.journal)
-    exists = settings.journal.exists() and settings.journal.stat().st_size > 0
-    if exists:
-        asyncio.run(check(journal))
+    exists = asyncio.run(_check_journal(client, settings.journal))
 
     def remember(column: Column) -> None:
         preview.column = column
@@ -142,13 +162,65 @@ def _fill(
     lines = read_lines(path, column, find_duplicates=False, on_column=remember)
     preview.add_lines(_with_zones(lines, settings.hours))
     if exists:
-        preview.mark_known(journal.rows())
+        preview.mark_known(make_journal(settings.journal).rows())
     for warning in preview.warnings():
         print_message(f"{path}:{warning}", "warning")
     if preview.more_warnings:
         print_message(f"{path}: {preview.more_warnings} more bad lines or duplicates", "warning")
     if not (preview.new or preview.known):
         raise no_number(path)
+
+
+async def _check_journal(client: QualifiedNumbersClient, name: JournalName) -> bool:
+    """Return whether the journal is there; if it is, it has to be of this project."""
+    if isinstance(name, str):
+        exists = await control_of(name).exists()
+    else:
+        exists = await asyncio.to_thread(lambda: name.exists() and name.stat().st_size > 0)
+    if exists:
+        journal = make_journal(name)
+        await journal.open(Identity(client.project_id, client.base_url), running=False)
+        await journal.close()
+    return exists
+
+
+async def _add_and_finish(
+    run: VoiceChallengeRun,
+    journal: Journal,
+    *,
+    path: Path,
+    preview: RunPreview,
+    settings: RunSettings,
+) -> None:
+    """Add the numbers of the file, and wait until all of the run are settled."""
+    await _add(run.add, journal, path, preview, settings)
+    await run.finish()
+
+
+async def _add_only(
+    client: QualifiedNumbersClient, path: Path, preview: RunPreview, settings: RunSettings
+) -> None:
+    """Add the numbers of the file to the run, for other runners to call."""
+    journal = make_journal(settings.journal)
+    run = VoiceChallengeRun(client, journal, **settings.run_options)
+    async with client, run.adding() as add:
+        await _add(add, journal, path, preview, settings)
+
+
+async def _add(
+    add: Callable[[Iterable[NewNumber]], Awaitable[object]],
+    journal: Journal,
+    path: Path,
+    preview: RunPreview,
+    settings: RunSettings,
+) -> None:
+    await remember_input(journal, path)
+    gone = preview.lines_gone() if settings.limit is None else iter(())
+    while lines := await asyncio.to_thread(list, islice(gone, _PAGE)):
+        await journal.remove_corrected(dict.fromkeys(lines, ""))
+    numbers = preview.new_numbers(settings.limit)
+    while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
+        await add(page)
 
 
 def _with_zones(
@@ -199,7 +271,7 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
     if preview.counts:
         held = preview.open - waiting
         yield f"{settings.journal}: {waiting} waiting for a call, {held} for a code or a response."
-    if settings.add_missing:
+    if settings.run_options["add_missing"]:
         yield (
             "Numbers that are not in the project are added. Those that are not proved by a call"
             f" need invoices: {invoices_command(path, settings.journal)}"
@@ -213,16 +285,18 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
         )
     if to_call := preview.to_call(settings.limit):
         hours = f", within {settings.hours.window} where each phone is" if settings.hours else ""
+        rate, ringing = (settings.run_options[key] for key in ("calls_per_second", "max_ringing"))
         yield (
-            f"{to_call} to call, at most {settings.rate:g} a second and {settings.max_ringing}"
+            f"{to_call} to call, at most {rate:g} a second and {ringing}"
             f" phones at once{hours}: {_estimate(preview, settings, to_call)}."
         )
 
 
 def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
     """Return until when phones are called, if codes come at once and if none comes."""
-    fastest = to_call / settings.rate
-    slowest = max(fastest, (math.ceil(to_call / settings.max_ringing) - 1) * RING_WINDOW)
+    fastest = to_call / settings.run_options["calls_per_second"]
+    rounds = math.ceil(to_call / settings.run_options["max_ringing"])
+    slowest = max(fastest, (rounds - 1) * RING_WINDOW)
     now = time.time()
     numbers = list(preview.one_of_each_area_code()) if settings.hours else []
     until = [now + fastest, now + slowest]
@@ -267,10 +341,10 @@ def _show_result(
 def _print_without_invoices(settings: RunSettings, path: Path, shown: int = 20) -> None:
     """Print which added numbers lack invoices: those that calls have not proved."""
     emailed = asyncio.run(read_emailed(settings.journal))
-    rows = SqliteJournal(settings.journal).rows()
+    rows = make_journal(settings.journal).rows()
     missing = [entry.number for entry in islice(without_invoices(rows, emailed), shown)]
     more = len(missing) == shown
-    print_without_invoices(missing, more=more, path=settings.journal, file=path)
+    print_without_invoices(missing, more=more, journal=settings.journal, file=path)
 
 
 def _print_result(settings: RunSettings, result: SessionResult) -> None:
