@@ -65,6 +65,7 @@ def described(run: Fleet) -> str:
     )
 
 
+@pytest.mark.slow
 async def test_everything_is_killed(durable: Cluster) -> None:
     """P1, P8: runners and the database are killed at random; nobody is called twice, no code lost.
 
