@@ -28,11 +28,14 @@ SOAK = bool(os.environ.get("SINCH_QN_SOAK"))  # make soak-distributed
 SEED = int(os.environ.get("SINCH_QN_SEED", "7"))
 
 COUNT = 10_000 if SOAK else 500
-RATE = 150.0 if SOAK else 60.0
+RATE = 150.0 if SOAK else 100.0
 KILLS = 12 if SOAK else 3
 CRASHES = 4 if SOAK else 1
-LEASE = 15.0 if SOAK else 2.0
-CODE_TIMEOUT = 10.0 if SOAK else 3.0
+ANSWER_AFTER = (0.1, 20.0) if SOAK else (0.1, 4.0)
+"""Some codes come after the lease of a runner that was killed during their call."""
+LATENCY = 0.02 if SOAK else 0.05
+LEASE = 15.0 if SOAK else 1.5
+CODE_TIMEOUT = 25.0 if SOAK else 5.0
 RUNNERS = 3
 MAX_SECONDS = 300.0 if SOAK else 60.0
 """A run that takes longer hangs."""
@@ -79,6 +82,8 @@ async def test_everything_is_killed(durable: Cluster) -> None:
             durable,
             numbers(COUNT),
             lease=LEASE,
+            latency=LATENCY,
+            answer_after=ANSWER_AFTER,
             max_ringing=10_000,
             calls_per_second=RATE,
             code_timeout=CODE_TIMEOUT,

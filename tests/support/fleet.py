@@ -104,8 +104,9 @@ class Fleet:
         self.adding = float(adding)
 
     async def kill(self) -> None:
-        """Kill a runner, and count the intents that it leaves open."""
-        victim = self.runners.pop(self.random.randrange(len(self.runners)))
+        """Kill a runner that has open intents, and count them."""
+        victim = await self._stop_with_open_intent()
+        self.runners.remove(victim)
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
         self.kills += 1
@@ -113,15 +114,18 @@ class Fleet:
 
     async def stop_one(self, seconds: float) -> None:
         """Stop a runner that has an open intent for some time, as a paused machine does."""
+        runner = await self._stop_with_open_intent()
+        await asyncio.sleep(seconds)
+        runner.send_signal(signal.SIGCONT)
+
+    async def _stop_with_open_intent(self) -> asyncio.subprocess.Process:
         while True:
             runner = self.random.choice(self.runners)
             runner.send_signal(signal.SIGSTOP)
             if await self.open_intents(runner):
-                break
+                return runner
             runner.send_signal(signal.SIGCONT)
             await asyncio.sleep(0.01)
-        await asyncio.sleep(seconds)
-        runner.send_signal(signal.SIGCONT)
 
     async def open_intents(self, runner: asyncio.subprocess.Process) -> int:
         """Return how many intents of a runner have no outcome."""
