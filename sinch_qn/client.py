@@ -134,10 +134,11 @@ class QualifiedNumbersClient:
         `InvalidRequestError`, which names all missing variables.
         """
         env = os.environ if environ is None else environ
+        auth = _auth_from_env(env)
         found: dict[str, Any] = {"base_url": env.get("SINCH_BASE_URL") or BASE_URL}
         if options.get("session") is None:
             found["proxy"] = Proxy.from_env(env)
-        return cls(env["SINCH_PROJECT_ID"], _auth_from_env(env), **(found | options))
+        return cls(env["SINCH_PROJECT_ID"], auth, **(found | options))
 
     async def __aenter__(self) -> Self:
         return self
