@@ -22,7 +22,8 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
             "sinch_qn": (
                 *("QualifiedNumbersClient", "PreparedCall", "Page", "OAuth2", "BasicAuth"),
                 *("Proxy", "RateLimit", "RetryPolicy", "Failure", "SinchError", "Outcome"),
-                *("OrderRejectedError", "UnlinkError"),
+                *("OrderRejectedError", "UnlinkError", "RawResponse", "capture_responses"),
+                *("CapturedResponses", "Hooks", "CallInfo", "RequestInfo", "ResponseInfo"),
             ),
             "sinch_qn.resources": (
                 *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
@@ -104,6 +105,8 @@ class _Source:
 
     node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     text: str
+    bases: tuple[_Source, ...] = ()
+    """The base classes that are defined in private modules."""
 
     def describe(self) -> Iterator[str]:
         """Yield the paragraphs about it."""
@@ -123,10 +126,18 @@ class _Source:
             yield _doc(init)
         fields = _fields(node.body if init is None else init.body, is_enum=_is_enum(node))
         yield "\n".join(f"- `{field}`" + (f": {doc}" if doc else "") for field, doc in fields)
-        for method in methods:
-            is_public = not method.name.startswith("_") and node.name not in JOURNALS
+        yield from self.describe_methods(node.name)
+        for base in self.bases:
+            yield from base.describe_methods(node.name)
+
+    def describe_methods(self, class_name: str) -> Iterator[str]:
+        """Yield the paragraphs about the public methods of a class, as those of *class_name*."""
+        for method in self.node.body:
+            if not isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            is_public = not method.name.startswith("_") and class_name not in JOURNALS
             if is_public and ast.get_docstring(method):
-                yield f"#### {node.name}.{method.name}"
+                yield f"#### {class_name}.{method.name}"
                 yield self._signature(method)
                 yield _doc(method)
 
@@ -145,7 +156,14 @@ def _sources(module: str, read: Read) -> Iterator[tuple[str, _Source]]:
     """Yield the public names of *module*; a package's are defined where it imports them from."""
     path = _path(module, read)
     text = read(path)
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    private = {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}._")
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and path.name == "__init__.py" and node.module:
             if node.module.startswith(PACKAGE.name + "."):
                 wanted = {alias.name for alias in node.names}
@@ -156,7 +174,10 @@ def _sources(module: str, read: Read) -> Iterator[tuple[str, _Source]]:
             and node.col_offset == 0
             and not node.name.startswith("_")
         ):
-            yield node.name, _Source(node, text)
+            names = [ast.unparse(base) for base in getattr(node, "bases", ())]
+            inherited = [n for n in names if n in private and n not in _ENUMS and n[0] != "_"]
+            bases = (dict(_sources(str(private[name]), read)).get(name) for name in inherited)
+            yield node.name, _Source(node, text, tuple(filter(None, bases)))
 
 
 def _path(module: str, read: Read) -> Path:

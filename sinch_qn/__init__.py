@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sinch_qn import models as models
     from sinch_qn._paging import Page as Page
     from sinch_qn._pipeline import PreparedCall as PreparedCall
+    from sinch_qn._raw import CapturedResponses as CapturedResponses
+    from sinch_qn._raw import RawResponse as RawResponse
+    from sinch_qn._raw import capture_responses as capture_responses
     from sinch_qn._version import __version__ as __version__
     from sinch_qn.auth import BasicAuth as BasicAuth
     from sinch_qn.auth import OAuth2 as OAuth2
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from sinch_qn.errors import Outcome as Outcome
     from sinch_qn.errors import SinchError as SinchError
     from sinch_qn.errors import UnlinkError as UnlinkError
+    from sinch_qn.instrumentation.hooks import CallInfo as CallInfo
+    from sinch_qn.instrumentation.hooks import Hooks as Hooks
+    from sinch_qn.instrumentation.hooks import RequestInfo as RequestInfo
+    from sinch_qn.instrumentation.hooks import ResponseInfo as ResponseInfo
     from sinch_qn.models import Address as Address
     from sinch_qn.models import AuthorizedPerson as AuthorizedPerson
     from sinch_qn.models import BlanketLoaInfo as BlanketLoaInfo
@@ -71,10 +78,12 @@ if TYPE_CHECKING:
 _NAMES = {
     "_paging": ("Page",),
     "_pipeline": ("PreparedCall",),
+    "_raw": ("CapturedResponses", "RawResponse", "capture_responses"),
     "_version": ("__version__",),
     "auth": ("BasicAuth", "OAuth2"),
     "client": ("QualifiedNumbersClient",),
     "errors": ("OrderRejectedError", "Outcome", "SinchError", "UnlinkError"),
+    "instrumentation.hooks": ("CallInfo", "Hooks", "RequestInfo", "ResponseInfo"),
     "models": (
         "Address",
         "AuthorizedPerson",

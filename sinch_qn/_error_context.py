@@ -16,19 +16,21 @@ _LONGEST_FORM = 12
 """Bytes of a character in a body at most: escaped in JSON, within JSON."""
 
 
-def add_response(error: SinchError, response: Response, secrets: Iterable[str]) -> None:
+def add_response(
+    error: SinchError, response: Response, secrets: Iterable[str], *, keep_body: bool = True
+) -> None:
     """Add headers, request id and the first KiB of the body to *error*; redact *secrets*."""
     secrets = list(secrets)
     # A secret at the cut is redacted as a whole.
     size = _MAX_BODY + _LONGEST_FORM * max(map(len, secrets), default=0)
     error.headers = kept_headers(response.headers)
     error.request_id = request_id(error.headers)
-    error.body = response.body[:size].decode(errors="replace")
+    error.body = response.body[:size].decode(errors="replace") if keep_body else ""
     redact(error, secrets)
     error.body = error.body[:_MAX_BODY]
 
 
-def add_context(error: SinchError, operation: str, phone_number: str | None) -> None:
+def add_context(error: SinchError, operation: str | None, phone_number: str | None) -> None:
     """Name the call in *error*, and mask its number in what the server says."""
     error.operation, error.phone_number = operation, phone_number
     if phone_number:

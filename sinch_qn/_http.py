@@ -16,7 +16,13 @@ import orjson
 from sinch_qn._codec import decode, kind_of
 from sinch_qn._operations import Operation
 from sinch_qn._redaction import printable
-from sinch_qn.errors import InvalidResponseError, Outcome, StatusError, status_error_class
+from sinch_qn.errors import (
+    InvalidResponseError,
+    Outcome,
+    SinchError,
+    StatusError,
+    status_error_class,
+)
 
 T = TypeVar("T")
 
@@ -99,13 +105,8 @@ def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] |
     `InvalidResponseError` for a redirect, a body that is not a JSON object, an error without a
     status in a 2xx, or a missing required field.
     """
-    if response.status >= 400:
-        raise status_error(response)
     if not 200 <= response.status < 300:
-        raise InvalidResponseError(
-            f"HTTP {response.status} is not followed: no redirect is part of this API",
-            status_code=response.status,
-        )
+        raise status_problem(response)
     expects_body = operation.response_model is not type(None)
     problem = None
     body = parse_json(response.body)
@@ -124,6 +125,16 @@ def read_json(operation: Operation[Any], response: Response) -> dict[str, Any] |
     if problem is not None:
         raise InvalidResponseError(problem, status_code=response.status)
     return body if expects_body else None
+
+
+def status_problem(response: Response) -> SinchError:
+    """Return the error for a response that is no 2xx: a `StatusError`, or one for a redirect."""
+    if response.status >= 400:
+        return status_error(response)
+    return InvalidResponseError(
+        f"HTTP {response.status} is not followed: no redirect is part of this API",
+        status_code=response.status,
+    )
 
 
 def _digits(number: object) -> str:

@@ -46,6 +46,8 @@ class Operation(Generic[T_co]):
     """
     required_field: str | None = attrs.field(default=None, kw_only=True)
     """The response field (wire name) without which a 200 is an error."""
+    secret_response: bool = attrs.field(default=False, kw_only=True)
+    """Does the response hold a secret? Then no error and no captured response has its body."""
 
 
 _NUMBER = "/qualifiedNumbers/{phoneNumber}"
@@ -201,10 +203,20 @@ DELETE_IMPORTED_NUMBER = Operation(
 _CALLBACKS = "/callbackConfiguration"
 
 GET_CALLBACK_CONFIGURATION = Operation(
-    "getCallbackConfiguration", "GET", _CALLBACKS, CallbackConfiguration, idempotent=True
+    "getCallbackConfiguration",
+    "GET",
+    _CALLBACKS,
+    CallbackConfiguration,
+    idempotent=True,
+    secret_response=True,
 )
 UPDATE_CALLBACK_CONFIGURATION = Operation(
-    "updateCallbackConfiguration", "PATCH", _CALLBACKS, CallbackConfiguration, idempotent=True
+    "updateCallbackConfiguration",
+    "PATCH",
+    _CALLBACKS,
+    CallbackConfiguration,
+    idempotent=True,
+    secret_response=True,
 )
 
 OPERATIONS: tuple[Operation[Any], ...] = (

@@ -17,7 +17,9 @@ from sinch_qn._connections import Progress
 from sinch_qn._deadlines import Deadline, Deadlines
 from sinch_qn._error_context import add_context, add_response
 from sinch_qn._http import Request, Response, read_json, read_model
+from sinch_qn._observation import Observation
 from sinch_qn._operations import Operation
+from sinch_qn._raw import CapturedResponses, RawRequest, RawResponse, read_raw
 from sinch_qn._redaction import redact, sensitive_values
 from sinch_qn._transport import Transport
 from sinch_qn.auth import FAILURE_TTL, Auth
@@ -31,11 +33,15 @@ from sinch_qn.errors import (
     SinchError,
     TokenError,
 )
+from sinch_qn.instrumentation.hooks import Hooks
+from sinch_qn.instrumentation.log_lines import LogLines
 from sinch_qn.phone import check_e164
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import Failure, RetryQuota, RetryRule, is_retryable
 
 _log = logging.getLogger("sinch_qn")
+
+_LOG_LINES = (LogLines(),)
 
 _MAX_DAMPING = 60.0
 """Seconds for which refused tokens are not replaced, if fresh ones were refused, too."""
@@ -60,6 +66,8 @@ class CallState(Progress):
     """The request's model; its personal and secret texts are redacted in errors."""
     phone_number: str | None = attrs.field(default=None, repr=False)
     """The number that the call is about."""
+    observation: Observation | None = attrs.field(default=None, repr=False)
+    """Set if there are hooks, or a log to be written, or responses to be captured."""
 
     @property
     def may_have_been_sent(self) -> bool:
@@ -101,6 +109,7 @@ class Pipeline:
         retry: RetryRule,
         rate_limit: RateLimit | None = None,
         quota: RetryQuota | None = None,
+        hooks: tuple[Hooks, ...] = (),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Store the parts; *root* is the address down to and including the project."""
@@ -111,6 +120,7 @@ class Pipeline:
         self._retry = retry
         self._rate_limit = rate_limit
         self._quota = quota or RetryQuota()
+        self._hooks = hooks
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deadlines = Deadlines()
@@ -138,7 +148,7 @@ class Pipeline:
         request = self._request(operation, phone_number=phone_number, order_id=order_id, body=body)
         call = CallState() if prepared is None else self._claim(prepared)
         call.body, call.phone_number = body, phone_number
-        return self._run(timeout, operation, request, call, retry, read_model)
+        return self._start(timeout, operation, request, call, retry, read_model)
 
     async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
         """Acquire a rate-limit slot and a token in advance, and open the connection.
@@ -169,7 +179,14 @@ class Pipeline:
     ) -> Coroutine[Any, Any, dict[str, Any] | None]:
         """Return a coroutine as `call` does, but for the response's JSON object."""
         request = self._request(operation, order_id=order_id, query=query)
-        return self._run(timeout, operation, request, CallState(), retry, _read_json)
+        return self._start(timeout, operation, request, CallState(), retry, _read_json)
+
+    def call_path(
+        self, raw: RawRequest, *, timeout: float | None = None, retry: RetryRule | None = None
+    ) -> Coroutine[Any, Any, RawResponse]:
+        """Return a coroutine as `call` does, but for any path below the project."""
+        call = CallState(body={"json": raw.json}, phone_number=raw.phone_number)
+        return self._start(timeout, raw.operation, raw.below(self._root), call, retry, read_raw)
 
     async def close(self) -> None:
         """Close the sockets and cancel the tasks that were opened here."""
@@ -228,6 +245,25 @@ class Pipeline:
             phone_number=phone_number,
         )
 
+    def _start(
+        self,
+        timeout: float | None,
+        operation: Operation[Any],
+        request: Request,
+        call: CallState,
+        retry: RetryRule | None,
+        read: Callable[[Operation[Any], Response, str | None], R],
+    ) -> Coroutine[Any, Any, R]:
+        """Return the coroutine of a call, observed if anybody wants to know of it."""
+        running = self._run(timeout, operation, request, call, retry, read)
+        hooks = self._hooks
+        if _log.isEnabledFor(logging.INFO):
+            hooks = _LOG_LINES + hooks
+        if not hooks and not CapturedResponses.open_blocks:
+            return running
+        call.observation = Observation(hooks, operation, call, self._root, self._transport.send)
+        return call.observation.run(running)
+
     async def _run(
         self,
         timeout: float | None,
@@ -249,7 +285,7 @@ class Pipeline:
                     try:
                         call.authorization = call.authorization or await self._acquire(call)
                         request.headers["Authorization"] = call.authorization
-                        response = await self._send(operation, request, call)
+                        response = await (call.observation or self._transport).send(request, call)
                         result = read(operation, response, request.phone_number)
                     except SinchError as error:
                         failure = error
@@ -268,20 +304,11 @@ class Pipeline:
                     finally:
                         del failure  # its traceback holds this frame: break the cycle
         except TimeoutError as error:
-            failure = _deadline_error(call, seconds)
-            add_context(failure, operation.id, call.phone_number)
-            raise failure from error
+            raise _deadline_error(call, seconds, operation.id) from error
         except SinchError as error:
             if operation.method == "DELETE" and call.may_have_succeeded:
                 error.outcome = Outcome.UNKNOWN  # an earlier attempt may have deleted it
             raise
-
-    def _send(
-        self, operation: Operation[Any], request: Request, call: CallState
-    ) -> Awaitable[Response]:
-        """Send *request*; log its response if anybody reads that."""
-        sending = self._transport.send(request, call)
-        return _logged(operation, sending) if _log.isEnabledFor(logging.INFO) else sending
 
     async def _recover(
         self,
@@ -298,14 +325,16 @@ class Pipeline:
         if response is None:
             redact(failure, secrets)
         else:
-            add_response(failure, response, secrets)
+            add_response(failure, response, secrets, keep_body=not operation.secret_response)
         add_context(failure, operation.id, call.phone_number)
         failure.attempts = call.attempts
         call.connection_acquired = False
         call.may_have_succeeded |= failure.outcome is Outcome.UNKNOWN
-        return self._try_fresh_token(failure, authorization, call) or await self._wait_to_retry(
-            operation, failure, call, retry, deadline
-        )
+        if self._try_fresh_token(failure, authorization, call):
+            if call.observation is not None:
+                call.observation.retry(failure, 0.0)
+            return True
+        return await self._wait_to_retry(operation, failure, call, retry, deadline)
 
     async def _acquire(self, call: CallState) -> str:
         """Acquire a rate-limit slot and a token; return the Authorization header's value."""
@@ -357,7 +386,8 @@ class Pipeline:
             return False
         call.retries += not shared
         call.stage = "the next attempt"
-        _log.info("%s failed (%s): retry in %.1f s", operation.id, type(failure).__name__, delay)
+        if call.observation is not None:
+            call.observation.retry(failure, delay)
         await self._sleep(delay)
         return True
 
@@ -368,28 +398,23 @@ def _read_json(
     return read_json(operation, response)
 
 
-async def _logged(operation: Operation[Any], sending: Awaitable[Response]) -> Response:
-    time = asyncio.get_running_loop().time
-    sent_at = time()
-    response = await sending
-    taken = 1000 * (time() - sent_at)
-    _log.info("%s %s -> %d in %.0f ms", operation.method, operation.path, response.status, taken)
-    return response
-
-
 def _is_repeated_delete(operation: Operation[Any], call: CallState, failure: SinchError) -> bool:
     """Whether a 404 means that an earlier attempt with an unknown outcome deleted the number."""
     return (
         operation.method == "DELETE"
+        and operation.response_model is not RawResponse  # whose callers see what the server sent
         and call.may_have_succeeded
         and isinstance(failure, NotFoundError)
     )
 
 
-def _deadline_error(call: CallState, seconds: float) -> SinchError:
+def _deadline_error(call: CallState, seconds: float, operation: str | None = None) -> SinchError:
     message = f"not done within {seconds:g} s: timed out waiting for {call.stage}"
-    if call.may_have_been_sent:
-        return DeadlineExceededError(message, outcome=Outcome.UNKNOWN, attempts=call.attempts)
-    if call.stage == "a free connection":
-        return ConnectError(message, attempts=call.attempts)
-    return DeadlineExceededError(message, outcome=Outcome.NOT_SENT, attempts=call.attempts)
+    sent = call.may_have_been_sent
+    if not sent and call.stage == "a free connection":
+        error: SinchError = ConnectError(message, attempts=call.attempts)
+    else:
+        outcome = Outcome.UNKNOWN if sent else Outcome.NOT_SENT
+        error = DeadlineExceededError(message, outcome=outcome, attempts=call.attempts)
+    add_context(error, operation, call.phone_number)
+    return error

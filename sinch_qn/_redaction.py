@@ -15,6 +15,8 @@ _MIN_SECRET_LENGTH = 3
 """Characters; shorter ones, such as the state in an address, would redact innocent words."""
 
 
+_PHONE_NUMBER = re.compile(r"\+[0-9]{7,15}", re.ASCII)
+
 _LONG_SECRET = 12
 """Characters; such a value is replaced within other words, too: it occurs nowhere by chance."""
 
@@ -30,13 +32,29 @@ def masked_number(phone_number: str) -> str:
 
 
 def sensitive_values(model: Any) -> Iterator[str]:
-    """Yield the personal and secret texts in *model*: those of fields that are not in its repr."""
+    """Yield the personal and secret texts in *model*: those of fields that are not in its repr.
+
+    What is secret in a mapping, the body of a raw request, is not known: all but phone numbers is.
+    """
+    if isinstance(model, dict):
+        yield from _texts(model)
     for field in getattr(type(model), "__attrs_attrs__", ()):  # errors must not import attrs
         value = getattr(model, field.name)
         if isinstance(value, str) and not field.repr:
             yield value
         else:
             yield from sensitive_values(value)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in JSON, except phone numbers."""
+    if isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
+    elif hasattr(type(value), "__attrs_attrs__"):
+        yield from sensitive_values(value)
+    elif not isinstance(value, bool | None) and not _PHONE_NUMBER.fullmatch(str(value)):
+        yield str(value)
 
 
 def redact(error: Exception, values: Iterable[str]) -> None:

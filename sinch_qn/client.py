@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from sinch_qn import _checks, _paging, _queries, waiting
 from sinch_qn._connections import HEADERS, ConnectionOptions
-from sinch_qn._headers import check_headers
+from sinch_qn._general_calls import GeneralCalls
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -31,6 +31,7 @@ from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, ClientSession, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
+from sinch_qn.instrumentation.hooks import Hooks, check_header, check_hooks
 from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
@@ -56,7 +57,7 @@ _MAX_MAX_BODY = 2**40
 BASE_URL = "https://imported.numbers.api.sinch.com"
 
 
-class QualifiedNumbersClient:
+class QualifiedNumbersClient(GeneralCalls):
     """The Sinch Qualified Numbers API, for one project.
 
         async with QualifiedNumbersClient(project_id, OAuth2(key_id, key_secret)) as client:
@@ -88,6 +89,7 @@ class QualifiedNumbersClient:
         ssl: SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
+        hooks: Iterable[Hooks] = (),
     ) -> None:
         """Store the project and its credentials; send nothing yet.
 
@@ -97,6 +99,7 @@ class QualifiedNumbersClient:
         *proxy* is an address such as `http://host:3128`, or a `Proxy`; *ssl* a context with your
         own authority or a client certificate; *headers* are sent with each request, to the token
         endpoint, too; *user_agent*, such as `shop/1.2`, is put before that of this library.
+        *hooks* are told of each call, see `Hooks`.
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         self.project_id = _checks.check_project_id(project_id)
@@ -116,6 +119,7 @@ class QualifiedNumbersClient:
             timeout=_checks.check_above_zero(timeout, "timeout"),
             retry=retry,
             rate_limit=rate_limit,
+            hooks=check_hooks(hooks),
         )
         self.hosting_orders = HostingOrdersResource(self._pipeline, project_id)
         """Orders, their numbers and the carriers: a `HostingOrdersResource`."""
@@ -152,15 +156,6 @@ class QualifiedNumbersClient:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of project {self.project_id} at {self.base_url}>"
-
-    async def prepare(self, *, timeout: float | None = None) -> PreparedCall:
-        """Acquire a rate-limit slot, a token and a connection in advance, for one call.
-
-        With `prepared=` nothing waits between your write-ahead intent and the request. It can be
-        used once, with this client; the connection waits two seconds, an external session opens
-        none. Raises `TokenError`, `AuthenticationError`, `ConnectError`, all NOT_SENT.
-        """
-        return await self._pipeline.prepare(timeout=timeout)
 
     async def list_numbers(
         self,
@@ -386,10 +381,14 @@ def _connection_options(
         raise InvalidRequestError(
             "ssl: expected an ssl.SSLContext, such as ssl.create_default_context(cafile=…)"
         )
-    more = {} if headers is None else check_headers(headers, "headers")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise InvalidRequestError(f"headers: expected a mapping, not {type(headers).__name__}")
+    more = dict(headers or {})
     if user_agent is not None:
-        agent = f"{user_agent} {HEADERS['User-Agent']}" if isinstance(user_agent, str) else ""
-        more |= check_headers({"User-Agent": agent or user_agent}, "user_agent")
+        check_header("User-Agent", user_agent)
+        more["User-Agent"] = f"{user_agent} {HEADERS['User-Agent']}"
+    for name, value in more.items():
+        check_header(name, value)
     return ConnectionOptions(proxy=check_proxy(proxy), ssl=ssl, headers=_merged(HEADERS, more))
 
 

@@ -169,4 +169,4 @@ class Calls:
             limit = "concurrency", concurrency
         self.ceiling = self._call_times.observe(seconds, limit)
         if self.ceiling is not None:
-            _log.warning("%s", self.ceiling)
+            _log.warning("project %s: %s", self.steps.client.project_id, self.ceiling)

@@ -50,7 +50,8 @@ class Probe:
 
     def _note_failure(self, error: SinchError) -> None:
         if self.last_error is None:
-            _log.warning("calling pauses: no response (%s)", type(error).__name__)
+            project, kind = self.steps.client.project_id, type(error).__name__
+            _log.warning("project %s: calling pauses: no response (%s)", project, kind)
         self.last_error = error
 
 

@@ -71,7 +71,7 @@ class OrderWatch:
             await self._look(dict.fromkeys(numbers), moved)
         except SinchError as error:
             # Its class alone: a server's text may hold a number.
-            _log.info("a batch cannot be rechecked: %s", type(error).__name__)
+            self._log("a batch cannot be rechecked: %s", type(error).__name__)
         return len(moved)
 
     async def follow(self, timeout: float) -> None:
@@ -94,12 +94,12 @@ class OrderWatch:
                 async with asyncio.timeout_at(deadline):
                     only = await self._wait(next(delays)) if followed else None
             except TimeoutError:
-                _log.info("following the orders ends after %.0f s", timeout)
+                self._log("following the orders ends after %.0f s", timeout)
                 return
             except SinchError as error:
                 if is_fatal(error):
                     raise
-                _log.info("the orders cannot be followed now: %s", type(error).__name__)
+                self._log("the orders cannot be followed now: %s", type(error).__name__)
                 only = None
                 await self.sleep(next(delays))
 
@@ -189,8 +189,11 @@ class OrderWatch:
                     failures = [each async for n in numbers for each in number_failures(n)]
                 after = attrs.evolve(after, failures=tuple(failures), detailed_at=now)
             await save_record(self.journal, batch.id, after)
-            _log.info("hosting order of batch %d: %s", batch.id, after.state)
+            self._log("hosting order of batch %d: %s", batch.id, after.state)
         return has_changed or is_stale, after.state is not None and after.state not in _ENDED
+
+    def _log(self, message: str, *values: object) -> None:
+        _log.info(f"project %s: {message}", self.client.project_id, *values)
 
     async def _report_of(self, order: HostingOrder, order_id: str) -> HostingOrderReport | None:
         """Return the totals of *order*; None before its letter is signed: nothing moves."""

@@ -146,7 +146,10 @@ class TextEnableRun:
         except SinchError as error:
             if kind is None:
                 raise
-            _log.warning("the order in flight failed (%s)", type(error).__name__)
+            project = self._client.project_id
+            _log.warning(
+                "project %s: the order in flight failed (%s)", project, type(error).__name__
+            )
         finally:
             await self._journal.close()
 
@@ -190,7 +193,10 @@ class TextEnableRun:
             if is_fatal(error):
                 raise
             # Its class alone: a server's text may hold a number.
-            _log.info("lost orders cannot be looked for: %s", type(error).__name__)
+            project = self._client.project_id
+            _log.info(
+                "project %s: lost orders cannot be looked for: %s", project, type(error).__name__
+            )
 
     async def follow(self) -> None:
         """Watch the ordered numbers until each is hosted or failed, or the time is over.
@@ -309,7 +315,8 @@ class TextEnableRun:
             batch, state, only_from=only_from, order_id=order_id, note=note
         )
         if recorded:
-            _log.info("text-enabling batch %d: %s", batch, state.value)
+            project = self._client.project_id
+            _log.info("project %s: text-enabling batch %d: %s", project, batch, state.value)
 
 
 def _state_after(error: SinchError) -> BatchState:

@@ -13,6 +13,7 @@ from yarl import URL
 
 from sinch_qn.auth import BasicAuth, OAuth2
 from sinch_qn.client import QualifiedNumbersClient
+from sinch_qn.instrumentation.hooks import Hooks
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.retry import RetryPolicy, RetryRule
@@ -130,6 +131,7 @@ class Sandbox(SandboxState):
         retry: RetryRule = RetryPolicy(),  # noqa: B008 - frozen
         rate_limit: RateLimit | None = None,
         max_connections: int = 100,
+        hooks: Iterable[Hooks] = (),
     ) -> QualifiedNumbersClient:
         """Return a new client; if left open, it is closed when the sandbox is left."""
         keys = (self.key_id, self.key_secret)
@@ -142,6 +144,7 @@ class Sandbox(SandboxState):
             retry=retry,
             rate_limit=rate_limit,
             max_connections=max_connections,
+            hooks=hooks,
         )
         self._clients.append(client)
         return client

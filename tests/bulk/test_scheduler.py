@@ -249,7 +249,8 @@ async def test_a_rate_that_cannot_be_reached(caplog: pytest.LogCaptureFixture) -
             await until(partial(all_published, setup, 150))
         (logged,) = caplog.records
         assert logged.getMessage() == (
-            f"calls_per_second=100 cannot be reached: a call takes 0.5 s, so {option}={value}"
+            f"project {setup.steps.client.project_id}: calls_per_second=100"
+            f" cannot be reached: a call takes 0.5 s, so {option}={value}"
             f" allows {value / 0.5:.3g} calls a second"
         )
 

@@ -988,9 +988,9 @@ async def test_the_log_names_operations_only(caplog: pytest.LogCaptureFixture) -
     to = pipeline(ScriptedTransport(answer(503), OK), retry=lambda _: 2.0)
     await call(to, GET_NUMBER)
     assert [record.getMessage() for record in caplog.records if record.name == "sinch_qn"] == [
-        "GET /qualifiedNumbers/{phoneNumber} -> 503 in 0 ms",
-        "getQualifiedNumber failed (ServerError): retry in 2.0 s",
-        "GET /qualifiedNumbers/{phoneNumber} -> 200 in 0 ms",
+        "project p: GET /qualifiedNumbers/{phoneNumber} -> 503 in 0 ms",
+        "project p: getQualifiedNumber failed (ServerError): retry in 2.0 s",
+        "project p: GET /qualifiedNumbers/{phoneNumber} -> 200 in 0 ms",
     ]
 
 

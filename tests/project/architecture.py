@@ -10,15 +10,16 @@ FLOORS: dict[str, dict[int, str]] = {
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
         2: (
-            "_pipeline _error_context _paging waiting auth rate_limit _deadlines _transport"
-            " _connections smtp"
+            "_general_calls _pipeline _observation _raw instrumentation _error_context _paging"
+            " waiting auth rate_limit _deadlines _transport _connections smtp"
         ),
         1: (
-            "_operations _http _codec _readers _checks _queries retry lifecycle webhooks"
-            " phone proxy serialization"
+            "_operations _http _codec _readers _checks _queries retry lifecycle"
+            " webhooks phone proxy serialization"
         ),
         0: "errors _redaction _headers drift _open_enums _model models _version _lazy_face",
     },
+    "instrumentation": {1: "log_lines opentelemetry", 0: "hooks"},
     "bulk": {
         11: "fleet",
         10: "run",
@@ -96,18 +97,24 @@ NEIGHBOURS = {
         "_connections",
         "_deadlines",
         "_error_context",
+        "_observation",
+        "_raw",
+        "instrumentation",
         "_transport",
         "auth",
         "rate_limit",
     },
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
+    "_general_calls": {"_pipeline", "_raw"},
+    "_observation": {"_connections", "_raw", "instrumentation"},
+    "_raw": {"instrumentation"},
     "_transport": {"_connections"},
     "_checks": {"phone"},
     "_queries": {"_checks"},
     "retry": {"_operations"},
     "webhooks": {"_codec"},
-    "_headers": {"_redaction", "errors"},
+    "_headers": {"_redaction"},
     "errors": {"_redaction", "models"},
     "models": {"_model", "_open_enums"},
     "serialization": {"_codec"},
@@ -126,6 +133,7 @@ OWNERS = {
     "fcntl": "bulk/journal/sqlite_file.py",
     "jsonschema_rs": "sandbox/request_validation.py",
     "multidict": "_connections.py",
+    "opentelemetry": "instrumentation/opentelemetry.py",
     "orjson": "anywhere",
     "procrastinate": "bulk/fleet.py",
     "psycopg": "bulk/journal/postgres",

@@ -61,6 +61,8 @@ METHODS = {
     "verify_voice_challenge": "phone_number, code, *, timeout=None, retry=None, prepared=None",
     "wait_for_state": "phone_number, *states, timeout, unless=None, retry=None",
     "prepare": "*, timeout=None",
+    "request": "method, path, *, query=None, json=None, headers=None, idempotent=None, "
+    "timeout=None, retry=None",
     "close": "",
 }
 """The client's public methods and their parameters."""
@@ -218,7 +220,7 @@ def test_client_is_made_as_designed() -> None:
         "project_id, auth, *, base_url='https://imported.numbers.api.sinch.com', session=None, "
         f"timeout=30.0, retry={RetryPolicy()!r}, rate_limit=None, allow_http=False, "
         "max_connections=100, max_body=16777216, proxy=None, ssl=None, headers=None, "
-        "user_agent=None"
+        "user_agent=None, hooks=()"
     )
     assert RetryPolicy().max_attempts == 4
 

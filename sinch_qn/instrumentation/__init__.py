@@ -1,0 +1,1 @@
+"""What a client tells about its calls: to hooks, to the log, to OpenTelemetry."""
