@@ -253,6 +253,7 @@ class Writer:
                 Statement(_DELETE_SEAT, mine),
                 Statement("DELETE FROM chores WHERE run = %s AND writer = %s", ours),
                 Statement(_DELETE_TURNS, ours),
+                Statement(_END_CALLS, ours),
                 Statement(MOVE_COUNTS, (self._run,)),
                 Statement("COMMIT"),
             )
@@ -262,6 +263,9 @@ class Writer:
 
 
 _DELETE_TURNS = "DELETE FROM slots WHERE run = %s AND writer = %s AND number IS NULL"
+_END_CALLS = "UPDATE slots SET in_flight = false WHERE run = %s AND writer = %s AND in_flight"
+"""The results of its last calls were not told: nobody else would end these calls."""
+
 _FENCE = (
     f"UPDATE writers SET commits = %s, seen = {NOW} WHERE id = %s "
     f"RETURNING coalesce(NOT reaped AND lease_end > {NOW}, false), {NOW}"
