@@ -341,6 +341,30 @@ async def test_settings_are_the_runs(fleet: Fleet) -> None:
     assert (fresh.stopped, fresh.paused) == (None, True)
 
 
+async def test_who_only_adds_leaves_the_settings(fleet: Fleet) -> None:
+    """Adding numbers changes neither the settings of a run, nor its pace, nor its stop."""
+    hours = RunSettings(calls_per_second=1.0, calling_hours="09:00-20:00")
+    query = "SELECT settings, stopped, value FROM runs JOIN pacing ON run = id"
+
+    async def add() -> None:
+        journal = PostgresJournal(fleet.url, require_durable=False)
+        await journal.open(MINE, running=True, settings=FAST, calls=False)
+        await journal.close()
+
+    await add()
+    ((new, _, _),) = execute(fleet.url, query)
+    assert new["calls_per_second"] == FAST.calls_per_second
+    runner = await fleet.runner(hours)
+    await asked(runner, [REACHABLE])
+    await runner.stop_run("credentials refused")
+    before = execute(fleet.url, query)
+    assert before[0][0]["calling_hours"] == hours.calling_hours
+    for _ in range(2):
+        await add()
+        assert execute(fleet.url, query) == before
+        await runner.close()
+
+
 async def test_a_submitter_wakes_runners(fleet: Fleet) -> None:
     """A runner that waits hears of what submitters write; the poll is the rest."""
     one = await fleet.runner()

@@ -60,7 +60,12 @@ class MemoryJournal:
         return self.clock()
 
     async def open(
-        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+        self,
+        identity: Identity | None,
+        *,
+        running: bool,
+        settings: RunSettings | None = None,
+        calls: bool = True,
     ) -> None:
         """Open the journal, as a runner or beside it."""
         store = self._store
@@ -71,7 +76,7 @@ class MemoryJournal:
             store.identity = identity
         if not running:
             return
-        if settings is not None:
+        if settings is not None and (calls or store.settings is None):
             is_first = store.slots is None or not self._others()
             if not is_first and store.settings is not None:
                 check_settings(store.settings, settings)
