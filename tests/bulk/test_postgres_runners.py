@@ -19,7 +19,7 @@ from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import MINE, happen
-from tests.support.postgres import execute
+from tests.support.postgres import at_time, execute
 from tests.support.runs import NUMBER, numbers
 
 FAST = RunSettings(calls_per_second=1000.0, max_ringing=50)
@@ -435,3 +435,17 @@ async def test_a_clock_that_is_set_back_is_corrected_once(fleet: Fleet) -> None:
     entry = await two.get(NUMBER)
     assert entry is not None
     assert entry.due == 4000.0
+
+
+async def test_a_clock_that_is_set_back_stops_no_calls(fleet: Fleet) -> None:
+    """Rule 17: neither the next turn nor a ringing phone waits until the clock has caught up."""
+    one = await fleet.runner(RunSettings(calls_per_second=0.5, max_ringing=1, ring_window=90.0))
+    await eligible(one, 2)
+    (turn,) = await turns_for(one, 1)
+    assert await one.start_call(turn) is not None
+    told = [Told(result=CallResult.ANSWERED, slot=turn.slot)]
+    back = one.now() - 3600.0
+    with at_time(one._address, back):
+        assert (await asked(one, told)).turns == []
+    with at_time(one._address, back + 91.0):
+        assert len((await asked(one, [])).turns) == 1
