@@ -110,7 +110,11 @@ class Scheduler:
             async with asyncio.TaskGroup() as group:
                 while not self.stopping.is_set():
                     await self._watch.check()
-                    if not await self._start_due(group):
+                    started = await self._start_due(group)
+                    if self.permits.stopped is not None and not self.stopping.is_set():
+                        reason = self.permits.stopped
+                        self.abort(JournalError(f"another runner stopped this run: {reason}"))
+                    elif not started:
                         await self._wait()
                 self._calls.end()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
@@ -163,8 +167,6 @@ class Scheduler:
         for _ in range(self._calls.reserve(self._room)):
             self._start(group, self._call)
             started = True
-        if self.permits.stopped is not None and not self.stopping.is_set():
-            self.abort(JournalError(f"another runner stopped this run: {self.permits.stopped}"))
         return started
 
     @property
