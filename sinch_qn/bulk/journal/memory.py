@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
 from sinch_qn.bulk.journal.memory_store import LEASE, MemoryStore, Runner
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
@@ -48,7 +47,7 @@ class MemoryJournal:
         self.clock = clock
         self._store = store or MemoryStore()
         self._runner: Runner | None = None
-        self.deliveries = MemoryDeliveries()
+        self.deliveries = self._store.deliveries
         """The messages that are delivered at most once."""
 
     def another(self) -> MemoryJournal:
