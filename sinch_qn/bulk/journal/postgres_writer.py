@@ -29,9 +29,17 @@ _MAX_GROUP = 500
 """Jobs in one commit."""
 
 PATIENCE = 30.0
-"""Seconds that a submitter waits for a database that is down; a runner waits without end."""
+"""Seconds that a submitter waits for a database that is down, or a runner that is left.
+
+A runner at work waits without end.
+"""
 
 _SAY_AGAIN = f"was not to be reached for {PATIENCE:.0f} s; say it again, which does no harm"
+
+_LEFT_OPEN = (
+    f"was not to be reached for {PATIENCE:.0f} s: outcomes are not recorded; run it again, which "
+    "makes them UNKNOWN and repeats nothing"
+)
 
 _RETRY_INTERVAL = 0.1
 _MAX_RETRY_INTERVAL = 2.0
@@ -73,6 +81,7 @@ class Writer:
         self._queue: deque[_Queued] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
+        self._left_open: JournalError | None = None
         self._broken: JournalError | None = None
         self._task = asyncio.create_task(self._work())
 
@@ -93,10 +102,16 @@ class Writer:
         return future
 
     async def close(self) -> None:
-        """Finish all jobs, then leave nothing behind that another would wait for."""
+        """Finish all jobs, then leave nothing behind that another would wait for.
+
+        Raises `JournalError` if the database stays down.
+        """
         self._closing = True
+        self._deadline = asyncio.get_running_loop().time() + PATIENCE
         self._arrived.set()
         await self._task
+        if self._left_open is not None:
+            raise self._left_open
 
     async def _work(self) -> None:
         while not self._closing or self._queue:
@@ -154,7 +169,8 @@ class Writer:
 
     async def _persist(self, serve: Callable[..., Any], tasks: list[Any]) -> list[Any]:
         """Repeat what a lost connection or a deadlock has undone, until it is done."""
-        self._deadline = asyncio.get_running_loop().time() + PATIENCE
+        if not self._closing:
+            self._deadline = asyncio.get_running_loop().time() + PATIENCE
         interval = _RETRY_INTERVAL
         while True:
             connection = None
@@ -167,8 +183,8 @@ class Writer:
                     await self._roll_back()
                     raise
                 last = error
-            if self._is_out_of_patience():
-                raise self._address.explain(_SAY_AGAIN, last) from None
+            if self._is_out_of_patience() or (self._closing and serve == self._read):
+                raise self._given_up(last, serve) from None
             if lost:
                 if interval == _RETRY_INTERVAL:
                     _log.warning("%s", self._address.explain("lost its connection", last))
@@ -178,7 +194,14 @@ class Writer:
                 await self._roll_back()
 
     def _is_out_of_patience(self) -> bool:
-        return not self._patient and asyncio.get_running_loop().time() > self._deadline
+        has_patience = self._patient and not self._closing
+        return not has_patience and asyncio.get_running_loop().time() > self._deadline
+
+    def _given_up(self, error: psycopg.Error, serve: Callable[..., Any]) -> JournalError:
+        if not self._patient or serve == self._read:
+            return self._address.explain(_SAY_AGAIN, error)
+        self._left_open = self._address.explain(_LEFT_OPEN, error)
+        return self._left_open
 
     async def _roll_back(self) -> None:
         assert self._connection is not None  # noqa: S101 - it refused a statement
@@ -234,7 +257,7 @@ class Writer:
                 (reply,) = await connection.trip([Statement(query, (seat.id,))])
             except psycopg.Error as error:
                 if self._is_out_of_patience():
-                    raise self._address.explain(_SAY_AGAIN, error) from None
+                    raise self._given_up(error, self._commit) from None
                 await asyncio.sleep(interval)
                 interval = min(_MAX_RETRY_INTERVAL, 2 * interval)
             else:
