@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from sinch_qn.bulk.journal import postgres, postgres_claims
+from sinch_qn.bulk.journal import postgres, postgres_claims, postgres_lease
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import CallResult
@@ -449,3 +449,20 @@ async def test_a_clock_that_is_set_back_stops_no_calls(fleet: Fleet) -> None:
         assert (await asked(one, told)).turns == []
     with at_time(one._address, back + 91.0):
         assert len((await asked(one, [])).turns) == 1
+
+
+async def test_a_lease_that_cannot_be_renewed_fails_the_journal(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4.4: whatever ends the renewal of a lease ends the run, rather than going unseen."""
+    monkeypatch.setattr(postgres_lease, "RENEWAL", 0.01)
+    one = await fleet.runner()
+
+    async def fail(_: object) -> None:
+        raise ValueError("not a number")
+
+    monkeypatch.setattr(one._held_lease, "_renew", fail)
+    assert one._held_lease._task is not None
+    await asyncio.wait([one._held_lease._task], timeout=10.0)
+    with pytest.raises(JournalError, match="its lease cannot be renewed: ValueError"):
+        await one.next_due()

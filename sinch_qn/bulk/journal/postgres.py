@@ -112,7 +112,7 @@ class PostgresJournal(PostgresStore):
 
     async def _begin(self, writer: Writer, seat: Seat, *, calls: bool) -> None:
         on_seat = partial(setattr, writer, "seat")
-        lease = Lease(self._address, self._run, on_seat, calls=calls)
+        lease = Lease(self._address, self._run, on_seat, on_failure=writer.fail, calls=calls)
         try:
             await lease.begin(seat)
         except BaseException as error:

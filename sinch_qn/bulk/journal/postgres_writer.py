@@ -101,6 +101,10 @@ class Writer:
         self._arrived.set()
         return future
 
+    def fail(self, error: BaseException) -> None:
+        """Refuse all jobs from here on: the lease is renewed no more."""
+        self._broken = JournalError(f"{self._address.name}: its lease cannot be renewed: {error!r}")
+
     async def close(self) -> None:
         """Finish all jobs, then leave nothing behind that another would wait for.
 
