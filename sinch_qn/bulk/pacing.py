@@ -98,6 +98,17 @@ class Pacing:
         """How many calls may be in flight now."""
         return min(self.allowed, self.max_unknown - self.streak)
 
+    @property
+    def _backoff(self) -> float:
+        if not self.failed_resumes:
+            return 0.0
+        return min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2.0 ** min(self.failed_resumes - 1, 30))
+
+    def on_clock(self, now: float) -> Pacing:
+        """Return the pace whose next call is no later than it can be: the clock may be set back."""
+        latest = now + self._backoff + self.interval
+        return attrs.evolve(self, next_at=min(self.next_at, latest))
+
     def at_rate(self, calls_per_second: float, max_ringing: int) -> Pacing:
         """Return the pace with another rate, or another number of ringing phones."""
         interval = max(1.0 / calls_per_second, self.interval)
@@ -154,10 +165,7 @@ class Pacing:
         """Return the pace after a pause: slow after an outage, later if only calls keep failing."""
         if not self.streak:
             return attrs.evolve(self, paused=False)
-        next_at = self.next_at
-        if self.failed_resumes:
-            pause = _INITIAL_BACKOFF * 2.0 ** min(self.failed_resumes - 1, 30)
-            next_at = max(next_at, now + min(_MAX_BACKOFF, pause))
+        next_at = max(self.next_at, now + self._backoff) if self.failed_resumes else self.next_at
         return attrs.evolve(self, paused=False, allowed=1, streak=0, next_at=next_at)
 
 

@@ -185,10 +185,11 @@ class VoiceChallengeRun:
     async def adding(self) -> AsyncIterator[Callable[[Iterable[NewNumber]], Awaitable[AddReport]]]:
         """Add numbers to the run without running it: yields its `add`, and calls nobody.
 
-        For a run whose runners are elsewhere; a new one gets these settings.
+        For a run whose runners are elsewhere. It keeps its own settings, calling hours included; a
+        new run gets these.
         """
         identity = Identity(self._client.project_id, self._client.base_url)
-        await self._journal.open(identity, running=True, settings=self._settings)
+        await self._journal.open(identity, running=True, settings=self._settings, calls=False)
         try:
             yield lambda numbers: self._admission(lambda: None).add(numbers)
         finally:

@@ -110,7 +110,11 @@ class Scheduler:
             async with asyncio.TaskGroup() as group:
                 while not self.stopping.is_set():
                     await self._watch.check()
-                    if not await self._start_due(group):
+                    started = await self._start_due(group)
+                    if self.permits.stopped is not None and not self.stopping.is_set():
+                        reason = self.permits.stopped
+                        self.abort(JournalError(f"another runner stopped this run: {reason}"))
+                    elif not started:
                         await self._wait()
                 self._calls.end()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
@@ -163,8 +167,6 @@ class Scheduler:
         for _ in range(self._calls.reserve(self._room)):
             self._start(group, self._call)
             started = True
-        if self.permits.stopped is not None and not self.stopping.is_set():
-            self.abort(JournalError(f"another runner stopped this run: {self.permits.stopped}"))
         return started
 
     @property
@@ -257,25 +259,28 @@ class Scheduler:
         self._calls.tell(told, slot)
         if request is Todo.CALL and is_unanswered(response):
             self._probe.last_error = response
-        for change in result.changes:
-            due = change.due if delay is None else change.at + delay
-            await self._commit(attrs.evolve(change, due=due))
+        changes = result.changes
+        if delay is not None:
+            changes = [attrs.evolve(change, due=change.at + delay) for change in changes]
+        await self._commit(changes)
         self._missing.extend(result.missing)
         self._refused_together.extend(result.refused_together)
         taken_back = self._refusals.observe(request, response, result.take_back)
-        for change in taken_back:
-            await self._commit(change)
+        await self._commit(taken_back)
         if isinstance(response, SinchError) and (taken_back or is_fatal(response)):
             raise response
 
-    async def _commit(self, change: Change) -> None:
-        (entry,) = await self.journal.apply([change])
-        if entry is None:
+    async def _commit(self, changes: Sequence[Change]) -> None:
+        """Commit *changes* at once: a cancellation leaves none of them out."""
+        if not changes:
             return
-        if change.event not in _NO_EVENT:
-            self.publish(change.event, entry)
-        if entry.due <= change.at:
-            self.wake(entry.todo)
+        for change, entry in zip(changes, await self.journal.apply(changes), strict=True):
+            if entry is None:
+                continue
+            if change.event not in _NO_EVENT:
+                self.publish(change.event, entry)
+            if entry.due <= change.at:
+                self.wake(entry.todo)
 
     async def _call(self) -> None:
         result, slot = await self._calls.make_one(self.concurrency)

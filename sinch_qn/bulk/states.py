@@ -355,6 +355,8 @@ def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an ar
             return entry.todo is Todo.LOOK_UP
         case Event.ADD:
             return not entry.added
+        case Event.CODE_TIMEOUT:  # of the call it was due for, not of one that was made since
+            return change.intent == entry.intent
     return True
 
 

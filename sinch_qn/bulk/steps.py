@@ -231,8 +231,13 @@ class Steps:
 
     async def expire(self, entry: Entry) -> StepResult:
         """Stop waiting for a code; a late one is still accepted."""
-        now, event = self.clock(), Event.CODE_TIMEOUT
-        change = Change(number=entry.number, event=event, at=now, note=_NOTE_CODE_TIMEOUT)
+        change = Change(
+            number=entry.number,
+            event=Event.CODE_TIMEOUT,
+            at=self.clock(),
+            intent=entry.intent,
+            note=_NOTE_CODE_TIMEOUT,
+        )
         return StepResult(changes=[change])
 
     def _not_prepared(self, entry: Entry, error: SinchError) -> StepResult:

@@ -46,6 +46,13 @@ async def test_a_delivery_is_claimed_once(deliveries: Deliveries) -> None:
     assert again not in (None, intent)
 
 
+async def test_runners_in_memory_share_deliveries() -> None:
+    """P1: what one runner of a journal in memory claimed, another one does not deliver again."""
+    journal = MemoryJournal()
+    assert await journal.deliveries.claim("key", [], 5.0) is not None
+    assert await journal.another().deliveries.claim("key", [], 5.0) is None
+
+
 async def test_a_persons_word(deliveries: Deliveries) -> None:
     """What may have been delivered is claimed again only if its state is named."""
     first = await deliveries.claim("key", [], 5.0)

@@ -78,6 +78,23 @@ async def test_a_turn_is_one_call(backend: Backend) -> None:
     assert await turns(journal, 5, ended(first), ended(second)) == []  # nothing is due
 
 
+async def test_the_calls_of_a_runner_that_left_are_over(backend: Backend) -> None:
+    """Rule 4: a call whose result was not told is in flight no more once its runner has left."""
+    journal = await run_on(backend, max_unknown=1)
+    await journal.add(callable_now(*numbers(3)))
+    for _ in range(2):
+        (turn,) = await turns(journal, 1)
+        entry = await journal.start_call(turn)
+        assert entry is not None
+        change = Change(
+            number=entry.number, event=Event.CALLED, at=1.0, intent=entry.intent, window=60.0
+        )
+        await journal.apply([change])
+        assert await turns(journal, 1) == []
+        journal = await run_on(backend, max_unknown=1)
+    assert len(await turns(journal, 1)) == 1
+
+
 async def test_a_turn_without_a_number_is_given_up(backend: Backend) -> None:
     """A turn for which nothing is due holds no slot."""
     journal = await run_on(backend)

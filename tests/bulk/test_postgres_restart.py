@@ -10,16 +10,18 @@ from collections.abc import Iterator
 import pytest
 
 from sinch_qn.bulk import Submission
+from sinch_qn.bulk.journal import postgres_writer
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import CallResult
 from sinch_qn.bulk.permits import Told, Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event
+from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from tests.support import postgres
 from tests.support.journals import MINE
 from tests.support.postgres import Cluster
-from tests.support.runs import numbers
+from tests.support.runs import NUMBER, numbers
 
 SETTINGS = RunSettings(calls_per_second=100.0, max_ringing=50)
 
@@ -112,3 +114,27 @@ async def test_a_database_that_crashes(durable: Cluster) -> None:
     assert counts[ChallengeState.VERIFIED] == len(wanted)
     for journal in (one, two, desk):
         await journal.close()
+
+
+async def test_a_runner_is_left_while_its_database_is_down(
+    durable: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P8: leaving gives up look-ups at once; outcomes are kept for a while, then it is an error."""
+    monkeypatch.setattr(postgres_writer, "PATIENCE", 0.5)
+    url = durable.url(durable.empty_journal(), run="january")
+    idle, busy = PostgresJournal(url), PostgresJournal(url)
+    for runner in (idle, busy):
+        await runner.open(MINE, running=True, settings=SETTINGS)
+    await asyncio.to_thread(durable.stop)
+    reading = asyncio.create_task(idle.next_due())
+    writing = asyncio.create_task(busy.apply([Change(number=NUMBER, event=Event.CALLED, at=1.0)]))
+    await asyncio.wait([reading, writing], timeout=1.0)
+    assert not reading.done()  # a runner at work waits
+    assert not writing.done()
+    reading.cancel()
+    async with asyncio.timeout(20.0):
+        await idle.close()
+        with pytest.raises(JournalError, match="outcomes are not recorded"):
+            await busy.close()
+        with pytest.raises(JournalError, match="outcomes are not recorded"):
+            await writing

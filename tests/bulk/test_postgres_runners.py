@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-from sinch_qn.bulk.journal import postgres, postgres_claims
+from sinch_qn.bulk.journal import postgres, postgres_claims, postgres_lease
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import CallResult
@@ -19,7 +19,7 @@ from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import MINE, happen
-from tests.support.postgres import execute
+from tests.support.postgres import at_time, execute
 from tests.support.runs import NUMBER, numbers
 
 FAST = RunSettings(calls_per_second=1000.0, max_ringing=50)
@@ -341,6 +341,30 @@ async def test_settings_are_the_runs(fleet: Fleet) -> None:
     assert (fresh.stopped, fresh.paused) == (None, True)
 
 
+async def test_who_only_adds_leaves_the_settings(fleet: Fleet) -> None:
+    """Adding numbers changes neither the settings of a run, nor its pace, nor its stop."""
+    hours = RunSettings(calls_per_second=1.0, calling_hours="09:00-20:00")
+    query = "SELECT settings, stopped, value FROM runs JOIN pacing ON run = id"
+
+    async def add() -> None:
+        journal = PostgresJournal(fleet.url, require_durable=False)
+        await journal.open(MINE, running=True, settings=FAST, calls=False)
+        await journal.close()
+
+    await add()
+    ((new, _, _),) = execute(fleet.url, query)
+    assert new["calls_per_second"] == FAST.calls_per_second
+    runner = await fleet.runner(hours)
+    await asked(runner, [REACHABLE])
+    await runner.stop_run("credentials refused")
+    before = execute(fleet.url, query)
+    assert before[0][0]["calling_hours"] == hours.calling_hours
+    for _ in range(2):
+        await add()
+        assert execute(fleet.url, query) == before
+        await runner.close()
+
+
 async def test_a_submitter_wakes_runners(fleet: Fleet) -> None:
     """A runner that waits hears of what submitters write; the poll is the rest."""
     one = await fleet.runner()
@@ -411,3 +435,34 @@ async def test_a_clock_that_is_set_back_is_corrected_once(fleet: Fleet) -> None:
     entry = await two.get(NUMBER)
     assert entry is not None
     assert entry.due == 4000.0
+
+
+async def test_a_clock_that_is_set_back_stops_no_calls(fleet: Fleet) -> None:
+    """Rule 17: neither the next turn nor a ringing phone waits until the clock has caught up."""
+    one = await fleet.runner(RunSettings(calls_per_second=0.5, max_ringing=1, ring_window=90.0))
+    await eligible(one, 2)
+    (turn,) = await turns_for(one, 1)
+    assert await one.start_call(turn) is not None
+    told = [Told(result=CallResult.ANSWERED, slot=turn.slot)]
+    back = one.now() - 3600.0
+    with at_time(one._address, back):
+        assert (await asked(one, told)).turns == []
+    with at_time(one._address, back + 91.0):
+        assert len((await asked(one, [])).turns) == 1
+
+
+async def test_a_lease_that_cannot_be_renewed_fails_the_journal(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4.4: whatever ends the renewal of a lease ends the run, rather than going unseen."""
+    monkeypatch.setattr(postgres_lease, "RENEWAL", 0.01)
+    one = await fleet.runner()
+
+    async def fail(_: object) -> None:
+        raise ValueError("not a number")
+
+    monkeypatch.setattr(one._held_lease, "_renew", fail)
+    assert one._held_lease._task is not None
+    await asyncio.wait([one._held_lease._task], timeout=10.0)
+    with pytest.raises(JournalError, match="its lease cannot be renewed: ValueError"):
+        await one.next_due()

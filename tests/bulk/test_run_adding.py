@@ -142,6 +142,25 @@ async def test_a_cancelled_addition_is_repeated_only_if_it_was_not_sent(*, sent:
     assert entry.added is sent
 
 
+@virtual_clock
+async def test_the_outcome_of_an_addition_is_committed_at_once() -> None:
+    """Rule 3: an addition that was not sent leaves no number added, even if the run is cut off."""
+
+    class Slow(MemoryJournal):
+        async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
+            applied = await super().apply(changes)
+            if any(change.event is Event.ADD_NOT_SENT for change in changes):
+                await asyncio.sleep(10.0)
+            return applied
+
+    sinch, journal = Sinch(), Slow()
+    sinch.before = first(ADD_NUMBERS, ConnectError("refused"))
+    async with run_of(sinch, journal, add_missing=True, drain_timeout=1.0) as run:
+        await run.add(numbers(4))
+        await until(lambda: sinch.count(ADD_NUMBERS), seconds=100.0)
+    assert [entry.added for entry in journal.rows()] == [False] * 4
+
+
 async def test_missing_numbers_on_a_socket() -> None:
     """Rule 7: with `add_missing` an unknown number is added, checked, called and verified."""
     async with Sandbox(eligibility_delay=0.05) as sandbox, sandbox.client() as client:

@@ -282,6 +282,14 @@ def test_a_late_refusal_does_not_undo_a_recall(event: Event) -> None:
     assert not refused(recalled, event, intent=None)
 
 
+def test_a_late_expiry_leaves_the_window_of_the_next_call() -> None:
+    """Rule 29: the end of a code window is refused once its number was called again."""
+    rung = reached()[ChallengeState.AWAITING_CODE]
+    again = after(rung, Event.RECALL, Event.LOOKED_UP, Event.CALL, Event.CALLED, window=9)
+    assert refused(again, Event.CODE_TIMEOUT, intent=rung.intent)
+    assert not refused(again, Event.CODE_TIMEOUT, intent=again.intent)
+
+
 def test_a_withdrawal_counts_once() -> None:
     """Rule 29: a withdrawal that is repeated changes nothing, also after a look-up failed."""
     refused_call = after(ENTRY, Event.CALL, Event.NOT_CALLABLE)

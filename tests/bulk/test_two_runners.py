@@ -85,6 +85,22 @@ async def test_refused_credentials_stop_all_runners() -> None:
 
 
 @virtual_clock
+async def test_a_runner_in_a_pause_hears_that_the_run_is_stopped() -> None:
+    """Rule 6: a run that another runner stopped ends at once, also while it waits for Sinch."""
+    journal, sinch = MemoryJournal(), Sinch([NUMBER])
+    sinch.before = lambda *_: TransportError("down")
+    async with run_of(sinch, journal) as run:
+        await run.add([NUMBER])
+        await asyncio.sleep(5.0)
+        assert run.rate == 0.0
+        await journal.another().stop_run("credentials refused")
+        with pytest.raises(JournalError, match="another runner stopped this run: credentials"):
+            async with asyncio.timeout(5.0):
+                await run.finish()
+        run._scheduler.fatal_error = None
+
+
+@virtual_clock
 async def test_an_outage_pauses_all_runners() -> None:
     """Rule 5: an outage leaves `max_unknown` numbers UNKNOWN at most, over all runners."""
     many = numbers(300)

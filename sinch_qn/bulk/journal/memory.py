@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.journal.deliveries import MemoryDeliveries
 from sinch_qn.bulk.journal.memory_store import LEASE, MemoryStore, Runner
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
@@ -48,7 +47,7 @@ class MemoryJournal:
         self.clock = clock
         self._store = store or MemoryStore()
         self._runner: Runner | None = None
-        self.deliveries = MemoryDeliveries()
+        self.deliveries = self._store.deliveries
         """The messages that are delivered at most once."""
 
     def another(self) -> MemoryJournal:
@@ -60,7 +59,12 @@ class MemoryJournal:
         return self.clock()
 
     async def open(
-        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+        self,
+        identity: Identity | None,
+        *,
+        running: bool,
+        settings: RunSettings | None = None,
+        calls: bool = True,
     ) -> None:
         """Open the journal, as a runner or beside it."""
         store = self._store
@@ -71,7 +75,7 @@ class MemoryJournal:
             store.identity = identity
         if not running:
             return
-        if settings is not None:
+        if settings is not None and (calls or store.settings is None):
             is_first = store.slots is None or not self._others()
             if not is_first and store.settings is not None:
                 check_settings(store.settings, settings)

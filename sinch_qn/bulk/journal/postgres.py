@@ -81,7 +81,12 @@ class PostgresJournal(PostgresStore):
         return time.monotonic() + self._clock_offset
 
     async def open(
-        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+        self,
+        identity: Identity | None,
+        *,
+        running: bool,
+        settings: RunSettings | None = None,
+        calls: bool = True,
     ) -> None:
         """Open the run; only a runner creates it, and the schema where there is none.
 
@@ -95,19 +100,19 @@ class PostgresJournal(PostgresStore):
             await check_schema(connection, running=running)
             self._clock_offset = await clock_offset(connection, time.monotonic)
             run, seat = await enter(
-                connection, self._address.run, identity, settings, running=running
+                connection, self._address.run, identity, settings, running=running, calls=calls
             )
         self._run = run
         self._ring_window = 0.0 if settings is None else settings.ring_window
         writer = Writer(self._address, run, patient=running)
         if seat is not None:
-            await self._begin(writer, seat, calls=settings is not None)
+            await self._begin(writer, seat, calls=calls and settings is not None)
         self._writer = writer
         self._listener = Listener(self._address, run)
 
     async def _begin(self, writer: Writer, seat: Seat, *, calls: bool) -> None:
         on_seat = partial(setattr, writer, "seat")
-        lease = Lease(self._address, self._run, on_seat, calls=calls)
+        lease = Lease(self._address, self._run, on_seat, on_failure=writer.fail, calls=calls)
         try:
             await lease.begin(seat)
         except BaseException as error:

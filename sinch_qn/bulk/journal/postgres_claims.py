@@ -52,11 +52,12 @@ async def permits(
 ) -> Permits:
     """Tell which calls ended, and take up to *want* turns. Raises `psycopg.Error`."""
     slots = [each.slot for each in told if each.slot is not None]
-    _, paced, ended, _, counted, waiting, alive = await connection.trip(
+    _, paced, ended, _, _, counted, waiting, alive = await connection.trip(
         [
             Statement("BEGIN"),
             Statement(_LOCK_PACING, (run,)),
             Statement(_END_CALLS, (slots,)),
+            Statement(_SET_BACK_SLOTS, (run,)),
             Statement(_FREE_SLOTS, (run,)),
             Statement(_COUNT_SLOTS, (run,)),
             Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want + _AHEAD)),
@@ -69,7 +70,7 @@ async def permits(
     ((due,),) = waiting.rows
     news = {slot for (slot,) in ended.rows}
     settled = settle(
-        Pacing(**value),
+        Pacing(**value).on_clock(now + _HORIZON),
         [each.result for each in told if each.slot is None or each.slot in news],
         want=want if alive.rows and stopped is None else 0,
         due=due,
@@ -123,6 +124,12 @@ WHERE p.run = %s FOR UPDATE OF p
 """
 _KEEP_PACING = "UPDATE pacing SET value = %s WHERE run = %s AND value <> %s::jsonb"
 _END_CALLS = "UPDATE slots SET in_flight = false WHERE id = ANY(%s) AND in_flight RETURNING id"
+# After the clock was set back no phone holds its slot for longer than the ring window.
+_SET_BACK_SLOTS = f"""
+UPDATE slots SET until = {NOW} + ring_window
+FROM (SELECT run AS paced, (value->>'ring_window')::float8 AS ring_window FROM pacing) AS windows
+WHERE run = %s AND paced = run AND number IS NOT NULL AND until > {NOW} + ring_window + 1
+"""
 _FREE_SLOTS = f"""
 DELETE FROM slots WHERE run = %s
 AND (NOT in_flight AND NOT held OR (NOT in_flight OR number IS NULL) AND until <= {NOW})

@@ -34,11 +34,13 @@ async def enter(
     settings: RunSettings | None,
     *,
     running: bool,
+    calls: bool,
 ) -> tuple[int, Seat | None]:
     """Return the id of the run *name*, and a runner's seat; a runner creates the run.
 
-    A runner with *settings* begins with them and a pace at rest if no other one lives; otherwise
-    they must be the same. Raises `JournalError` and `psycopg.Error`.
+    A runner that *calls* with *settings* begins with them and a pace at rest if no other one lives;
+    otherwise they must be the same. One that only adds numbers leaves the run's, if it has any.
+    Raises `JournalError` and `psycopg.Error`.
     """
     if running and identity is not None:
         create = (
@@ -53,10 +55,11 @@ async def enter(
     ((run, project_id, base_url, written),) = found.rows
     if identity is not None:
         check_identity(Identity(project_id, base_url), identity)
-    if settings is not None:
+    if settings is not None and (calls or written is None):
         await _settle_on(connection, run, written, settings)
     lease = LEASE if running else None
-    seat = await take_seat(connection, run, lease, calls=settings is not None) if running else None
+    is_calling = calls and settings is not None
+    seat = await take_seat(connection, run, lease, calls=is_calling) if running else None
     await connection.trip([Statement("COMMIT")])
     return run, seat
 

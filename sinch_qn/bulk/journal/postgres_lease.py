@@ -75,12 +75,14 @@ class Lease:
         run: int,
         on_new_seat: Callable[[Seat], None],
         *,
+        on_failure: Callable[[BaseException], None],
         calls: bool,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._run = run
         self._on_new_seat = on_new_seat
+        self._on_failure = on_failure
         self._calls = calls
         self._monotonic = monotonic
         self._connection: Connection | None = None
@@ -100,6 +102,7 @@ class Lease:
         async with self.connection() as connection:
             await self._renew(connection)
         self._task = asyncio.create_task(self._keep())
+        self._task.add_done_callback(self._kept)
 
     async def end(self) -> None:
         """Stop renewing it; the writer gives the seat up."""
@@ -155,6 +158,10 @@ class Lease:
                     await self._renew(connection)
             except psycopg.Error as error:
                 _log.debug("%s", self._address.explain("cannot renew its lease", error))
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
 
     async def _renew(self, connection: Connection) -> None:
         sent = self._monotonic()

@@ -29,9 +29,17 @@ _MAX_GROUP = 500
 """Jobs in one commit."""
 
 PATIENCE = 30.0
-"""Seconds that a submitter waits for a database that is down; a runner waits without end."""
+"""Seconds that a submitter waits for a database that is down, or a runner that is left.
+
+A runner at work waits without end.
+"""
 
 _SAY_AGAIN = f"was not to be reached for {PATIENCE:.0f} s; say it again, which does no harm"
+
+_LEFT_OPEN = (
+    f"was not to be reached for {PATIENCE:.0f} s: outcomes are not recorded; run it again, which "
+    "makes them UNKNOWN and repeats nothing"
+)
 
 _RETRY_INTERVAL = 0.1
 _MAX_RETRY_INTERVAL = 2.0
@@ -73,6 +81,7 @@ class Writer:
         self._queue: deque[_Queued] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
+        self._left_open: JournalError | None = None
         self._broken: JournalError | None = None
         self._task = asyncio.create_task(self._work())
 
@@ -92,11 +101,21 @@ class Writer:
         self._arrived.set()
         return future
 
+    def fail(self, error: BaseException) -> None:
+        """Refuse all jobs from here on: the lease is renewed no more."""
+        self._broken = JournalError(f"{self._address.name}: its lease cannot be renewed: {error!r}")
+
     async def close(self) -> None:
-        """Finish all jobs, then leave nothing behind that another would wait for."""
+        """Finish all jobs, then leave nothing behind that another would wait for.
+
+        Raises `JournalError` if the database stays down.
+        """
         self._closing = True
+        self._deadline = asyncio.get_running_loop().time() + PATIENCE
         self._arrived.set()
         await self._task
+        if self._left_open is not None:
+            raise self._left_open
 
     async def _work(self) -> None:
         while not self._closing or self._queue:
@@ -154,7 +173,8 @@ class Writer:
 
     async def _persist(self, serve: Callable[..., Any], tasks: list[Any]) -> list[Any]:
         """Repeat what a lost connection or a deadlock has undone, until it is done."""
-        self._deadline = asyncio.get_running_loop().time() + PATIENCE
+        if not self._closing:
+            self._deadline = asyncio.get_running_loop().time() + PATIENCE
         interval = _RETRY_INTERVAL
         while True:
             connection = None
@@ -167,8 +187,8 @@ class Writer:
                     await self._roll_back()
                     raise
                 last = error
-            if self._is_out_of_patience():
-                raise self._address.explain(_SAY_AGAIN, last) from None
+            if self._is_out_of_patience() or (self._closing and serve == self._read):
+                raise self._given_up(last, serve) from None
             if lost:
                 if interval == _RETRY_INTERVAL:
                     _log.warning("%s", self._address.explain("lost its connection", last))
@@ -178,7 +198,14 @@ class Writer:
                 await self._roll_back()
 
     def _is_out_of_patience(self) -> bool:
-        return not self._patient and asyncio.get_running_loop().time() > self._deadline
+        has_patience = self._patient and not self._closing
+        return not has_patience and asyncio.get_running_loop().time() > self._deadline
+
+    def _given_up(self, error: psycopg.Error, serve: Callable[..., Any]) -> JournalError:
+        if not self._patient or serve == self._read:
+            return self._address.explain(_SAY_AGAIN, error)
+        self._left_open = self._address.explain(_LEFT_OPEN, error)
+        return self._left_open
 
     async def _roll_back(self) -> None:
         assert self._connection is not None  # noqa: S101 - it refused a statement
@@ -234,7 +261,7 @@ class Writer:
                 (reply,) = await connection.trip([Statement(query, (seat.id,))])
             except psycopg.Error as error:
                 if self._is_out_of_patience():
-                    raise self._address.explain(_SAY_AGAIN, error) from None
+                    raise self._given_up(error, self._commit) from None
                 await asyncio.sleep(interval)
                 interval = min(_MAX_RETRY_INTERVAL, 2 * interval)
             else:
@@ -253,6 +280,7 @@ class Writer:
                 Statement(_DELETE_SEAT, mine),
                 Statement("DELETE FROM chores WHERE run = %s AND writer = %s", ours),
                 Statement(_DELETE_TURNS, ours),
+                Statement(_END_CALLS, ours),
                 Statement(MOVE_COUNTS, (self._run,)),
                 Statement("COMMIT"),
             )
@@ -262,6 +290,9 @@ class Writer:
 
 
 _DELETE_TURNS = "DELETE FROM slots WHERE run = %s AND writer = %s AND number IS NULL"
+_END_CALLS = "UPDATE slots SET in_flight = false WHERE run = %s AND writer = %s AND in_flight"
+"""The results of its last calls were not told: nobody else would end these calls."""
+
 _FENCE = (
     f"UPDATE writers SET commits = %s, seen = {NOW} WHERE id = %s "
     f"RETURNING coalesce(NOT reaped AND lease_end > {NOW}, false), {NOW}"

@@ -125,12 +125,18 @@ class Journal(Protocol):
         ...
 
     async def open(
-        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+        self,
+        identity: Identity | None,
+        *,
+        running: bool,
+        settings: RunSettings | None = None,
+        calls: bool = True,
     ) -> None:
         """Open the journal, as a runner or beside it. Raises `JournalError`.
 
         A runner that calls passes its *settings*. The first one begins with a pace that is paused;
-        one that joins others must have theirs.
+        one that joins others must have theirs. Without *calls* it only adds numbers: the run keeps
+        its settings, and a new one gets these.
         """
         ...
 

@@ -46,7 +46,12 @@ class SqliteJournal(SqliteSession):
         return self.clock()
 
     async def open(
-        self, identity: Identity | None, *, running: bool, settings: RunSettings | None = None
+        self,
+        identity: Identity | None,
+        *,
+        running: bool,
+        settings: RunSettings | None = None,
+        calls: bool = True,
     ) -> None:
         """Open the file; only a runner may create it.
 
@@ -57,7 +62,7 @@ class SqliteJournal(SqliteSession):
         await self._open_file(identity, running=running)
         self._runner, self._has_reaped = LocalRunner(), False
         try:
-            if settings is not None:
+            if settings is not None and calls:
                 await self._start(settings)
         except BaseException:
             await self.close()
