@@ -30,7 +30,7 @@ from sinch_qn.bulk.order_records import name_token
 from sinch_qn.bulk.order_watch import MAX_DELAY, OrderWatch
 from sinch_qn.bulk.outcomes import is_fatal, is_refusal
 from sinch_qn.bulk.text_enable_report import TextEnableReport, count_text_enabling
-from sinch_qn.bulk.unsafe_writes import SENDING, TextEnableOrder
+from sinch_qn.bulk.unsafe_writes import IN_FLIGHT, SENDING, TextEnableOrder
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import InvalidRequestError, Outcome, RateLimitError, SinchError
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
@@ -44,6 +44,15 @@ _MAX_FAILED_BATCHES = 3
 """Batches in a row without an order after which the run stops: it is not about the numbers."""
 
 _REFUSED = (BatchState.REJECTED,)
+
+_CHORE = "text-enable"
+"""What only one runner of a journal does at a time: an order."""
+
+_HOLD = 300.0
+"""Seconds for which a runner may order: more than an order takes, so that a live one is let be."""
+
+_TURN_POLL = 5.0
+"""Seconds between two looks whether another runner has ordered."""
 
 _NOTE_CRASHED = "the process ended before the response came: the order may exist"
 
@@ -59,9 +68,10 @@ class TextEnableRun:
         async with TextEnableRun(client, SqliteJournal("run.db"), request) as run:
             report = await run.finish()
 
-    It is the journal's one runner, so leave a voice-challenge run on the same journal first. It may
-    be repeated at any time: it orders what was verified since, and goes on following the orders. A
-    batch whose response was lost is UNKNOWN and never sent again automatically.
+    It is a runner of the journal: one in a file has only one, so leave a voice-challenge run on it
+    first. Runners that share a journal order one after the other. A run may be repeated at any
+    time: it orders what was verified since, and goes on following the orders. A batch whose
+    response was lost is UNKNOWN and never sent again automatically.
 
     A rejected batch is checked: numbers no longer VERIFIED are dropped, the rest go into a new
     batch. Otherwise it stays REJECTED for manual review, because retrying its parts would send a
@@ -124,6 +134,7 @@ class TextEnableRun:
         self._failed_batches = 0
         self._stopped: str | None = None
         self._token = ""
+        self._has_settled = False
         self._draining = asyncio.Event()
         self._in_flight: InFlight[_Sent | None] = InFlight()
 
@@ -133,8 +144,9 @@ class TextEnableRun:
         await self._journal.open(identity, running=True)
         try:
             self._token = await name_token(self._journal)
-            for batch in await self._journal.batches():
-                await self._record(batch.id, BatchState.UNKNOWN, note=_NOTE_CRASHED)
+            self._has_settled = False
+            if await self._take_turn():
+                await self._give_up_turn()
         except BaseException:
             await self._journal.close()
             raise
@@ -241,11 +253,28 @@ class TextEnableRun:
             await self._sleep(self._interval)
             self._pause_due = False
         prepared = await self._prepare()
+        while not self._draining.is_set() and not await self._take_turn():
+            await self._sleep(_TURN_POLL)
+            prepared = await self._prepare()
         if self._draining.is_set():
             return False
         write = self._order_of(request=request, region=region, token=self._token)
         self._in_flight.start(self._place(write, prepared))
         return True
+
+    async def _take_turn(self) -> bool:
+        """Return whether no other runner may be ordering; then what is SENDING was cut off."""
+        if not await self._journal.chore(_CHORE, _HOLD):
+            self._has_settled = False
+            return False
+        if not self._has_settled:
+            for batch in await self._journal.batches():
+                await self._record(batch.id, BatchState.UNKNOWN, note=_NOTE_CRASHED)
+            self._has_settled = True
+        return True
+
+    async def _give_up_turn(self) -> None:
+        await self._journal.chore(_CHORE, 0.0)
 
     async def _prepare(self) -> PreparedCall:
         while True:
@@ -259,13 +288,15 @@ class TextEnableRun:
     async def _place(self, write: TextEnableOrder, prepared: PreparedCall) -> _Sent | None:
         """Send one order and commit its outcome."""
         sent = await at_most_once(write, prepared)
-        if sent is None:
-            return None
-        batch, result = sent
-        if not isinstance(result, SinchError):
-            await self._record(batch.id, BatchState.ORDERED, order_id=result)
-        else:
-            await self._record(batch.id, _state_after(result), note=result.reason)
+        if sent is not None:
+            batch, result = sent
+            # Should another runner have taken this one for dead: this is the truth, though late.
+            record = partial(self._record, batch.id, only_from=IN_FLIGHT)
+            if not isinstance(result, SinchError):
+                await record(BatchState.ORDERED, order_id=result)
+            else:
+                await record(_state_after(result), note=result.reason)
+        await self._give_up_turn()
         return sent
 
     async def _act_on_failure(self, batch: Batch, error: SinchError) -> None:
