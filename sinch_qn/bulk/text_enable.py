@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import partial
 from typing import Self, TypeAlias
@@ -91,7 +90,7 @@ class TextEnableRun:
         batches_per_second: float = 1.0,
         follow: float = 3600.0,
         drain_timeout: float = 60.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -101,7 +100,8 @@ class TextEnableRun:
         which may be empty, and its `region_code`. Toll-free numbers go to their own operation with
         *toll_free_request*, which keeps its `region_code`; without one they are left, and counted.
         *follow* is how long `finish` watches the orders; 0 is not at all. *drain_timeout* is how
-        long leaving waits for the order in flight. Raises `InvalidRequestError`.
+        long leaving waits for the order in flight. *clock* returns seconds since the epoch; the
+        default is the journal's. Raises `InvalidRequestError`.
         """
         check_whole(batch_size, "batch_size", maximum=MAX_NUMBERS)
         check_above_zero(batches_per_second, "batches_per_second")
@@ -117,6 +117,7 @@ class TextEnableRun:
         self._journal = journal
         self._request = request
         self._toll_free_request = toll_free_request
+        clock = clock or journal.now
         self._order_of = partial(
             TextEnableOrder, client=client, journal=journal, clock=clock, limit=batch_size
         )
@@ -194,21 +195,12 @@ class TextEnableRun:
     async def find_lost_orders(self) -> None:
         """Look for the orders whose response was lost; nothing is sent again.
 
-        One that is listed is ORDERED, with its id. One that is still not listed 15 minutes after
-        its intent was not placed: its batch stays UNKNOWN, with a note that says so, until a person
-        frees it. Orders without a campaign, and toll-free ones, cannot be listed. Transient errors
-        leave it to the next call.
+        One that is listed is ORDERED, with its id. One that is not, and still is not when it is
+        looked for 15 minutes later by the journal's clock, was not placed: its batch stays UNKNOWN,
+        with a note that says so, until a person frees it. Orders without a campaign, and toll-free
+        ones, cannot be listed. Transient errors leave an order to the next call.
         """
-        try:
-            await self._lost_orders.find()
-        except SinchError as error:
-            if is_fatal(error):
-                raise
-            # Its class alone: a server's text may hold a number.
-            project = self._client.project_id
-            _log.info(
-                "project %s: lost orders cannot be looked for: %s", project, type(error).__name__
-            )
+        await self._lost_orders.find()
 
     async def follow(self) -> None:
         """Watch the ordered numbers until each is hosted or failed, or the time is over.
