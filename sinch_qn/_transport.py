@@ -64,6 +64,16 @@ _DEFAULTS = ConnectionOptions()
 _BEFORE_SENDING = (ValueError, TypeError, RuntimeError)
 """What aiohttp raises for settings that contradict each other, or for a closed session."""
 
+_CONNECTING = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ClientProxyConnectionError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    UnicodeError,  # a host name that IDNA refuses
+)
+"""Exceptions of a request that got no connection."""
+
 
 @attrs.define
 class _ExternalRequest:
@@ -226,6 +236,10 @@ class Transport:
                 middlewares=(*getattr(session, "_middlewares", ()), ours),
             )
             return await self._read(response)
+        except _CONNECTING:
+            # A middleware may send again: this is the last attempt, and an earlier one was sent.
+            progress.connection_acquired = ours.sent
+            raise
         except _BEFORE_SENDING:
             progress.connection_acquired &= ours.reached
             raise
@@ -386,15 +400,7 @@ def _translate(error: BaseException, *, connected: bool) -> SinchError:
     """Return the `SinchError` for what aiohttp, a connector or a socket has raised."""
     quotes = isinstance(error, _QUOTING)
     reason = (_unquoted(error) if quotes else str(error)) or type(error).__name__
-    if not connected or isinstance(
-        error,
-        aiohttp.ClientConnectorError
-        | aiohttp.ClientHttpProxyError
-        | aiohttp.ClientProxyConnectionError
-        | aiohttp.ConnectionTimeoutError
-        | aiohttp.InvalidURL
-        | UnicodeError,  # a host name that IDNA refuses
-    ):
+    if not connected:
         return ConnectError(f"no connection: {reason}")
     if isinstance(error, aiohttp.ClientResponseError):
         return InvalidResponseError(f"the response is not HTTP: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Final
@@ -17,18 +18,22 @@ from sinch_qn.bulk.order_records import (
     is_named,
     is_ours,
     load_record,
+    save_record,
 )
+from sinch_qn.bulk.outcomes import is_fatal
 from sinch_qn.client import QualifiedNumbersClient
-from sinch_qn.errors import NotFoundError
+from sinch_qn.errors import JournalError, NotFoundError, SinchError
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import HostingOrder, HostingOrderType
 
+_log = logging.getLogger("sinch_qn")
+
 ABSENT_AFTER: Final = 900.0
-"""Seconds after its intent from which an order that is not listed was not placed.
+"""Seconds after it was first not listed from which an order that still is not was not placed.
 
 How soon Sinch lists an order is undocumented. 15 minutes are far more than any deadline of a call.
+Both times are the journal's, whose clock all its runners share.
 """
-
 
 _IN_DOUBT: Final = (BatchState.UNKNOWN, BatchState.ORDERED)
 
@@ -42,29 +47,49 @@ class LostOrders:
     _clock: Callable[[], float]
 
     async def find(self) -> None:
-        """Look for each once. Raises `SinchError`: then nothing is known of the rest."""
+        """Look for each once; an error leaves one to the next call. Raises fatal ones."""
         batches = await self._journal.batches()
         known = {batch.order_id for batch in batches if batch.order_id is not None}
         for batch in batches:
             if batch.state not in _IN_DOUBT or batch.order_id is not None or not batch.numbers:
                 continue
-            record = await load_record(self._journal, batch.id)
-            if record is None or record.campaign_id is None:
-                await self._note(batch, NOTE_UNLISTED)
-                continue
-            is_late = self._clock() - batch.at >= ABSENT_AFTER
-            order = await find_order(self._client, batch, record, known, by_numbers=is_late)
-            if order is not None and order.hosting_order_id is not None:
-                known.add(order.hosting_order_id)
-                await self._journal.record_batch_outcome(
+            try:
+                await self._find(batch, known)
+            except SinchError as error:
+                if is_fatal(error) or isinstance(error, JournalError):
+                    raise
+                # Its class alone: a server's text may hold a number.
+                _log.info(
+                    "project %s: the lost order of batch %d cannot be looked for: %s",
+                    self._client.project_id,
                     batch.id,
-                    BatchState.ORDERED,
-                    only_from=_IN_DOUBT,
-                    order_id=order.hosting_order_id,
-                    note=NOTE_FOUND,
+                    type(error).__name__,
                 )
-            elif is_late and await _is_untouched(self._client, batch):
-                await self._note(batch, NOTE_ABSENT)
+
+    async def _find(self, batch: Batch, known: set[str]) -> None:
+        """Look for the order of *batch*; *known* are ids of other batches."""
+        record = await load_record(self._journal, batch.id)
+        if record is None or record.campaign_id is None:
+            await self._note(batch, NOTE_UNLISTED)
+            return
+        order = await find_order(self._client, batch, record, known)
+        if order is not None and order.hosting_order_id is not None:
+            known.add(order.hosting_order_id)
+            await self._journal.record_batch_outcome(
+                batch.id,
+                BatchState.ORDERED,
+                only_from=_IN_DOUBT,
+                order_id=order.hosting_order_id,
+                note=NOTE_FOUND,
+            )
+            return
+        now = self._clock()
+        if record.absent_since is None:
+            record = attrs.evolve(record, absent_since=now)
+            await save_record(self._journal, batch.id, record)
+        is_late = now - (record.absent_since or now) >= ABSENT_AFTER
+        if is_late and batch.note != NOTE_ABSENT and await _is_untouched(self._client, batch):
+            await self._note(batch, NOTE_ABSENT)
 
     async def _note(self, batch: Batch, note: str) -> None:
         """Say why an UNKNOWN batch stays so."""
@@ -79,15 +104,13 @@ async def find_order(
     batch: Batch,
     record: OrderRecord,
     known: Collection[str],
-    *,
-    by_numbers: bool,
 ) -> HostingOrder | None:
     """Return the hosting order of *batch*, if Sinch lists one; *known* are ids of other batches.
 
     All orders of its service plan and campaign are listed, state by state in the order of an
-    order's life, so that one that moves meanwhile is seen. It is recognised by its display name;
-    with *by_numbers* also by its numbers, if somebody or something has changed the name: a GET for
-    each order whose name is not one of ours. Raises `SinchError`: then nothing is known.
+    order's life, so that one that moves meanwhile is seen. It is recognised by its display name, or
+    by its numbers if somebody or something has changed the name: those of each order whose name is
+    not one of ours are listed. Raises `SinchError`: then nothing is known.
     """
     if record.campaign_id is None:
         raise ValueError("orders without a campaign cannot be listed")
@@ -103,23 +126,27 @@ async def find_order(
                 continue
             if is_named(record.name, order.display_name):
                 return order
-            if by_numbers and not is_ours(order.display_name):
+            if not is_ours(order.display_name):
                 unnamed[order.hosting_order_id] = order
     for order_id, order in unnamed.items():
-        if await _has_number(client, order_id, batch.numbers[0]):
+        if await _has_any(client, order_id, batch.numbers):
             return order
     return None
 
 
-async def _has_number(client: QualifiedNumbersClient, order_id: str, number: str) -> bool:
+async def _has_any(client: QualifiedNumbersClient, order_id: str, numbers: Collection[str]) -> bool:
+    """Return whether an order has any of *numbers*."""
     try:
-        await client.hosting_orders.get_number(order_id, number)
+        async with aclosing(client.hosting_orders.list_numbers(order_id)) as listing:
+            return any([number.phone_number in numbers async for number in listing])
     except NotFoundError:
         return False
-    return True
 
 
 async def _is_untouched(client: QualifiedNumbersClient, batch: Batch) -> bool:
-    """Return whether the first number of *batch* is VERIFIED still: no order hosts it."""
-    number = await client.get_number(batch.numbers[0])
-    return number.global_process_state is SinchState.VERIFIED
+    """Return whether each number of *batch* is VERIFIED still: no order hosts it."""
+    for phone_number in batch.numbers:
+        number = await client.get_number(phone_number)
+        if number.global_process_state is not SinchState.VERIFIED:
+            return False
+    return True

@@ -75,6 +75,8 @@ class OrderRecord:
     failures: tuple[NumberFailure, ...] = ()
     detailed_at: float | None = None
     """When its numbers were looked at last."""
+    absent_since: float | None = None
+    """When it was first looked for after its response was lost, and not listed."""
 
 
 async def name_token(journal: Bookmarks) -> str:

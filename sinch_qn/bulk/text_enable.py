@@ -29,7 +29,7 @@ from sinch_qn.bulk.order_records import name_token
 from sinch_qn.bulk.order_watch import MAX_DELAY, OrderWatch
 from sinch_qn.bulk.outcomes import is_fatal, is_refusal
 from sinch_qn.bulk.text_enable_report import TextEnableReport, count_text_enabling
-from sinch_qn.bulk.unsafe_writes import SENDING, TextEnableOrder
+from sinch_qn.bulk.unsafe_writes import IN_FLIGHT, SENDING, TextEnableOrder
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import InvalidRequestError, Outcome, RateLimitError, SinchError
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
@@ -44,8 +44,6 @@ _MAX_FAILED_BATCHES = 3
 
 _REFUSED = (BatchState.REJECTED,)
 
-_UNTOLD = (BatchState.SENDING, BatchState.UNKNOWN)
-"""Another runner makes a batch UNKNOWN whose own runner seems to be gone: this one knows better."""
 
 _NOTE_CRASHED = "the process ended before the response came: the order may exist"
 
@@ -94,7 +92,8 @@ class TextEnableRun:
         which may be empty, and its `region_code`. Toll-free numbers go to their own operation with
         *toll_free_request*, which keeps its `region_code`; without one they are left, and counted.
         *follow* is how long `finish` watches the orders; 0 is not at all. *drain_timeout* is how
-        long leaving waits for the order in flight. Raises `InvalidRequestError`.
+        long leaving waits for the order in flight. *clock* returns seconds since the epoch; the
+        default is the journal's. Raises `InvalidRequestError`.
         """
         check_whole(batch_size, "batch_size", maximum=MAX_NUMBERS)
         check_above_zero(batches_per_second, "batches_per_second")
@@ -106,11 +105,11 @@ class TextEnableRun:
         if toll_free_request is not None:
             example = attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER])
             check_text_enable_toll_free(example, client.project_id)
-        clock = clock or journal.now
         self._client = client
         self._journal = journal
         self._request = request
         self._toll_free_request = toll_free_request
+        clock = clock or journal.now
         self._order_of = partial(
             TextEnableOrder, client=client, journal=journal, clock=clock, limit=batch_size
         )
@@ -185,22 +184,13 @@ class TextEnableRun:
     async def find_lost_orders(self) -> None:
         """Look for the orders whose response was lost; nothing is sent again.
 
-        One that is listed is ORDERED, with its id. One that is still not listed 15 minutes after
-        its intent was not placed: its batch stays UNKNOWN, with a note that says so, until a person
-        frees it. Orders without a campaign, and toll-free ones, cannot be listed. Transient errors
-        leave it to the next call.
+        One that is listed is ORDERED, with its id. One that is not, and still is not when it is
+        looked for 15 minutes later by the journal's clock, was not placed: its batch stays UNKNOWN,
+        with a note that says so, until a person frees it. Orders without a campaign, and toll-free
+        ones, cannot be listed. Transient errors leave an order to the next call.
         """
         await self._settle_interrupted()
-        try:
-            await self._lost_orders.find()
-        except SinchError as error:
-            if is_fatal(error):
-                raise
-            # Its class alone: a server's text may hold a number.
-            project = self._client.project_id
-            _log.info(
-                "project %s: lost orders cannot be looked for: %s", project, type(error).__name__
-            )
+        await self._lost_orders.find()
 
     async def follow(self) -> None:
         """Watch the ordered numbers until each is hosted or failed, or the time is over.
@@ -250,8 +240,6 @@ class TextEnableRun:
             await self._sleep(self._interval)
             self._pause_due = False
         prepared = await self._prepare()
-        if self._draining.is_set():
-            return False
         write = self._order_of(request=request, region=region, token=self._token)
         self._in_flight.start(self._place(write, prepared))
         return True
@@ -268,15 +256,14 @@ class TextEnableRun:
     async def _place(self, write: TextEnableOrder, prepared: PreparedCall) -> _Sent | None:
         """Send one order and commit its outcome."""
         sent = await at_most_once(write, prepared)
-        if sent is None:
-            return None
-        batch, result = sent
-        if not isinstance(result, SinchError):
-            await self._record(batch.id, BatchState.ORDERED, only_from=_UNTOLD, order_id=result)
-        else:
-            await self._record(
-                batch.id, _state_after(result), only_from=_UNTOLD, note=result.reason
-            )
+        if sent is not None:
+            batch, result = sent
+            # Should another runner have taken this one for dead: this is the truth, though late.
+            record = partial(self._record, batch.id, only_from=IN_FLIGHT)
+            if not isinstance(result, SinchError):
+                await record(BatchState.ORDERED, order_id=result)
+            else:
+                await record(_state_after(result), note=result.reason)
         return sent
 
     async def _act_on_failure(self, batch: Batch, error: SinchError) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -23,6 +23,9 @@ from sinch_qn.preflight import OrderRequest, letter_of
 from sinch_qn.retry import ONE_SHOT
 
 SENDING = (BatchState.SENDING,)
+
+IN_FLIGHT = (BatchState.SENDING, BatchState.UNKNOWN)
+"""From which an order's own process records its outcome: others may have taken it for dead."""
 
 _NOTE_CUT_OFF = "cut off when the run was left"
 
@@ -225,13 +228,15 @@ class TextEnableOrder(_Write):
 
     async def withdraw(self, intent: Batch) -> None:
         """Free the numbers for another batch."""
-        await self._record(intent, BatchState.NOT_SENT)
+        await self._record(intent, BatchState.NOT_SENT, only_from=IN_FLIGHT)
 
     async def mark_unknown(self, intent: Batch) -> None:
         """Record that the order may exist."""
-        await self._record(intent, BatchState.UNKNOWN)
+        await self._record(intent, BatchState.UNKNOWN, only_from=SENDING)
 
-    async def _record(self, intent: Batch, state: BatchState) -> None:
+    async def _record(
+        self, intent: Batch, state: BatchState, *, only_from: Collection[BatchState]
+    ) -> None:
         await self.journal.record_batch_outcome(
-            intent.id, state, only_from=SENDING, note=_NOTE_CUT_OFF
+            intent.id, state, only_from=only_from, note=_NOTE_CUT_OFF
         )

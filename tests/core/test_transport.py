@@ -619,6 +619,33 @@ async def test_our_credentials_win_over_those_of_an_external_session(
     assert called == (["GET", "POST"] if kind == "middleware" else [])
 
 
+@pytest.mark.parametrize(
+    "last",
+    [aiohttp.ConnectionTimeoutError(), aiohttp.InvalidURL("x"), UnicodeError("x"), None],
+)
+async def test_a_middleware_that_sends_again(last: Exception | None) -> None:
+    """What was sent once is UNKNOWN, though the last attempt of a middleware got no connection."""
+
+    async def again(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        with suppress(aiohttp.ClientError):
+            await handler(request)
+        if last is not None:
+            raise last
+        request.url = request.url.with_port(1)  # nobody listens there
+        return await handler(request)
+
+    async with (
+        serving(reset) as server,
+        aiohttp.ClientSession(middlewares=[again]) as session,
+        make_client(server.url, session=session, retry=ONCE) as client,
+    ):
+        error = await failing(client.send_voice_challenge(NUMBER))
+    assert len(server.heads) == 1
+    assert (type(error), error.outcome) == (TransportError, Outcome.UNKNOWN)
+
+
 @pytest.mark.parametrize("status", [b"407 Proxy Authentication Required", b"503 Unavailable"])
 async def test_a_proxy_that_refuses_to_connect(status: bytes) -> None:
     """A CONNECT that is refused never reached the API: ConnectError, NOT_SENT."""

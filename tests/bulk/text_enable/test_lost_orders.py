@@ -93,24 +93,28 @@ async def test_each_order_has_a_name_of_its_own(sandbox: FaultySandbox, run_of: 
 
 
 async def test_an_order_that_is_not_there(sandbox: FaultySandbox, run_of: RunOf) -> None:
-    """An order that is not listed 15 minutes after its intent was not placed.
+    """An order that is not listed, and not 15 minutes after that either, was not placed.
 
-    Its batch stays UNKNOWN, with what to do; only a person's word orders its numbers, once.
+    How long ago its intent is counts for nothing. Its batch stays UNKNOWN, with what to do; only a
+    person's word orders its numbers, once.
     """
-    journal, clock = await journal_with(sandbox, US[:3]), Clock()
-    await lose(sandbox, run_of, journal, NEVER_SENT, clock=clock)
+    clock = Clock()
+    journal = await journal_with(sandbox, US[:3], MemoryJournal(clock=clock))
+    await lose(sandbox, run_of, journal, NEVER_SENT)
+    clock.now += 2 * ABSENT_AFTER
+    await look(run_of, journal)
     clock.now += ABSENT_AFTER - 1
-    (batch,) = await look(run_of, journal, clock=clock)
+    (batch,) = await look(run_of, journal)
     assert (batch.state, batch.note != NOTE_ABSENT) == (BatchState.UNKNOWN, True)
     clock.now += 1
-    (batch,) = await look(run_of, journal, clock=clock)
+    (batch,) = await look(run_of, journal)
     assert (batch.state, batch.note) == (BatchState.UNKNOWN, NOTE_ABSENT)
     assert f"sinch-qn free JOURNAL {batch.id}" in (what_to_do_about(batch) or "")
-    async with run_of(journal, LISTED, clock=clock) as run:
+    async with run_of(journal, LISTED) as run:
         await run.order()
     assert sandbox.orders == 0
     await free_batch(journal, batch.id)
-    async with run_of(journal, LISTED, clock=clock) as run:
+    async with run_of(journal, LISTED) as run:
         await run.order()
     assert sandbox.orders == 1
 
@@ -129,17 +133,19 @@ async def test_an_order_that_is_listed_late(sandbox: FaultySandbox, run_of: RunO
 
 
 async def test_numbers_that_are_hosted_were_ordered(sandbox: FaultySandbox, run_of: RunOf) -> None:
-    """An order that is not listed is not called absent while its numbers are being hosted."""
+    """An order that is not listed is not called absent while any number of it is being hosted."""
     journal, clock = await journal_with(sandbox, US[:3]), Clock()
-    await lose(sandbox, run_of, journal, LOST, clock=clock)
-    sandbox.world.orders.clear()
+    await lose(sandbox, run_of, journal, NEVER_SENT, clock=clock)
+    async with sandbox.client() as client:
+        await client.text_enable_numbers(attrs.evolve(REQUEST, numbers=US[2:3]))
+    await look(run_of, journal, clock=clock)
     clock.now += 2 * ABSENT_AFTER
     (batch,) = await look(run_of, journal, clock=clock)
     assert (batch.state, batch.note != NOTE_ABSENT) == (BatchState.UNKNOWN, True)
 
 
 async def test_an_order_that_was_renamed(sandbox: FaultySandbox, run_of: RunOf) -> None:
-    """Before an order counts as absent, orders with other names are searched for its numbers.
+    """Orders with other names are searched for its numbers, any of them.
 
     The order of other numbers is left alone.
     """
@@ -151,10 +157,7 @@ async def test_an_order_that_was_renamed(sandbox: FaultySandbox, run_of: RunOf) 
         )
     await lose(sandbox, run_of, journal, LOST, clock=clock)
     mine = list(sandbox.world.orders.values())[1]
-    mine.request = {**mine.request, "displayName": "Renamed"}
-    (batch,) = await look(run_of, journal, clock=clock)
-    assert batch.state is BatchState.UNKNOWN
-    clock.now += ABSENT_AFTER
+    mine.request = {**mine.request, "displayName": "Renamed", "numbers": US[1:3]}
     (batch,) = await look(run_of, journal, clock=clock)
     assert batch.order_id == mine.id
 
@@ -183,17 +186,24 @@ async def test_a_search_that_fails(
     run_of: RunOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If the orders cannot be listed, nothing is known, and the run goes on."""
-    journal, clock = await journal_with(sandbox, US[:3]), Clock()
-    await lose(sandbox, run_of, journal, NEVER_SENT, clock=clock)
+    """If the orders of one batch cannot be listed, it alone is left to the next run."""
+    journal, clock = await journal_with(sandbox, US[:6]), Clock()
+    sandbox.order_faults.append(NEVER_SENT)
+    await lose(sandbox, run_of, journal, LOST, clock=clock)
     clock.now += 2 * ABSENT_AFTER
+    orders = client.hosting_orders.list
+    searches: list[object] = []
 
-    def fail(*_: object, **__: object) -> Any:
-        raise errors.ServerError("down", status_code=503)
+    def fail_once(**options: Any) -> Any:
+        searches.append(options)
+        if len(searches) == 1:
+            raise errors.ServerError("down", status_code=503)
+        return orders(**options)
 
-    monkeypatch.setattr(client.hosting_orders, "list", fail)
-    (batch,) = await look(run_of, journal, clock=clock)
-    assert (batch.state, batch.note != NOTE_ABSENT) == (BatchState.UNKNOWN, True)
+    monkeypatch.setattr(client.hosting_orders, "list", fail_once)
+    first, second = await look(run_of, journal, clock=clock)
+    assert (first.state, first.note != NOTE_ABSENT) == (BatchState.UNKNOWN, True)
+    assert (second.state, second.note) == (BatchState.ORDERED, NOTE_FOUND)
 
 
 @pytest.mark.parametrize(
