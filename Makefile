@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check codegen format dist-check soak fuzz bench audit lock sqlite-oldest clean
+.PHONY: help demo test test-fast check codegen format dist-check soak soak-distributed fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -58,6 +58,9 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 
 soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count the calls (2 minutes)
 	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/bulk/test_crash.py
+
+soak-distributed: $(READY) ## Kill runners, databases and connections of one run on PostgreSQL (10 minutes)
+	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/bulk/test_distributed_soak.py
 
 fuzz: $(READY) ## Fuzz for longer, with other examples each time: make fuzz FUZZ=50
 	SINCH_QN_FUZZ=$(or $(FUZZ),20) $(BIN)/python -m pytest tests/core/test_fuzz.py

@@ -30,6 +30,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
                 "CallbackConfigurationResource",
             ),
             "sinch_qn.serialization": ("*",),
+            "sinch_qn.instrumentation.opentelemetry": ("OpenTelemetryHooks",),
             "sinch_qn.waiting": ("watch", "until_reachable"),
             "sinch_qn.webhooks": ("parse", "sign"),
             "sinch_qn.drift": ("Drift", "counts", "watch"),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from sinch_qn._redaction import MASK, printable
-from sinch_qn.errors import InvalidRequestError
 
 _MAX_HEADERS = 100
 """Headers that are kept of one response."""
@@ -56,20 +54,3 @@ UNSETTABLE: Final = _SECRET | frozenset(
     " upgrade".split()
 )
 """Headers that only the client sets: they authorize, address or frame the request."""
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", re.ASCII)
-_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,8192}")
-
-
-def check_headers(headers: object, field: str) -> dict[str, str]:
-    """Return *headers* if they may be sent beside the client's own."""
-    if not isinstance(headers, Mapping):
-        raise InvalidRequestError(f"{field}: expected a mapping, not {type(headers).__name__}")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidRequestError(f"{field}: {str(name)[:40]!r} is not the name of a header")
-        if name.lower() in UNSETTABLE:
-            raise InvalidRequestError(f"{field}: {name} is set by the client itself")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise InvalidRequestError(f"{field}: the value of {name} is not one line of Latin-1")
-    return dict(headers)

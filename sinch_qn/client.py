@@ -16,7 +16,6 @@ from typing import Any, Self
 from sinch_qn import _checks, _paging, _queries, waiting
 from sinch_qn._connections import HEADERS, ConnectionOptions
 from sinch_qn._general_calls import GeneralCalls
-from sinch_qn._headers import check_headers
 from sinch_qn._operations import (
     ADD_NUMBERS,
     DELETE_NUMBER,
@@ -32,7 +31,7 @@ from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, ClientSession, Transport
 from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
 from sinch_qn.errors import InvalidRequestError
-from sinch_qn.instrumentation.hooks import Hooks, check_hooks
+from sinch_qn.instrumentation.hooks import Hooks, check_header, check_hooks
 from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
@@ -139,10 +138,11 @@ class QualifiedNumbersClient(GeneralCalls):
         `InvalidRequestError`, which names all missing variables.
         """
         env = os.environ if environ is None else environ
+        auth = _auth_from_env(env)
         found: dict[str, Any] = {"base_url": env.get("SINCH_BASE_URL") or BASE_URL}
         if options.get("session") is None:
             found["proxy"] = Proxy.from_env(env)
-        return cls(env["SINCH_PROJECT_ID"], _auth_from_env(env), **(found | options))
+        return cls(env["SINCH_PROJECT_ID"], auth, **(found | options))
 
     async def __aenter__(self) -> Self:
         return self
@@ -381,10 +381,14 @@ def _connection_options(
         raise InvalidRequestError(
             "ssl: expected an ssl.SSLContext, such as ssl.create_default_context(cafile=…)"
         )
-    more = {} if headers is None else check_headers(headers, "headers")
+    if headers is not None and not isinstance(headers, Mapping):
+        raise InvalidRequestError(f"headers: expected a mapping, not {type(headers).__name__}")
+    more = dict(headers or {})
     if user_agent is not None:
-        agent = f"{user_agent} {HEADERS['User-Agent']}" if isinstance(user_agent, str) else ""
-        more |= check_headers({"User-Agent": agent or user_agent}, "user_agent")
+        check_header("User-Agent", user_agent)
+        more["User-Agent"] = f"{user_agent} {HEADERS['User-Agent']}"
+    for name, value in more.items():
+        check_header(name, value)
     return ConnectionOptions(proxy=check_proxy(proxy), ssl=ssl, headers=_merged(HEADERS, more))
 
 

@@ -48,7 +48,9 @@ class JournalWatch:
             for entry in await self.journal.reap(self.window):
                 if entry.state is ChallengeState.UNKNOWN:
                     self.publish(Event.CALL_UNKNOWN, entry)
-        before, self._offset = self._offset, self.journal.now() - ticks
+        # Not since `ticks`: the journal may have taken long.
+        now = self.journal.now() - asyncio.get_running_loop().time()
+        before, self._offset = self._offset, now
         if before is not None and (back := before - self._offset) > _TOLERANCE:
             _log.warning("the clock was set back by %.0f s", back)
             await self.journal.advance_due(back, after=self.journal.now())

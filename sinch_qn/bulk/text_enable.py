@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import partial
 from typing import Self, TypeAlias
@@ -45,6 +44,9 @@ _MAX_FAILED_BATCHES = 3
 
 _REFUSED = (BatchState.REJECTED,)
 
+_UNTOLD = (BatchState.SENDING, BatchState.UNKNOWN)
+"""Another runner makes a batch UNKNOWN whose own runner seems to be gone: this one knows better."""
+
 _NOTE_CRASHED = "the process ended before the response came: the order may exist"
 
 _ANY_NUMBER = "+12025550100"
@@ -59,9 +61,10 @@ class TextEnableRun:
         async with TextEnableRun(client, SqliteJournal("run.db"), request) as run:
             report = await run.finish()
 
-    It is the journal's one runner, so leave a voice-challenge run on the same journal first. It may
-    be repeated at any time: it orders what was verified since, and goes on following the orders. A
-    batch whose response was lost is UNKNOWN and never sent again automatically.
+    It is a journal file's one runner, so leave a voice-challenge run on the same file first; a
+    database may have several of both. It may be repeated at any time: it orders what was verified
+    since, and goes on following the orders. A batch whose response was lost is UNKNOWN and never
+    sent again automatically.
 
     A rejected batch is checked: numbers no longer VERIFIED are dropped, the rest go into a new
     batch. Otherwise it stays REJECTED for manual review, because retrying its parts would send a
@@ -81,7 +84,7 @@ class TextEnableRun:
         batches_per_second: float = 1.0,
         follow: float = 3600.0,
         drain_timeout: float = 60.0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -103,6 +106,7 @@ class TextEnableRun:
         if toll_free_request is not None:
             example = attrs.evolve(toll_free_request, numbers=[_ANY_NUMBER])
             check_text_enable_toll_free(example, client.project_id)
+        clock = clock or journal.now
         self._client = client
         self._journal = journal
         self._request = request
@@ -133,8 +137,7 @@ class TextEnableRun:
         await self._journal.open(identity, running=True)
         try:
             self._token = await name_token(self._journal)
-            for batch in await self._journal.batches():
-                await self._record(batch.id, BatchState.UNKNOWN, note=_NOTE_CRASHED)
+            await self._settle_interrupted()
         except BaseException:
             await self._journal.close()
             raise
@@ -187,6 +190,7 @@ class TextEnableRun:
         frees it. Orders without a campaign, and toll-free ones, cannot be listed. Transient errors
         leave it to the next call.
         """
+        await self._settle_interrupted()
         try:
             await self._lost_orders.find()
         except SinchError as error:
@@ -213,6 +217,11 @@ class TextEnableRun:
         return await asyncio.to_thread(
             lambda: count_text_enabling(self._journal.rows(), batches, stopped=self._stopped)
         )
+
+    async def _settle_interrupted(self) -> None:
+        """Note that the orders may exist whose process ended before their response came."""
+        for batch in await self._journal.interrupted_batches():
+            await self._record(batch.id, BatchState.UNKNOWN, note=_NOTE_CRASHED)
 
     # ---- ordering ------------------------------------------------------------------------------
 
@@ -263,9 +272,11 @@ class TextEnableRun:
             return None
         batch, result = sent
         if not isinstance(result, SinchError):
-            await self._record(batch.id, BatchState.ORDERED, order_id=result)
+            await self._record(batch.id, BatchState.ORDERED, only_from=_UNTOLD, order_id=result)
         else:
-            await self._record(batch.id, _state_after(result), note=result.reason)
+            await self._record(
+                batch.id, _state_after(result), only_from=_UNTOLD, note=result.reason
+            )
         return sent
 
     async def _act_on_failure(self, batch: Batch, error: SinchError) -> None:

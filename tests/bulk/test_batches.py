@@ -14,7 +14,7 @@ from sinch_qn.bulk import Batch, BatchState, ChallengeState, Entry, MemoryJourna
 from sinch_qn.bulk.journal import Journal, can_be_enabled
 from sinch_qn.bulk.states import Event
 from sinch_qn.models import GlobalProcessState as SinchState
-from tests.support.journals import at_once, happen
+from tests.support.journals import MINE, Backend, at_once, happen
 from tests.support.runs import NUMBER, numbers
 
 TOLL_FREE = "+18335550134"
@@ -211,3 +211,25 @@ async def test_an_outcome_is_refused_in_another_state(journal: Journal) -> None:
     assert await record(batch.id, freed, only_from=[lost, ordered])
     (after,) = await journal.batches()
     assert (after.state, after.numbers) == (freed, ())
+
+
+async def test_a_batch_is_interrupted_once_its_runner_is_gone(backend: Backend) -> None:
+    """Rule 23: a batch in flight is its runner's, until that is gone without an outcome."""
+    journal = backend.journal
+    await journal.add(
+        [
+            Entry(number=number, state=ChallengeState.VERIFIED, remote=SinchState.VERIFIED)
+            for number in numbers(2)
+        ]
+    )
+    claim = partial(journal.claim_batch, toll_free=False, region=None, limit=1, at=1.0)
+    told, untold = await claim(), await claim()
+    assert told is not None
+    assert untold is not None
+    await journal.record_batch_outcome(told.id, BatchState.ORDERED, only_from=SENDING)
+    assert await journal.interrupted_batches() == []
+    await journal.close()
+    await journal.open(MINE, running=True)
+    assert await journal.interrupted_batches() == [untold]
+    await journal.record_batch_outcome(untold.id, BatchState.UNKNOWN, only_from=SENDING)
+    assert await journal.interrupted_batches() == []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from sinch_qn._operations import SEND_VOICE_CHALLENGE
-from sinch_qn.bulk import ChallengeState, Entry
+from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal
+from sinch_qn.bulk.journal_watch import JournalWatch
 from sinch_qn.bulk.states import NEVER, Event, Todo
 from sinch_qn.errors import RateLimitError
 from tests.support.fake_sinch import Sinch, first
-from tests.support.journals import Backend, called, claim, happen, take_code
+from tests.support.journals import MINE, Backend, called, claim, happen, take_code
 from tests.support.runs import NUMBER, OTHER, WallClock, run_of, state_of, until, until_state
 from tests.support.virtual_clock import virtual_clock
 
@@ -44,6 +45,30 @@ async def test_a_clock_that_is_set_back_ends_no_window() -> None:
         assert await state_of(run) is ChallengeState.AWAITING_CODE
         await asyncio.sleep(50.0)
         assert await state_of(run) is ChallengeState.EXPIRED
+
+
+@virtual_clock
+async def test_a_slow_journal_is_no_clock_that_is_set_back() -> None:
+    """Rule 17: a journal that takes seconds, as its database is down, moves no time."""
+    advanced = []
+
+    class SlowJournal(MemoryJournal):
+        slow = 0.0
+
+        async def next_due(self, *todos: Todo) -> float | None:
+            await asyncio.sleep(self.slow)
+            return await super().next_due(*todos)
+
+        async def advance_due(self, seconds: float, *, after: float) -> None:
+            advanced.append((seconds, after))
+
+    journal = SlowJournal(clock=WallClock())
+    watch = JournalWatch(journal, window=10.0, publish=lambda *_: None)
+    await journal.open(MINE, running=True)
+    for journal.slow in (0.0, 5.0, 0.0):
+        await watch.check()
+        await asyncio.sleep(10.0)
+    assert advanced == []
 
 
 async def test_due_steps_are_advanced(backend: Backend) -> None:

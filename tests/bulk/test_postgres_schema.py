@@ -13,6 +13,7 @@ from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.postgres_schema import VERSION, schema_sql
 from sinch_qn.bulk.states import Entry
 from sinch_qn.errors import JournalError
+from tests.support import postgres
 from tests.support.journals import MINE
 from tests.support.postgres import Cluster, execute
 from tests.support.runs import NUMBER
@@ -91,6 +92,23 @@ async def test_a_server_that_forgets_is_refused(url: str) -> None:
     """4.5: with fsync off a crash of the server could have phones called twice."""
     with pytest.raises(JournalError, match=r"fsync = off.*require_durable=False"):
         await PostgresJournal(url).open(MINE, running=True)
+
+
+@pytest.mark.slow
+async def test_a_server_with_a_standby(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """4.5: a standby is refused; one that may lack the last calls is warned of, others are not."""
+    with cluster.new_database() as database, postgres.cluster(primary=cluster) as standby:
+        await journal_at(cluster.url(database, run="january")).init()
+        assert "asynchronous standbys only" in caplog.text
+        caplog.clear()
+        with pytest.raises(JournalError, match="is a standby, which cannot be written"):
+            await journal_at(standby.url("postgres", run="january")).init()
+        cluster.configure("synchronous_standby_names", "*")
+        try:
+            await journal_at(cluster.url(database, run="january")).init()
+        finally:
+            cluster.configure("synchronous_standby_names", "")
+        assert "standby" not in caplog.text
 
 
 async def test_a_server_that_is_not_there() -> None:

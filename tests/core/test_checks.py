@@ -742,9 +742,9 @@ async def test_valid_input_is_sent_unchanged() -> None:
 
     async def send(request: Request, *_: object) -> Response:
         sent.append(request)
-        return Response(
-            200, {}, b'{"phoneNumber": "x", "hostingOrderId": "x", "qualifiedNumbers": []}'
-        )
+        number = (request.phone_number or "x").encode()
+        body = b'{"phoneNumber": "%s", "hostingOrderId": "x", "qualifiedNumbers": []}' % number
+        return Response(200, {}, body)
 
     numbers = [f"+1202555{index:04}" for index in range(600)]
     order = attrs.evolve(

@@ -13,7 +13,13 @@ import pytest
 from sinch_qn._error_context import add_context, add_response
 from sinch_qn._headers import Headers, kept_headers
 from sinch_qn._http import Response
-from sinch_qn._operations import GET_NUMBER, LIST_NUMBERS, SEND_VOICE_CHALLENGE
+from sinch_qn._operations import (
+    GET_CALLBACK_CONFIGURATION,
+    GET_NUMBER,
+    LIST_NUMBERS,
+    SEND_VOICE_CHALLENGE,
+)
+from sinch_qn._raw import raw_request
 from sinch_qn.auth import OAuth2
 from sinch_qn.errors import (
     DeadlineExceededError,
@@ -76,6 +82,25 @@ async def test_an_error_has_its_response() -> None:
     back = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert (vars(back), str(back)) == (vars(error), str(error))
     assert back.headers["X-Request-Id"] == "7f3a"
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_a_body_that_may_hold_the_secret_of_callbacks_is_not_kept(status: int) -> None:
+    """An unreadable response of the callback configuration shows its secret in no error."""
+    body = b'{"hmacSecret": "hmac-canary", "message": '
+    transport = ScriptedTransport(Response(status, {"X-Request-Id": "7"}, body))
+    to = pipeline(transport, retry=lambda _: None)
+    errors = [await failing(to, GET_CALLBACK_CONFIGURATION)]
+    if status != 200:  # a raw 200 is returned as it came
+        raw = raw_request(
+            "GET", "/callbackConfiguration", query=None, json=None, headers=None, idempotent=None
+        )
+        with pytest.raises(SinchError) as caught:
+            await to.call_path(raw)
+        errors.append(caught.value)
+    for error in errors:
+        assert (error.request_id, error.body) == ("7", "")
+        assert "hmac-canary" not in f"{error} {vars(error)}"
 
 
 async def test_the_response_of_the_last_attempt_is_kept() -> None:

@@ -285,8 +285,8 @@ def test_no_proxy_names_hosts_and_domains(no_proxy: str, host: str, is_for: bool
         ({"headers": {"Authorization": "canary"}}, "Authorization is set by the client"),
         ({"headers": {"X": "a\r\nY: canary"}}, "the value of X is not one line"),
         ({"headers": ["X"]}, "headers: expected a mapping"),
-        ({"user_agent": "a\nb"}, "user_agent: the value"),
-        ({"user_agent": 1}, "user_agent: the value"),
+        ({"user_agent": "a\nb"}, "the value of User-Agent"),
+        ({"user_agent": 1}, "the value of User-Agent"),
     ],
 )
 def test_bad_options_are_refused(options: Any, named: str) -> None:

@@ -114,7 +114,7 @@ NEIGHBOURS = {
     "_queries": {"_checks"},
     "retry": {"_operations"},
     "webhooks": {"_codec"},
-    "_headers": {"_redaction", "errors"},
+    "_headers": {"_redaction"},
     "errors": {"_redaction", "models"},
     "models": {"_model", "_open_enums"},
     "serialization": {"_codec"},

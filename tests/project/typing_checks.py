@@ -13,9 +13,11 @@ from sinch_qn import (
     BasicAuth,
     BlanketLoaInfo,
     CallbackConfiguration,
+    CallInfo,
     CarrierState,
     Failure,
     GlobalProcessState,
+    Hooks,
     HostingOrder,
     HostingOrderNumber,
     HostingOrderReport,
@@ -30,10 +32,14 @@ from sinch_qn import (
     QualifiedNumber,
     QualifiedNumbersClient,
     RateLimit,
+    RawResponse,
+    RequestInfo,
+    ResponseInfo,
     RetryPolicy,
     SinchError,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
+    capture_responses,
     errors,
     models,
 )
@@ -193,3 +199,35 @@ def failures(error: SinchError) -> None:
         assert_type(error.order, HostingOrder)
     if isinstance(error, errors.UnexpectedStateError):
         assert_type(error.number, QualifiedNumber)
+
+
+class MyHooks(Hooks):
+    """Overrides each method."""
+
+    def on_request(self, request: RequestInfo) -> None:
+        """Add a header."""
+        request.headers["X-Attempt"] = str(request.attempt)
+
+    def on_response(self, request: RequestInfo, response: ResponseInfo, seconds: float) -> None:
+        """Read what there is."""
+        assert_type((request.operation, response.status_code, seconds), tuple[str, int, float])
+
+    def on_retry(self, request: RequestInfo, error: SinchError, delay: float) -> None:
+        """Read what there is."""
+        assert_type((request.url_template, error.request_id), tuple[str, str | None])
+        assert_type(delay, float)
+
+    def on_call_end(self, call: CallInfo) -> None:
+        """Read what there is."""
+        assert_type((call.operation, call.outcome), tuple[str, Outcome | None])
+
+
+async def raw_access(client: QualifiedNumbersClient) -> None:
+    """Send a raw request, and capture responses."""
+    QualifiedNumbersClient("project", OAuth2("key", "secret"), hooks=[MyHooks()])
+    QualifiedNumbersClient("project", OAuth2("key", "secret"), hooks=[MyHooks])  # type: ignore[list-item]
+    response = await client.request("POST", "/x", json={"a": 1}, idempotent=True)
+    assert_type(response, RawResponse)
+    assert_type((response.headers["X-Request-Id"], response.content), tuple[str, bytes])
+    with capture_responses() as responses:
+        assert_type(responses[-1], RawResponse)

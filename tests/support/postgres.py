@@ -65,6 +65,8 @@ class Cluster:
 
     folder: Path
     fsync: bool = False
+    primary: Cluster | None = None
+    """Of a standby: the server that it copies, and follows asynchronously."""
     _bin: Path = attrs.field(init=False)
     _server: subprocess.Popen[bytes] | None = attrs.field(init=False, default=None)
     _names: Iterator[int] = attrs.field(init=False, factory=itertools.count)
@@ -77,7 +79,12 @@ class Cluster:
             account = pwd.getpwnam(str(self._user["user"]))
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-        self._run("initdb", *options, "--no-sync", "--pgdata", str(self._data))
+        if self.primary is None:
+            self._run("initdb", *options, "--no-sync", "--pgdata", str(self._data))
+        else:
+            copy = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+            source = f"host={self.primary.folder} user=postgres"
+            self._run("pg_basebackup", "-d", source, *copy, "--pgdata", str(self._data))
         self.start()
 
     def start(self) -> None:
@@ -116,6 +123,18 @@ class Cluster:
         """Return the address of a database."""
         more = "".join(f"&{name}={value}" for name, value in parameters.items())
         return f"postgresql:///{database}?host={self.folder}&user=postgres{more}"
+
+    def configure(self, name: str, value: str) -> None:
+        """Change a setting of the running server; return once new sessions have it."""
+        self._execute("postgres", f"ALTER SYSTEM SET {name} = '{value}'")
+        self._execute("postgres", "SELECT pg_reload_conf()")
+        deadline = time.monotonic() + _STARTUP
+        while time.monotonic() < deadline:
+            with psycopg.connect(self.url("postgres")) as connection:
+                if connection.execute(f"SHOW {name}".encode()).fetchall() == [(value,)]:
+                    return
+            time.sleep(0.01)
+        raise RuntimeError(f"{name} does not become {value!r}")
 
     def empty_journal(self) -> str:
         """Return the name of the database that has the tables of a journal, and no rows.
@@ -215,10 +234,10 @@ def at_time(address: Address, at: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cluster(*, fsync: bool = False) -> Iterator[Cluster]:
+def cluster(*, fsync: bool = False, primary: Cluster | None = None) -> Iterator[Cluster]:
     """Run a cluster in a folder of its own; its path is short, as that of a socket must be."""
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
-        running = Cluster(Path(folder), fsync=fsync)
+        running = Cluster(Path(folder), fsync=fsync, primary=primary)
         try:
             yield running
         finally:

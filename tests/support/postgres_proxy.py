@@ -130,3 +130,33 @@ async def proxy(server: Path) -> AsyncIterator[PostgresProxy]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         shutil.rmtree(folder)
+
+
+@contextlib.asynccontextmanager
+async def far(server: Path, round_trip: float) -> AsyncIterator[Path]:
+    """Yield the folder of a socket from which the server is *round_trip* seconds away."""
+    folder = Path(tempfile.mkdtemp(prefix="px-", dir="/tmp"))
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await reader.read(1 << 16):
+            loop.call_later(round_trip / 2, writer.write, data)
+        loop.call_later(round_trip / 2, writer.close)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs = await asyncio.open_unix_connection(server)
+        await asyncio.gather(forward(reader, theirs[1]), forward(theirs[0], writer))
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(serve(reader, writer)))
+
+    listening = await asyncio.start_unix_server(accept, folder / server.name)
+    try:
+        yield folder
+    finally:
+        listening.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        shutil.rmtree(folder)

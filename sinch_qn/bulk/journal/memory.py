@@ -287,7 +287,10 @@ class MemoryJournal:
         self, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:
         """Log the intent to text-enable up to *limit* verified numbers."""
-        return self._store.claim_batch(toll_free=toll_free, region=region, limit=limit, at=at)
+        runner = self._renew()
+        return self._store.claim_batch(
+            runner, toll_free=toll_free, region=region, limit=limit, at=at
+        )
 
     async def record_batch_outcome(
         self,
@@ -308,6 +311,17 @@ class MemoryJournal:
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return list(self._store.batches.values())
+
+    async def interrupted_batches(self) -> list[Batch]:
+        """Return the batches that are SENDING and whose runner is gone."""
+        self._renew()
+        now, store = self.now(), self._store
+        live = {runner.id for runner in store.runners.values() if runner.until > now}
+        return [
+            batch
+            for batch in store.batches.values()
+            if batch.state is BatchState.SENDING and store.batch_owners[batch.id] not in live
+        ]
 
     async def bookmark(self, name: str) -> str | None:
         """Return what `set_bookmark` stored as *name*."""

@@ -57,6 +57,8 @@ class MemoryStore:
         self.inbox: dict[str, dict[tuple[int, str], str]] = {}
         self.counts: Counter[ChallengeState] = Counter()
         self.batches: dict[int, Batch] = {}
+        self.batch_owners: dict[int, int] = {}
+        """The runner that made each batch."""
         self.bookmarks: dict[str, str] = {}
         self.deliveries = MemoryDeliveries()
         self._order: dict[str, int] = {}
@@ -181,7 +183,7 @@ class MemoryStore:
                 inbox[key] = status_after
 
     def claim_batch(
-        self, *, toll_free: bool, region: str | None, limit: int, at: float
+        self, runner: int, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:
         """Make a batch of up to *limit* verified numbers."""
         fitting = (
@@ -203,6 +205,7 @@ class MemoryStore:
             at=at,
         )
         self.batches[batch.id] = batch
+        self.batch_owners[batch.id] = runner
         for entry in entries:
             self.save(entry, attrs.evolve(entry, batch=batch.id))
         return batch

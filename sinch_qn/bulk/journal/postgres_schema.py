@@ -122,6 +122,7 @@ CREATE TABLE batches (
     region text NOT NULL,
     state text NOT NULL,
     at float8 NOT NULL,
+    writer bigint NOT NULL,
     order_id text,
     note text,
     PRIMARY KEY (run, id)

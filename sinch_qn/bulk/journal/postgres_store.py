@@ -196,6 +196,11 @@ class PostgresStore:
         """Return all batches, oldest first."""
         return await self._read(postgres_work.batches(self._run), postgres_work.to_batches)
 
+    async def interrupted_batches(self) -> list[Batch]:
+        """Return the batches that are SENDING and whose runner is gone."""
+        query = postgres_work.batches(self._run, postgres_work.IS_INTERRUPTED)
+        return await self._read(query, postgres_work.to_batches)
+
     async def bookmark(self, name: str) -> str | None:
         """Return what `set_bookmark` stored as *name*."""
         query = "SELECT value FROM bookmarks WHERE run = %s AND name = %s"

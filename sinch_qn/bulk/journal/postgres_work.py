@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import attrs
 
 from sinch_qn.bulk.journal.postgres_connection import Reply, Statement
-from sinch_qn.bulk.journal.postgres_schema import IS_TOLL_FREE
+from sinch_qn.bulk.journal.postgres_schema import IS_TOLL_FREE, NOW
 from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
 from sinch_qn.bulk.journal.protocol import (
     CODE_STATUS_AFTER,
@@ -139,9 +139,9 @@ def claim_batch(
         return None
     batch = last.rows[0][0] + 1
     tx.execute(
-        "INSERT INTO batches (run, id, toll_free, region, state, at) "
-        "VALUES (%s, %s, %s, %s, 'sending', %s)",
-        *(tx.run, batch, toll_free, region or "US", at),
+        "INSERT INTO batches (run, id, toll_free, region, state, at, writer) "
+        "VALUES (%s, %s, %s, %s, 'sending', %s, %s)",
+        *(tx.run, batch, toll_free, region or "US", at, tx.writer),
     )
     numbers = [number for _, number in picked.rows]
     tx.execute(
@@ -180,13 +180,20 @@ def record_batch_outcome(
     return True
 
 
-def batches(run: int) -> Sequence[Statement]:
+IS_INTERRUPTED = (
+    "b.state = 'sending' AND NOT EXISTS ("
+    f"SELECT 1 FROM writers WHERE id = b.writer AND NOT reaped AND lease_end > {NOW})"
+)
+"""The runner is gone, and told no outcome. It may only have lost its lease: then it tells later."""
+
+
+def batches(run: int, condition: str = "true") -> Sequence[Statement]:
     """Return what `to_batches` reads."""
     return [
         Statement(
             "SELECT b.id, b.toll_free, b.region, b.state, b.at, b.order_id, b.note, "
             "array(SELECT number FROM numbers WHERE run = b.run AND batch = b.id ORDER BY seq) "
-            "FROM batches AS b WHERE run = %s ORDER BY b.id",
+            f"FROM batches AS b WHERE run = %s AND {condition} ORDER BY b.id",
             (run,),
         )
     ]

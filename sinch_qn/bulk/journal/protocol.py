@@ -278,6 +278,10 @@ class Journal(Protocol):
         """Return all batches, oldest first."""
         ...
 
+    async def interrupted_batches(self) -> list[Batch]:
+        """Return the batches that are SENDING and whose runner is gone: each may be an order."""
+        ...
+
     async def bookmark(self, name: str) -> str | None:
         """Return what `set_bookmark` stored as *name*: how far a source of codes was read."""
         ...

@@ -41,6 +41,8 @@ class SqliteSession:
         self._path = Path(os.path.realpath(path))
         self._lock = ExitStack()
         self._thread: DatabaseThread | None = None
+        self._own_batches: set[int] = set()
+        """Those made since the journal was opened."""
 
     async def _open_file(self, identity: Identity | None, *, running: bool) -> None:
         """Open the file, in a thread."""
@@ -57,6 +59,7 @@ class SqliteSession:
     def _open(self, identity: Identity | None, running: bool) -> None:  # noqa: FBT001
         if self._thread is not None:
             raise JournalError(f"{self._path}: this journal is open already: leave its run first")
+        self._own_batches.clear()
         with ExitStack() as opened, self._errors("cannot be used"):
             check_sqlite()
             exists, version = self._path.exists(), 0
@@ -150,9 +153,12 @@ class SqliteSession:
         self, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:
         """Log the intent to text-enable up to *limit* verified numbers."""
-        return await self._write(
+        batch = await self._write(
             lambda db: sqlite_work.claim_batch(db, toll_free, region, limit, at)
         )
+        if batch is not None:
+            self._own_batches.add(batch.id)
+        return batch
 
     async def record_batch_outcome(
         self,
@@ -184,6 +190,11 @@ class SqliteSession:
     async def batches(self) -> list[Batch]:
         """Return all batches, oldest first."""
         return await self._read(sqlite_work.batches)
+
+    async def interrupted_batches(self) -> list[Batch]:
+        """Return the batches that are SENDING and whose runner is gone."""
+        sending = [b for b in await self.batches() if b.state is BatchState.SENDING]
+        return [batch for batch in sending if batch.id not in self._own_batches]
 
     @property
     def deliveries(self) -> SqliteDeliveries:
