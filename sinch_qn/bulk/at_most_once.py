@@ -92,14 +92,17 @@ async def _commit_intent(write: UnsafeWrite[I, P, R_co]) -> I | None:
         raise
 
 
-async def drain(task: asyncio.Task[object], *, timeout: float) -> None:
-    """Let *task* finish what is in flight; cancel it after *timeout* seconds, or if cancelled."""
+async def drain(task: asyncio.Task[object], *, timeout: float, grace: float | None = None) -> None:
+    """Let *task* finish what is in flight; cancel it after *timeout* seconds, or if cancelled.
+
+    Its last commits may take *grace* seconds; a task that takes longer waits for its journal.
+    """
     try:
         await asyncio.wait([task], timeout=timeout)
     finally:
         if not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=grace)
 
 
 class InFlight(Generic[T]):

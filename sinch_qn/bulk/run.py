@@ -42,6 +42,10 @@ RING_WINDOW = 90.0
 """Seconds that a phone is taken to ring, unless its code comes before."""
 
 
+_GRACE = 5.0
+"""Seconds that the last outcomes of a run that is left may take; then its journal is closed."""
+
+
 @attrs.frozen(kw_only=True)
 class RunEvent:
     """Something that happened to a number. Codes are never in it."""
@@ -303,9 +307,13 @@ class VoiceChallengeRun:
         self._scheduler.stop()
         try:
             if self._task is not None:
-                await drain(self._task, timeout=self._drain_timeout)
+                await drain(self._task, timeout=self._drain_timeout, grace=_GRACE)
         finally:
-            await self._journal.close()
+            try:
+                await self._journal.close()
+            finally:
+                if self._task is not None:
+                    await asyncio.wait([self._task])  # no commit keeps it any more
 
     def _publish(self, event: Event, entry: Entry) -> None:
         for subscriber in self._subscribers:

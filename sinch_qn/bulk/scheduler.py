@@ -160,7 +160,8 @@ class Scheduler:
         for todo, take in work:
             if todo is Todo.LOOK_UP and self._listing.is_running:
                 continue
-            while self._room > 0 and (entry := await self._due.next(todo)):
+            while self._has_room_for(todo) and (entry := await self._due.next(todo)):
+                self._looking_up += todo is Todo.LOOK_UP
                 self._start(group, partial(take, entry))
                 started = True
         started |= await self._calls.ask(self._room)
@@ -173,6 +174,12 @@ class Scheduler:
     def _room(self) -> int:
         """How many steps may start; a prepared call that waits for its turn is none."""
         return self.concurrency - len(self._tasks) + self._calls.waiting
+
+    def _has_room_for(self, todo: Todo) -> bool:
+        """Return whether a step may start; look-ups leave half of the room to calls."""
+        if todo is Todo.LOOK_UP and self.permits.due and self._looking_up >= self.concurrency / 2:
+            return False
+        return self._room > 0
 
     async def _start_probe(self, group: asyncio.TaskGroup) -> None:
         is_paused = self.permits.paused and not self._probe.is_running
@@ -245,10 +252,9 @@ class Scheduler:
         await self._act_on(await step(entry))
 
     async def _look_up(self, entry: Entry) -> None:
-        self._looking_up += 1  # until its result is acted on: it may be one more to add
         try:
             await self._take(self.steps.look_up, entry)
-        finally:
+        finally:  # its result is acted on: it may be one more to add
             self._looking_up -= 1
 
     async def _act_on(self, result: StepResult, slot: int | None = None) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from sinch_qn._operations import GET_NUMBER, SEND_VOICE_CHALLENGE, VERIFY_VOICE_CHALLENGE, Operation
 from sinch_qn.bulk import ChallengeState, Journal, MemoryJournal
-from sinch_qn.errors import BadRequestError, InvalidRequestError, NotFoundError, SinchError
+from sinch_qn.bulk.states import Change, Entry, Event
+from sinch_qn.errors import (
+    BadRequestError,
+    InvalidRequestError,
+    JournalError,
+    NotFoundError,
+    SinchError,
+)
 from tests.support.cancellation import cancel_everywhere, cancelled_after
 from tests.support.fake_sinch import Sinch
 from tests.support.runs import NUMBER, OTHER, Recording, numbers, run_of, state_of, until
@@ -196,3 +204,36 @@ async def test_a_listing_ends_when_the_run_is_left() -> None:
         await run.add(numbers(400))
         await until(lambda: sinch.count("list") == 15)
     assert sinch.count("list") < 20
+
+
+@virtual_clock
+async def test_leaving_does_not_wait_for_a_journal_that_is_down() -> None:
+    """P8: a run whose last outcomes cannot be committed closes its journal, and ends."""
+    closed = asyncio.Event()
+
+    class Down(MemoryJournal):
+        async def apply(self, changes: Sequence[Change]) -> list[Entry | None]:
+            if any(change.event is Event.CALL_UNKNOWN for change in changes):
+                await closed.wait()
+                raise JournalError("down")
+            return await super().apply(changes)
+
+        async def close(self) -> None:
+            closed.set()
+            await super().close()
+
+    def hang(operation: Operation[object], _: str | None) -> None:
+        if operation is SEND_VOICE_CHALLENGE:
+            sinch.latency = 10_000.0
+
+    sinch = Sinch([NUMBER])
+    sinch.before = hang
+    run = run_of(sinch, Down(), drain_timeout=1.0)
+    async with asyncio.timeout(60.0):
+        with pytest.raises(JournalError, match="down"):
+            async with run:
+                await run.add([NUMBER])
+                await until(lambda: sinch.count(SEND_VOICE_CHALLENGE))
+                await asyncio.sleep(1.0)
+    assert run._task is not None
+    assert run._task.done()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sinch_qn._operations import GET_NUMBER, SEND_VOICE_CHALLENGE, Operation
-from sinch_qn.bulk import ChallengeState
+from sinch_qn.bulk import ChallengeState, MemoryJournal
 from sinch_qn.errors import NotFoundError, RateLimitError, ServerError, SinchError, TransportError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch, first
@@ -23,6 +23,7 @@ from tests.support.runs import (
     until,
     until_state,
 )
+from tests.support.scheduling import callable_now
 from tests.support.virtual_clock import virtual_clock
 
 
@@ -180,3 +181,19 @@ async def test_a_listing_that_fails() -> None:
         await run.add(numbers(60))
         await until(lambda: len(sinch.rings) == 60)
         assert sinch.count(GET_NUMBER) == 60
+
+
+@virtual_clock
+async def test_look_ups_leave_room_to_calls() -> None:
+    """Numbers that are looked up without end hold up none that can be called."""
+    known, checked = numbers(10), numbers(1000)[10:]
+    sinch = Sinch(known, latency=1.0)
+    sinch.states |= dict.fromkeys(checked, SinchState.ELIGIBLE_CHECK_PENDING)
+    sinch.total_size, sinch.page_cap = 10**9, 1  # to list them is no shorter
+    journal = MemoryJournal()
+    async with run_of(sinch, journal, concurrency=4, recheck=600.0) as run:
+        await run.add(checked)
+        await until(lambda: sinch.count(GET_NUMBER))
+        await journal.add(callable_now(*known))
+        await until(lambda: len(sinch.rings) == len(known), seconds=30.0)
+        assert sinch.count(GET_NUMBER) < len(checked)
