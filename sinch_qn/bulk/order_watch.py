@@ -22,7 +22,7 @@ import attrs
 from sinch_qn.bulk.callback_inbox import count_callbacks
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Journal
 from sinch_qn.bulk.order_records import OrderRecord, load_record, number_failures, save_record
-from sinch_qn.bulk.outcomes import hosting_changed, is_fatal
+from sinch_qn.bulk.outcomes import hosting_changed, is_fatal, is_refusal
 from sinch_qn.bulk.states import Entry
 from sinch_qn.bulk.steps import LIST_PAGE
 from sinch_qn.bulk.text_enable_report import MAY_EXIST
@@ -88,20 +88,31 @@ class OrderWatch:
         while followed:
             try:
                 async with asyncio.timeout_at(limit):
-                    if await self._poll(followed, only):
-                        delays = self._new_delays()
+                    moved = await self._poll_or_log(followed, only)
                 limit = deadline
+                if moved:
+                    delays = self._new_delays()
                 async with asyncio.timeout_at(deadline):
-                    only = await self._wait(next(delays)) if followed else None
+                    only = None
+                    if moved is None:
+                        await self.sleep(next(delays))
+                    elif followed:
+                        only = await self._wait(next(delays))
             except TimeoutError:
                 self._log("following the orders ends after %.0f s", timeout)
                 return
-            except SinchError as error:
-                if is_fatal(error):
-                    raise
-                self._log("the orders cannot be followed now: %s", type(error).__name__)
-                only = None
-                await self.sleep(next(delays))
+
+    async def _poll_or_log(
+        self, followed: dict[int, _Numbers], only: Collection[int] | None
+    ) -> bool | None:
+        """Return what `_poll` does; None after an error that may pass, which is logged."""
+        try:
+            return await self._poll(followed, only)
+        except SinchError as error:
+            if is_fatal(error):
+                raise
+            self._log("the orders cannot be followed now: %s", type(error).__name__)
+            return None
 
     async def _to_follow(self) -> dict[int, _Numbers]:
         """Return the batches whose orders go on, with their numbers that do."""
@@ -168,7 +179,8 @@ class OrderWatch:
     async def _poll_order(self, batch: Batch, order_id: str) -> tuple[bool, bool]:
         """Record the state and totals of an order; return whether they changed, and it goes on.
 
-        One that Sinch does not know does not go on: its numbers say what became of it.
+        One that Sinch does not know does not go on: its numbers say what became of it. One that it
+        refuses to show is asked for again.
         """
         before = await load_record(self.journal, batch.id) or OrderRecord(
             name="", service_plan_id=""
@@ -178,6 +190,11 @@ class OrderWatch:
             report = await self._report_of(order, order_id)
         except NotFoundError:
             return False, False
+        except SinchError as error:
+            if not is_refusal(error):
+                raise  # it would meet the other orders, too
+            self._log("batch %d cannot be followed: %s", batch.id, type(error).__name__)
+            return False, True
         now = self.clock()
         after = _updated(before, order, report, now=now)
         has_changed = after != before

@@ -125,7 +125,7 @@ async def _supervise(
             task.result()
 
 
-async def _cancel_and_wait(*tasks: asyncio.Task[None]) -> None:
+async def _cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -148,7 +148,7 @@ async def _order(
     )
     print_message("Ordering SMS for the verified numbers.")
     async with run:
-        working = asyncio.create_task(_order_and_follow(run))
+        working = asyncio.create_task(run.finish())
         try:
             await stop.or_done(working)
         finally:
@@ -157,8 +157,3 @@ async def _order(
         if not working.cancelled():
             working.result()
         return await run.report()
-
-
-async def _order_and_follow(run: TextEnableRun) -> None:
-    await run.order()
-    await run.follow()

@@ -59,7 +59,7 @@ class GracefulStop:
             self._main.cancel()
         self.requested.set()
 
-    async def or_done(self, *tasks: asyncio.Task[None]) -> None:
+    async def or_done(self, *tasks: asyncio.Task[Any]) -> None:
         """Wait until one of *tasks* is done, or a stop is requested."""
         requested = asyncio.create_task(self.requested.wait())
         try:

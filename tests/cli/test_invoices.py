@@ -261,6 +261,18 @@ def test_nothing_is_left_to_prove(
     assert (result.exit_code, "no number needs invoices" in result.stderr) == (2, True)
 
 
+def test_a_number_is_verified_after_its_email(
+    invoices: Callable[..., Result], sandbox: Sandbox, folder: Path, mailbox: Mailbox
+) -> None:
+    """The same command sends nothing again, although a number of an email is proved by now."""
+    arguments = ("--smtp", mailbox.url, "--yes", "--journal", str(folder / "run.db"))
+    assert invoices(*arguments).exit_code == 0
+    proved = added(ONE, state=ChallengeState.VERIFIED, remote=SinchState.VERIFIED)
+    journal_with(folder / "run.db", sandbox, proved)
+    assert "was sent before" in invoices(*arguments).stderr
+    assert len(mailbox.received) == 1
+
+
 def test_another_email_about_a_number(
     invoices: Callable[..., Result], folder: Path, mailbox: Mailbox
 ) -> None:

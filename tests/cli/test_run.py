@@ -22,7 +22,7 @@ from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.options import duration
 from sinch_qn.cli.times import rounded
 from sinch_qn.models import GlobalProcessState as SinchState
-from sinch_qn.sandbox import Sandbox
+from sinch_qn.sandbox import Fault, Sandbox
 from tests.support.cli_process import (
     PATIENCE,
     WITHOUT_WAITS,
@@ -641,6 +641,17 @@ def test_verified_numbers_are_ordered_once(sandbox: Sandbox, qn: Callable[..., R
     batches = json.loads(qn("status", "run.db", "--json").stdout)["batches"]
     assert {batch["state"] for batch in batches} == {"ordered"}
     assert {batch["hostingOrderId"] for batch in batches} == set(sandbox.world.orders)
+
+
+def test_a_lost_order_is_looked_for(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """An order whose response was lost is found by the same run, and has its id."""
+    sandbox.add([ONE], SinchState.VERIFIED)
+    write(ONE)
+    sandbox.faults.add(Fault.dropped(when="after", times=1), operation="textEnableNumbers")
+    order = ("--text-enable", "--service-plan-id", "p", "--campaign-id", "c", "--blanket-loa")
+    qn(*RUN, "--yes", *order, "--follow", "0")
+    (batch,) = json.loads(qn("status", "run.db", "--json").stdout)["batches"]
+    assert (batch["state"], [batch["hostingOrderId"]]) == ("ordered", [*sandbox.world.orders])
 
 
 _PERSON = {"firstName": "A", "lastName": "B", "email": "a@example.com"}

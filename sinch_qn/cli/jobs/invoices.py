@@ -172,12 +172,17 @@ def _with_invoice(numbers: list[InvoicedNumber]) -> list[InvoicedNumber]:
 async def _without_verified(
     client: QualifiedNumbersClient, path: Path | None, numbers: list[InvoicedNumber]
 ) -> list[InvoicedNumber]:
-    """Leave out the numbers that are proved, by the journal of a run."""
+    """Leave out the numbers that are proved, by the journal of a run, and were not emailed.
+
+    Without one of its numbers an email would be another one, and its invoices be sent again.
+    """
     async with _open(client, path) as journal:
         if journal is None:
             return numbers
         entries = [await journal.get(number.phone_number) for number in numbers]
+        emailed = delivered_numbers(await journal.deliveries.all())
     proved = {e.number for e in entries if e is not None and e.remote in VERIFIED_OR_LATER}
+    proved -= emailed
     if proved:
         print_message(f"verified already: {_summary(sorted(proved))}: left out.")
     left = [number for number in numbers if number.phone_number not in proved]

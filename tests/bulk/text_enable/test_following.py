@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import attrs
@@ -11,12 +13,15 @@ import orjson
 import pytest
 from aiohttp import web
 
+from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import MemoryJournal, SqliteJournal
 from sinch_qn.bulk.callback_inbox import count_callbacks
 from sinch_qn.bulk.callback_receiver import callback_handler
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.order_records import OrderRecord, load_record
+from sinch_qn.errors import StatusError
 from sinch_qn.models import GlobalProcessState as SinchState
+from sinch_qn.sandbox import Fault
 from sinch_qn.webhooks import SIGNATURE_HEADER, sign
 from tests.support.loa import DIRECT
 from tests.support.text_enabling import REQUEST, US, FaultySandbox, RunOf, finish, journal_with
@@ -119,6 +124,42 @@ async def test_a_rejected_order_ends(sandbox: FaultySandbox, run_of: RunOf) -> N
     assert report.hosting == {SinchState.HOSTING_FAILED: 2}
     record = await record_of(journal)
     assert (record.state, record.done) == ("REJECTED", 0)
+
+
+async def test_following_ends_in_an_outage(sandbox: FaultySandbox, run_of: RunOf) -> None:
+    """The time limit holds also if Sinch fails from the first poll on."""
+    journal = await journal_with(sandbox, US[:2])
+    async with run_of(journal) as run:
+        await run.order()
+    sandbox.faults.add(Fault.status(500, times=1000), operation="getHostingOrder")
+
+    async with asyncio.timeout(20):
+        async with run_of(journal, follow=0.2, sleep=lambda _: asyncio.sleep(0.001)) as run:
+            await run.follow()
+    assert sandbox.calls.total("getHostingOrder") > 0
+
+
+async def test_an_order_that_is_not_shown(
+    sandbox: FaultySandbox,
+    client: QualifiedNumbersClient,
+    run_of: RunOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One order that Sinch refuses to show keeps no other from being followed."""
+    journal = await journal_with(sandbox, US[:2])
+    get = client.hosting_orders.get
+    async with run_of(journal, batch_size=1, follow=2.0) as run:
+        await run.order()
+        first = next(iter(sandbox.world.orders))
+
+        async def refuse(order_id: str, **options: Any) -> Any:
+            if order_id == first:
+                raise StatusError("no", status_code=400)
+            return await get(order_id, **options)
+
+        monkeypatch.setattr(client.hosting_orders, "get", refuse)
+        await run.follow()
+    assert (await record_of(journal, 2)).state == "COMPLETED"
 
 
 async def test_details_are_refreshed(sandbox: FaultySandbox, run_of: RunOf) -> None:
