@@ -229,11 +229,15 @@ async def test_leaving_does_not_wait_for_a_journal_that_is_down() -> None:
     sinch = Sinch([NUMBER])
     sinch.before = hang
     run = run_of(sinch, Down(), drain_timeout=1.0)
+
+    async def leave_while_down() -> None:
+        async with run:
+            await run.add([NUMBER])
+            await until(lambda: sinch.count(SEND_VOICE_CHALLENGE))
+            await asyncio.sleep(1.0)
+
     async with asyncio.timeout(60.0):
         with pytest.raises(JournalError, match="down"):
-            async with run:
-                await run.add([NUMBER])
-                await until(lambda: sinch.count(SEND_VOICE_CHALLENGE))
-                await asyncio.sleep(1.0)
+            await leave_while_down()
     assert run._task is not None
     assert run._task.done()
