@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sinch_qn.bulk import ChallengeState, Entry, SqliteJournal
-from sinch_qn.bulk.journal import Identity
+from sinch_qn.bulk.journal import DeliveryState, Identity
 from sinch_qn.cli.app import cli
+from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import WITHOUT_WAITS, Terminal, running
@@ -271,6 +273,31 @@ def test_a_number_is_verified_after_its_email(
     journal_with(folder / "run.db", sandbox, proved)
     assert "was sent before" in invoices(*arguments).stderr
     assert len(mailbox.received) == 1
+
+
+def test_resend_beside_another_process(
+    invoices: Callable[..., Result], sandbox: Sandbox, folder: Path, mailbox: Mailbox
+) -> None:
+    """`--resend` leaves an email alone that another process may be sending, but not for good."""
+    path = folder / "run.db"
+    arguments = ("--smtp", mailbox.url, "--yes", "--journal", str(path))
+    invoices(*arguments)
+
+    async def claim(age: float) -> None:
+        journal = SqliteJournal(path)
+        project = sandbox.environment()["SINCH_PROJECT_ID"]
+        await journal.open(Identity(project, sandbox.base_url), running=False)
+        (row,) = await journal.deliveries.all()
+        at, again_from = time.time() - age, set(DeliveryState)
+        await journal.deliveries.claim(row.key, row.numbers, at, again_from=again_from)
+        await journal.close()
+
+    asyncio.run(claim(60.0))
+    result = invoices(*arguments, "--resend")
+    assert (result.exit_code, len(mailbox.received)) == (Exit.UNKNOWN, 1)
+    asyncio.run(claim(3600.0))
+    assert invoices(*arguments, "--resend").exit_code == 0
+    assert len(mailbox.received) == 2
 
 
 def test_another_email_about_a_number(

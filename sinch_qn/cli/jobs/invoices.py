@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ from sinch_qn.parsing import GoodLine
 from sinch_qn.smtp import MailServer
 
 _PASSWORD: Final = "SINCH_QN_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
+_SENDING_TIME: Final = 1800.0
+"""Seconds that sending an email may take, with all its timeouts."""
 _ENDINGS: Final = {
     DeliveryState.SENT: "was sent before",
     DeliveryState.WRITTEN: "was written to a file before",
@@ -98,6 +101,8 @@ def _act(
 ) -> None:
     """Show the emails, then send or write them."""
     known = asyncio.run(_known(job))
+    if any(_is_recent(row) for row in known.values()):  # its process may live
+        job = attrs.evolve(job, again_from=job.again_from - {DeliveryState.SENDING})
     to_send = _preview(job, known)
     if dry_run:
         with _lines(job) as lines:
@@ -227,6 +232,11 @@ async def _known(job: _Job) -> Mapping[str, Delivery]:
     async with _open(job.client, job.journal) as journal:
         rows = [] if journal is None else await journal.deliveries.all()
     return {row.key: row for row in rows}
+
+
+def _is_recent(row: Delivery) -> bool:
+    """Return whether *row* may be being sent by another process right now."""
+    return row.state is DeliveryState.SENDING and time.time() - row.at < _SENDING_TIME
 
 
 def _preview(job: _Job, known: Mapping[str, Delivery]) -> int:
