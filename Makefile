@@ -53,7 +53,7 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 	rm -rf dist build/dist-check
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(PYTHON) -m venv build/dist-check
-	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli]"
+	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli,distributed,opentelemetry]"
 	cd build && dist-check/bin/python -W error ../tests/project/installed.py
 
 soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count the calls (2 minutes)
@@ -71,7 +71,7 @@ build/bench/.ready: benchmarks/requirements.txt
 	build/bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-BENCHES := calls listings imports growth run rate journal
+BENCHES := calls voice_call listings imports growth run rate journal
 
 bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (27 minutes)
 	$(foreach b,$(BENCHES),build/bench/bin/python benchmarks/$(b).py --json build/figures/$(b).json &&) \

@@ -22,12 +22,14 @@ import journal
 import listings
 import rate
 import run
+import voice_call
 from contenders import BY_HAND, GENERATED, OURS, READ, TELNYX, VENDOR
 from measuring import table
 
 DOCS = Path(__file__).parents[1] / "docs" / "explanation"
 BENCHES = {
     "calls": calls,
+    "voice_call": voice_call,
     "listings": listings,
     "imports": imports,
     "growth": growth,
@@ -87,6 +89,13 @@ def bars(figures: dict[str, Any]) -> str:
         ("the generated client ÷ `get_number`, CPU", 1 / ratio[GENERATED], "≥", 8, ""),
         ("AsyncTelnyx ÷ `get_number`, CPU", 1 / ratio[TELNYX], "≥", 12, ""),
         ("the vendor's SDK ÷ `get_number`, CPU, one at a time", 1 / ratio[VENDOR], "≥", 6, ""),
+        (
+            "a voice call connected ahead, over TLS: round trips",
+            figures["voice_call"]["ahead"],
+            "≤",
+            1.2,
+            "",
+        ),
         ("reading an item ÷ plain cattrs", decode[OURS]["of_plain"], "≤", 0.40, ""),
         (
             "peak RSS of a listing: 100,000 numbers ÷ 10,000",
