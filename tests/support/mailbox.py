@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from typing import Any, Self
@@ -72,7 +73,9 @@ class Mailbox:
         self._server.close()
         for protocol in self._protocols:  # also those whose handshake failed
             if protocol._writer is not None:
-                protocol._writer.transport.abort()
+                # Before Python 3.11.3 this fails for TLS that has ended.
+                with contextlib.suppress(AttributeError):
+                    protocol._writer.transport.abort()
         await asyncio.sleep(0)  # they close
 
     @property
