@@ -35,6 +35,9 @@ _MAX_ADD = 500
 _CHORE = 86_400.0
 """Seconds that a chore may take; it ends with its runner."""
 
+_SILENCE = 60.0
+"""Seconds without a word of the journal, after which it is polled as well."""
+
 _Step: TypeAlias = Callable[[Entry], Awaitable[StepResult]]
 
 _NO_EVENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
@@ -108,6 +111,7 @@ class Scheduler:
         """Start what is due until the run is stopped or cannot go on."""
         try:
             async with asyncio.TaskGroup() as group:
+                hearing = group.create_task(self._hear())
                 while not self.stopping.is_set():
                     await self._watch.check()
                     started = await self._start_due(group)
@@ -117,6 +121,7 @@ class Scheduler:
                     elif not started:
                         await self._wait()
                 self._calls.end()
+                hearing.cancel()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
             self.fatal_error = self.fatal_error or _first(failures)
 
@@ -137,6 +142,12 @@ class Scheduler:
         if Todo.CALL in todos:
             self._calls.poll()
         self._wake.set()
+
+    async def _hear(self) -> None:
+        """Poll at once when the journal tells that another process has written."""
+        while True:
+            await self.journal.changed(_SILENCE)
+            self.wake(Todo.LOOK_UP, Todo.VERIFY, Todo.CALL)
 
     # ---- what to start -------------------------------------------------------------------------
 

@@ -153,7 +153,7 @@ class Steps:
         elif outcomes.is_fatal(response):
             return StepResult(number=entry.number, request=Todo.LOOK_UP, response=response)
         else:
-            change = self._postponed(entry, self.between(5.0, 30.0), str(response))
+            change = self._postponed(entry, self.between(5.0, 30.0), response.reason)
         return StepResult(
             changes=[change],
             number=entry.number,

@@ -82,6 +82,7 @@ async def test_waiting_numbers_have_no_task() -> None:
     many = numbers(2_000)
     sinch = Sinch(many, latency=0.0)
     async with run_of(sinch, calls_per_second=5000.0, code_timeout=86_400.0) as run:
+        await asyncio.sleep(1)
         idle = len(asyncio.all_tasks())
         await run.add(many)
         most = 0

@@ -12,7 +12,17 @@ from typing import Any, Literal
 import pytest
 
 from sinch_qn._operations import GET_NUMBER, SEND_VOICE_CHALLENGE, VERIFY_VOICE_CHALLENGE, Operation
-from sinch_qn.bulk import ChallengeState, SqliteJournal, Submission, VoiceChallengeRun
+from sinch_qn.bulk import (
+    ChallengeState,
+    MemoryJournal,
+    SqliteJournal,
+    Submission,
+    VoiceChallengeRun,
+    calls,
+    due_numbers,
+    scheduler,
+    submit_code,
+)
 from sinch_qn.errors import (
     BadRequestError,
     ConnectError,
@@ -44,6 +54,31 @@ async def test_a_code_waits_for_a_token() -> None:
         # After each twenty failures in a row the run paused and probed.
         assert sinch.count("probe") >= 3
         assert await state_of(run) is ChallengeState.VERIFIED
+
+
+@virtual_clock
+async def test_a_journal_that_tells_is_not_polled_for_codes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A code from another process is sent once the journal tells of it, long before a poll."""
+    told = asyncio.Event()
+
+    class Telling(MemoryJournal):
+        async def changed(self, timeout: float) -> None:
+            await asyncio.wait_for(told.wait(), timeout)
+            told.clear()
+
+    for module in (scheduler, due_numbers, calls):
+        monkeypatch.setattr(module, "POLL", 50.0)
+    sinch, journal = Sinch([NUMBER]), Telling()
+    async with run_of(sinch, journal) as run:
+        await run.add([NUMBER])
+        await until_state(run, ChallengeState.AWAITING_CODE)
+        await submit_code(journal.another(), NUMBER, sinch.codes[NUMBER])
+        await asyncio.sleep(5)
+        assert await state_of(run) is ChallengeState.AWAITING_CODE
+        told.set()
+        await until_state(run, ChallengeState.VERIFIED, seconds=1)
 
 
 @pytest.mark.parametrize(
