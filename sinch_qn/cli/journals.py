@@ -39,9 +39,7 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         has_password = parts.password is not None or "password" in parse_qs(parts.query)
     except ValueError:
-        raise JournalError(
-            "this is not the URL of a journal: postgresql://host/database?run=january"
-        ) from None
+        raise JournalError(_NOT_A_URL) from None
     if has_password:
         raise JournalError(_SHOWN_TO_OTHERS)
     return url

@@ -21,7 +21,7 @@ from sinch_qn.cli.messages import note_typed, print_message
 from sinch_qn.errors import JournalError
 from sinch_qn.models import DirectLoaInfo, GlobalProcessState, ResellerLoaInfo
 from sinch_qn.phone import ALL_REGIONS, REGIONS, region_of
-from sinch_qn.preflight import OrderRequest, PlannedOrder, letter_of
+from sinch_qn.preflight import OrderRequest, letter_of
 
 E = TypeVar("E", bound=Enum)
 
@@ -409,16 +409,10 @@ def print_letter(request: OrderRequest) -> None:
         print_message(f"It says: {line}")
 
 
-def summarize_order(order: PlannedOrder) -> str:
-    """Return the first numbers of *order*, and how many more there are."""
-    more = len(order.numbers) - 5
-    return ", ".join(order.numbers[:5]) + (f" and {more} more" if more > 0 else "")
-
-
-def summarize_numbers(numbers: Sequence[parsing.ParsedNumber], shown: int = 5) -> str:
-    """Return the first numbers, and how many more there are."""
-    text = ", ".join(number.e164 for number in numbers[:shown])
-    return text + (f" and {len(numbers) - shown} more" if len(numbers) > shown else "")
+def summarize_numbers(numbers: Sequence[str], shown: int = 5) -> str:
+    """Return the first of *numbers*, and how many more there are."""
+    more = len(numbers) - shown
+    return ", ".join(numbers[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def code_or_prompt(number: str, code: str | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sinch_qn._codec import encode, write_datetime
 from sinch_qn.cli.output import Lines
@@ -17,6 +18,21 @@ from sinch_qn.models import (
     MnoConfiguration,
     QualifiedNumber,
 )
+
+T = TypeVar("T")
+
+
+async def show_listing(
+    listing: AsyncGenerator[T, None], show: Callable[[T], None], limit: int | None
+) -> None:
+    """Call *show* for the items of *listing*, *limit* at most: no page is requested beyond."""
+    shown = 0
+    async with aclosing(listing):
+        async for item in listing:
+            show(item)
+            shown += 1
+            if shown == limit:
+                return
 
 
 class NumberLines(Lines):

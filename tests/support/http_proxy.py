@@ -5,43 +5,32 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
+
+from tests.support.relay import Proxy, relay, running
 
 HANG = 0
 """A status of `HttpProxy`: none, ever."""
 
 
-class HttpProxy:
+class HttpProxy(Proxy):
     """Relays each connection to where it is asked for, or refuses with *status*.
 
     Hosts that end with `.invalid` are on loopback: only the proxy knows where.
     """
 
     def __init__(self, status: int, credentials: str) -> None:
+        super().__init__()
         self.status = status
-        self.port = 0
         self.asked: list[str] = []
         """The first line of each request to it."""
         self._expected = base64.b64encode(credentials.encode()).decode() if credentials else ""
-        self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """The address, without credentials."""
         return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._serve(reader, writer)
-        finally:
-            writer.close()
-            self._connections.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -62,36 +51,11 @@ class HttpProxy:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         else:
             back.write(head.replace(target, at.path, 1).encode())
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_relay(reader, back))
-                group.create_task(_relay(there, writer))
-        finally:
-            back.close()
-
-    async def close(self) -> None:
-        """End all connections."""
-        for task in list(self._connections):
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while piece := await reader.read(65_536):
-            writer.write(piece)
-            await writer.drain()
-    writer.close()
+        await relay((reader, writer), (there, back))
 
 
 @asynccontextmanager
 async def http_proxying(status: int = 200, credentials: str = "") -> AsyncIterator[HttpProxy]:
     """Run a proxy that responds to each request with *status*, 200 being to relay it."""
-    proxy = HttpProxy(status, credentials)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with running(HttpProxy(status, credentials)) as proxy:
         yield proxy
-    finally:
-        server.close()
-        await proxy.close()

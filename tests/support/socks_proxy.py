@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+
+from tests.support.relay import Proxy, relay, running
 
 HANG_UP = -1
 """A reply of `SocksProxy`: none; the connection is closed."""
@@ -13,32 +15,19 @@ _DOMAIN_NAME = 3
 _NO_ADDRESS = b"\x00\x01\x00\x00\x00\x00\x00\x00"
 
 
-class SocksProxy:
+class SocksProxy(Proxy):
     """Relays each connection to its target, or sends a reply that refuses it."""
 
     def __init__(self, reply: int = 0) -> None:
+        super().__init__()
         self.reply = reply
-        self.port = 0
         self.targets: list[tuple[str, int]] = []
         """Where clients wanted to connect."""
-        self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
         """The address for a connector."""
         return f"socks5://127.0.0.1:{self.port}"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await self._serve(reader, writer)
-        finally:
-            writer.close()
-            self._connections.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, methods = await reader.readexactly(2)
@@ -58,37 +47,11 @@ class SocksProxy:
         await writer.drain()
         if self.reply:
             return
-        there, back = await asyncio.open_connection(host, port)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_relay(reader, back))
-                group.create_task(_relay(there, writer))
-        finally:
-            back.close()
-
-    async def close(self) -> None:
-        """End all connections."""
-        for task in list(self._connections):
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while piece := await reader.read(65_536):
-            writer.write(piece)
-            await writer.drain()
-    writer.close()
+        await relay((reader, writer), await asyncio.open_connection(host, port))
 
 
 @asynccontextmanager
 async def proxying(reply: int = 0) -> AsyncIterator[SocksProxy]:
     """Run a proxy that sends *reply* to each request to connect; 0 connects."""
-    proxy = SocksProxy(reply)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with running(SocksProxy(reply)) as proxy:
         yield proxy
-    finally:
-        server.close()
-        await proxy.close()

@@ -13,7 +13,6 @@ from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal import sqlite_work
 from sinch_qn.bulk.journal.local_runner import LocalRunner
 from sinch_qn.bulk.journal.protocol import ADVANCED, Identity, RunSettings, Submission, invalid_line
-from sinch_qn.bulk.journal.sqlite_deliveries import SqliteDeliveries
 from sinch_qn.bulk.journal.sqlite_schema import INSERT, SELECT, to_row
 from sinch_qn.bulk.journal.sqlite_session import SqliteSession
 from sinch_qn.bulk.journal.sqlite_thread import Connection
@@ -206,11 +205,6 @@ class SqliteJournal(SqliteSession):
             database.clear_cache()
 
         await self._write(write)
-
-    @property
-    def deliveries(self) -> SqliteDeliveries:
-        """The messages that are delivered at most once; also beside a run."""
-        return SqliteDeliveries(self._database)
 
     async def counts(self) -> Mapping[ChallengeState, int]:
         """Return the number of entries in each state."""

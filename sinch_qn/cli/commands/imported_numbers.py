@@ -162,9 +162,10 @@ def update(
         f"{name.replace('_', ' ')} {value or 'none'}"
         for name, value in (given[0] | given[1]).items()
     )
-    confirm(f"Change {summarize_numbers(numbers)}: {told}?", yes=yes)
+    named = [number.e164 for number in numbers]
+    confirm(f"Change {summarize_numbers(named)}: {told}?", yes=yes)
     jobs.update_imported(
-        [number.e164 for number in numbers],
+        named,
         changes=given[0],
         links=given[1],
         timeout=timeout,
@@ -188,8 +189,9 @@ def delete(numbers: Sequence[parsing.ParsedNumber], *, yes: bool, as_json: bool)
 
     Asks for confirmation.
     """
-    confirm(f"End the hosting of {summarize_numbers(numbers)}?", yes=yes)
-    jobs.delete_imported([number.e164 for number in numbers], as_json=as_json)
+    named = [number.e164 for number in numbers]
+    confirm(f"End the hosting of {summarize_numbers(named)}?", yes=yes)
+    jobs.delete_imported(named, as_json=as_json)
 
 
 for each in (list_imported, get, update, delete):

@@ -115,6 +115,6 @@ def delete(numbers: Sequence[parsing.ParsedNumber], *, yes: bool, as_json: bool)
 
     Asks for confirmation.
     """
-    confirm(f"Delete {summarize_numbers(numbers)} from the project?", yes=yes)
-
-    jobs.delete_numbers([number.e164 for number in numbers], as_json=as_json)
+    named = [number.e164 for number in numbers]
+    confirm(f"Delete {summarize_numbers(named)} from the project?", yes=yes)
+    jobs.delete_numbers(named, as_json=as_json)

@@ -24,7 +24,7 @@ from sinch_qn.cli.options import (
     numbers_input,
     print_letter,
     region_option,
-    summarize_order,
+    summarize_numbers,
     yes_option,
 )
 from sinch_qn.models import (
@@ -190,7 +190,7 @@ def _why_not_one_order(orders: Sequence[PlannedOrder], *, toll_free: bool) -> st
     if len(orders) == 1:
         kind = "not toll-free" if toll_free else "toll-free"
         other = "text-enable" if toll_free else "text-enable-toll-free"
-        return f"{summarize_order(orders[0])}: {kind}, which is for `sinch-qn {other}`."
+        return f"{summarize_numbers(orders[0].numbers)}: {kind}, which is for `sinch-qn {other}`."
     return (
         f"these numbers need {len(orders)} orders, of one kind and region and at most"
         f" {MAX_NUMBERS} numbers each: {', '.join(map(str, orders))}. Place one at a time, or all"
@@ -199,4 +199,4 @@ def _why_not_one_order(orders: Sequence[PlannedOrder], *, toll_free: bool) -> st
 
 
 def _confirm(order: PlannedOrder, *, yes: bool) -> None:
-    confirm(f"Order SMS for {order} ({summarize_order(order)})?", yes=yes)
+    confirm(f"Order SMS for {order} ({summarize_numbers(order.numbers)})?", yes=yes)

@@ -14,7 +14,14 @@ from sinch_qn.cli.client import with_client
 from sinch_qn.cli.exit_codes import Exit, error_context
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.output import Lines
-from sinch_qn.cli.resources import OrderLines, OrderNumberLines, ReportLines, counts, time_text
+from sinch_qn.cli.resources import (
+    OrderLines,
+    OrderNumberLines,
+    ReportLines,
+    counts,
+    show_listing,
+    time_text,
+)
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.lifecycle import failures_of
 from sinch_qn.models import HostingOrderState
@@ -27,14 +34,10 @@ def list_orders(
     """Print the orders in *states*, at most *limit*."""
 
     async def job(client: QualifiedNumbersClient) -> None:
-        shown = 0
         with OrderLines(as_json=as_json) as lines:
-            async with aclosing(client.hosting_orders.list(*states, **filters)) as listing:
-                async for order in listing:
-                    lines.add_order(order)
-                    shown += 1
-                    if shown == limit:
-                        return
+            await show_listing(
+                client.hosting_orders.list(*states, **filters), lines.add_order, limit
+            )
 
     with_client(job)
 

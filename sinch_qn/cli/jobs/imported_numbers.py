@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from typing import Any
 
 from sinch_qn.cli.client import with_client
 from sinch_qn.cli.exit_codes import error_context
 from sinch_qn.cli.output import Lines
-from sinch_qn.cli.resources import ImportedLines
+from sinch_qn.cli.resources import ImportedLines, show_listing
 from sinch_qn.client import QualifiedNumbersClient
 
 
@@ -17,14 +16,8 @@ def list_imported(*, limit: int | None, as_json: bool, **filters: Any) -> None:
     """Print the imported numbers of a service plan and campaign, at most *limit*."""
 
     async def job(client: QualifiedNumbersClient) -> None:
-        shown = 0
         with ImportedLines(as_json=as_json) as lines:
-            async with aclosing(client.imported_numbers.list(**filters)) as listing:
-                async for number in listing:
-                    lines.add_number(number)
-                    shown += 1
-                    if shown == limit:
-                        return
+            await show_listing(client.imported_numbers.list(**filters), lines.add_number, limit)
 
     with_client(job)
 

@@ -22,7 +22,7 @@ from sinch_qn.bulk.journal.deliveries import CLAIMABLE, IN_DOUBT
 from sinch_qn.cli.client import client_from_env
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.cli.messages import INVOICES_IN_DOUBT, print_message
-from sinch_qn.cli.options import check_files, confirm, no_number, read_lines
+from sinch_qn.cli.options import check_files, confirm, no_number, read_lines, summarize_numbers
 from sinch_qn.cli.output import Lines
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import InvalidRequestError
@@ -170,7 +170,7 @@ def _with_invoice(numbers: list[InvoicedNumber]) -> list[InvoicedNumber]:
     left_out = [number for number in left_out if number not in covered]
     if not covered or not left_out:
         return [number for number in numbers if not covered or number.invoices]
-    print_message(f"no invoice for {_summary(left_out)}: left out.", "warning")
+    print_message(f"no invoice for {summarize_numbers(left_out)}: left out.", "warning")
     return [number for number in numbers if number.invoices]
 
 
@@ -189,16 +189,11 @@ async def _without_verified(
     proved = {e.number for e in entries if e is not None and e.remote in VERIFIED_OR_LATER}
     proved -= emailed
     if proved:
-        print_message(f"verified already: {_summary(sorted(proved))}: left out.")
+        print_message(f"verified already: {summarize_numbers(sorted(proved))}: left out.")
     left = [number for number in numbers if number.phone_number not in proved]
     if not left:
         raise click.UsageError("no number needs invoices, and nothing was sent.")
     return left
-
-
-def _summary(numbers: Sequence[str], shown: int = 5) -> str:
-    more = f" and {len(numbers) - shown} more" if len(numbers) > shown else ""
-    return ", ".join(numbers[:shown]) + more
 
 
 @asynccontextmanager
@@ -254,7 +249,7 @@ def _preview(job: _Job, known: Mapping[str, Delivery]) -> int:
             others = [each for key, each in known.items() if key != email.key]
             again = sorted(delivered_numbers(others).intersection(email.numbers))
             if again:
-                text += f"; in another email before: {_summary(again)}"
+                text += f"; in another email before: {summarize_numbers(again)}"
         else:
             text += f": {_ENDINGS[row.state]}, on {datetime.fromtimestamp(row.at, UTC):%d %B %Y}"
         print_message(text)

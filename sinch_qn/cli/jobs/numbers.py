@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from itertools import islice
 from typing import Any
 
@@ -11,7 +10,7 @@ from sinch_qn._checks import MAX_NUMBERS
 from sinch_qn.cli.client import with_client
 from sinch_qn.cli.exit_codes import error_context
 from sinch_qn.cli.output import Lines
-from sinch_qn.cli.resources import NumberLines
+from sinch_qn.cli.resources import NumberLines, show_listing
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import GlobalProcessState
 
@@ -22,14 +21,8 @@ def list_numbers(
     """Print the numbers in *states*, at most *limit*."""
 
     async def job(client: QualifiedNumbersClient) -> None:
-        shown = 0
         with NumberLines(as_json=as_json) as lines:
-            async with aclosing(client.list_numbers(*states, **filters)) as listing:
-                async for number in listing:
-                    lines.add_number(number)
-                    shown += 1
-                    if shown == limit:
-                        return
+            await show_listing(client.list_numbers(*states, **filters), lines.add_number, limit)
 
     with_client(job)
 

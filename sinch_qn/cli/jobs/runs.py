@@ -205,6 +205,10 @@ async def _add_only(
     run = VoiceChallengeRun(client, journal, **settings.run_options)
     async with client, run.adding() as add:
         await _add(add, journal, path, preview, settings)
+    print_message(
+        "The numbers are added. A run that had begun keeps its own options; `sinch-qn pace` changes"
+        " its rate."
+    )
 
 
 async def _add(

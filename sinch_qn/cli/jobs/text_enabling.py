@@ -7,7 +7,7 @@ from typing import Final
 
 from sinch_qn.cli.client import with_client
 from sinch_qn.cli.messages import print_message
-from sinch_qn.cli.options import summarize_order
+from sinch_qn.cli.options import summarize_numbers
 from sinch_qn.cli.output import Lines
 from sinch_qn.cli.resources import show_order
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
@@ -45,4 +45,4 @@ def show_planned_orders(orders: Sequence[PlannedOrder], *, as_json: bool) -> Non
                 "regionCode": order.region,
                 "phoneNumbers": list(order.numbers),
             }
-            lines.add(record, nth, command_name, str(order), summarize_order(order))
+            lines.add(record, nth, command_name, str(order), summarize_numbers(order.numbers))
