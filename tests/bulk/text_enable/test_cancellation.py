@@ -16,14 +16,12 @@ import pytest
 from sinch_qn import QualifiedNumbersClient
 from sinch_qn._pipeline import PreparedCall
 from sinch_qn.bulk import SqliteJournal
-from sinch_qn.bulk.journal import Batch, BatchState, Identity, Journal, MemoryJournal
-from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal import Batch, BatchState, Journal, MemoryJournal
 from sinch_qn.bulk.text_enable import TextEnableRun
 from sinch_qn.errors import NotFoundError
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import HostingOrder, QualifiedNumber, TextEnableNumbersRequest
 from tests.support.cancellation import cancel_everywhere, cancelled_after, cancelled_at
-from tests.support.postgres import Cluster
 from tests.support.text_enabling import (
     CA,
     REQUEST,
@@ -127,59 +125,6 @@ async def test_an_order_that_outlasts_the_drain_is_unknown(
     async with run_of(journal) as run:
         assert (await run.report()).batches[BatchState.UNKNOWN] == 1
     respond.set()
-
-
-@pytest.mark.parametrize("kind", ["memory", "postgres"])
-async def test_runners_that_share_a_journal_order_side_by_side(
-    sandbox: FaultySandbox,
-    client: QualifiedNumbersClient,
-    run_of: RunOf,
-    kind: str,
-    request: pytest.FixtureRequest,
-) -> None:
-    """A runner takes no order for cut off that another one has in flight, and orders the rest."""
-    memory = MemoryJournal()
-    one: Journal = memory
-    other: Journal = memory.another()
-    if kind == "postgres":
-        cluster: Cluster = request.getfixturevalue("cluster")
-        url = cluster.url(cluster.empty_journal(), run="january")
-        one, other = (PostgresJournal(url, require_durable=False) for _ in range(2))
-    await one.open(Identity(client.project_id, client.base_url), running=True)
-    await one.close()
-    await journal_with(sandbox, US[:4], one)
-    respond = asyncio.Event()
-    sandbox.order_faults.append(respond)
-    async with run_of(one, batch_size=2, drain_timeout=30.0) as first:
-        ordering = asyncio.create_task(first.order())
-        await sandbox.arrived.wait()
-        async with run_of(other, batch_size=2, drain_timeout=30.0) as second:
-            assert await states_of(other) == [BatchState.SENDING]
-            await second.order()
-            assert await states_of(other) == [BatchState.SENDING, BatchState.ORDERED]
-            respond.set()
-            await ordering
-            assert await states_of(other) == [BatchState.ORDERED] * 2
-    assert sandbox.sent == [US[:2], US[2:4]]
-
-
-async def test_the_truth_about_an_order_comes_late(sandbox: FaultySandbox, run_of: RunOf) -> None:
-    """A runner records the outcome of its order, though another one has taken it for dead."""
-    clock = [1e9]
-    journal = MemoryJournal(clock=lambda: clock[0])
-    await journal_with(sandbox, US[:2], journal)
-    respond = asyncio.Event()
-    sandbox.order_faults.append(respond)
-    async with run_of(journal, drain_timeout=30.0) as stalled:
-        ordering = asyncio.create_task(stalled.order())
-        await sandbox.arrived.wait()
-        clock[0] += 3600.0
-        async with run_of(journal.another()) as other:
-            assert (await other.report()).batches[BatchState.UNKNOWN] == 1
-        respond.set()
-        await ordering
-        (batch,) = await journal.batches()
-    assert (batch.state, batch.order_id) == (BatchState.ORDERED, next(iter(sandbox.world.orders)))
 
 
 async def test_leaving_waits_for_the_order_in_flight(sandbox: FaultySandbox, run_of: RunOf) -> None:
