@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -24,6 +26,8 @@ from sinch_qn.cli.messages import in_full, is_dumb, print_message
 from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
 from sinch_qn.cli.tables import make_console
+
+_log = logging.getLogger("sinch_qn")
 
 _REFRESH_INTERVAL: Final = 0.25
 """Seconds between two updates of a live display."""
@@ -48,6 +52,19 @@ _ERROR_EVENTS: Final = frozenset(
 """Events that report an error, by `RunEvent.what`."""
 
 
+class _Warnings(logging.Handler):
+    """Shows the library's warnings; logging itself would wait for who reads stderr."""
+
+    def __init__(self, notify: Callable[[str, str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._notify = notify
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show *record*, unless the display says the same with the names of its options."""
+        if not any(isinstance(each, RateCeiling) for each in record.args or ()):
+            self._notify(record.getMessage(), "warning")
+
+
 class RunDisplay:
     """Shows the progress of *run* until it exits: at a terminal as a table that is updated.
 
@@ -67,6 +84,8 @@ class RunDisplay:
         self._prompt = prompt
         self._messages = BackgroundStream(sys.stderr)
         self._events = BackgroundStream(sys.stdout) if self._as_json else None
+        self._warnings = _Warnings(self.notify)
+        _log.addHandler(self._warnings)
         self._live: Live | None = None
         if is_live(as_json=self._as_json):
             console = make_console(file=self._messages, force_terminal=True)
@@ -97,6 +116,7 @@ class RunDisplay:
 
     async def close(self) -> None:
         """Write what was said last, for a reader that does not pause."""
+        _log.removeHandler(self._warnings)
         await self._messages.close(_FLUSH_TIMEOUT)
         if self._events is not None:
             await self._events.close(0.0)

