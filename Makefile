@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check codegen format dist-check soak soak-distributed fuzz bench audit lock sqlite-oldest clean
+.PHONY: help demo test test-fast check codegen format dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,6 +55,11 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 	$(PYTHON) -m venv build/dist-check
 	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli,distributed,opentelemetry]"
 	cd build && dist-check/bin/python -W error ../tests/project/installed.py
+
+release: $(READY) ## Check everything, and build a release into dist/; nothing is uploaded
+	@bash .ci/release --ready
+	$(MAKE) check dist-check test
+	@bash .ci/release
 
 soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count the calls (2 minutes)
 	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/bulk/test_crash.py

@@ -1,7 +1,7 @@
 """Write the generated files, or check that they are up to date.
 
 The models, their readers and the sandbox's description come from `openapi/qualified-numbers.yaml`,
-the pages of the Python API from the docstrings.
+the pages of the Python API from the docstrings, the page of licences from the installed packages.
 
 `python -m codegen` writes; `python -m codegen --check` exits with 1 and names every file that
 differs. A check writes nothing to disk.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from codegen import licences
 from codegen.readers import readers_source
 from codegen.reference import reference_pages
 
@@ -88,6 +89,7 @@ def generate(root: Path) -> dict[Path, bytes]:
         READERS: _formatted(readers_source(models, MARK), READERS, root).encode(),
         SANDBOX_SPEC: (json.dumps(spec, indent=1, ensure_ascii=False) + "\n").encode(),
         **{path: page.encode() for path, page in reference_pages(read).items()},
+        licences.PAGE: licences.licences_page(root).encode(),
     }
 
 

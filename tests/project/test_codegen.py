@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from codegen.__main__ import MODELS, READERS, SANDBOX_SPEC, SPEC, generate, main
+from codegen.licences import PAGE, licence_of
 from codegen.reference import PAGES
 from sinch_qn import models
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
-GENERATED = (MODELS, READERS, SANDBOX_SPEC, *PAGES)
+GENERATED = (MODELS, READERS, SANDBOX_SPEC, PAGE, *PAGES)
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: schema
     for name, schema in yaml.safe_load((ROOT / SPEC).read_text())["components"]["schemas"].items()
@@ -219,3 +221,20 @@ def test_ambiguous_names_and_types_are_marked() -> None:
     assert metadata == {"wire": "hostingOrderInfo", "wire_aliases": ("textEnableInfo",)}
     assert models.OperationStatusValue == models.OperationStatus | int
     assert models.LoaTypeValue == models.LoaType | int
+
+
+def test_the_licences_are_those_of_what_is_installed(generated: dict[Path, bytes]) -> None:
+    """Each dependency of the distribution and of its extras is named, psycopg's LGPL with it."""
+    page = generated[PAGE].decode()
+    assert "| aiohttp | Apache-2.0 AND MIT | always |" in page
+    assert "| psycopg | LGPL-3.0-only | `[distributed]` |" in page
+    assert "| multidict |" in page  # aiohttp's
+    assert "pytest" not in page
+
+
+def test_a_package_without_a_licence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is listed without a licence, or with one that nobody has read."""
+    about = SimpleNamespace(json={"classifier": ["License :: Other/Proprietary License"]})
+    monkeypatch.setattr("codegen.licences.metadata.metadata", lambda _: about)
+    with pytest.raises(SystemExit, match="cattrs states no licence"):
+        licence_of("cattrs")

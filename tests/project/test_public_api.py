@@ -338,7 +338,9 @@ def test_package_is_typed() -> None:
     assert (ROOT / "sinch_qn/py.typed").is_file()
 
 
-def test_version_is_the_projects() -> None:
-    """The version in the code is the distribution's."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert sinch_qn.__version__ == project["version"]
+def test_the_version_is_in_one_place() -> None:
+    """The distribution reads its version from the package, and has none of its own."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in pyproject["project"]
+    path = pyproject["tool"]["hatch"]["version"]["path"]
+    assert f'__version__ = "{sinch_qn.__version__}"' in (ROOT / path).read_text()
