@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sinch_qn.parsing.phone_numbers import ParsedNumber as ParsedNumber
     from sinch_qn.parsing.phone_numbers import parse_phone_number as parse_phone_number
     from sinch_qn.parsing.text_files import InvalidFile as InvalidFile
+    from sinch_qn.parsing.transcripts import InvalidTranscript as InvalidTranscript
+    from sinch_qn.parsing.transcripts import parse_transcript as parse_transcript
 
 _NAMES = {
     "codes": ("InvalidCode", "LostZeros", "ParsedCode", "parse_code"),
@@ -34,6 +36,7 @@ _NAMES = {
     "number_files": ("BadLine", "GoodLine", "read_numbers"),
     "phone_numbers": ("InvalidPhoneNumber", "ParsedNumber", "parse_phone_number"),
     "text_files": ("InvalidFile",),
+    "transcripts": ("InvalidTranscript", "parse_transcript"),
 }
 
 if not TYPE_CHECKING:  # for type checkers a misspelt name is an error

@@ -48,7 +48,11 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "protocol deliveries sqlite_file postgres_schema postgres_url",
     },
     "bulk/report": {3: "html", 2: "charts output_files", 1: "summary records", 0: "advice"},
-    "parsing": {2: "number_files", 1: "columns codes", 0: "phone_numbers rows text_files loa"},
+    "parsing": {
+        2: "number_files",
+        1: "columns codes transcripts",
+        0: "phone_numbers rows text_files loa spoken_numbers",
+    },
     "resources": {
         1: "imported_numbers",
         0: "hosting_orders callback_configuration number_links",
