@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -36,11 +35,9 @@ def test_the_demo_accounts_for_every_line(tmp_path: Path, monkeypatch: pytest.Mo
     """
     monkeypatch.chdir(tmp_path)
     Path("customers.csv").write_text(CUSTOMERS)
-    before = time.monotonic()
     with Terminal({}, "demo", "customers.csv", "--json") as terminal:
         assert terminal.finish() == 0, terminal.screen
         shown, raw = terminal.screen, terminal.raw
-    assert time.monotonic() - before < 30
     outcomes = [json.loads(line) for line in re.findall(r'^{"outcome".*}', shown, re.MULTILINE)]
     assert {each["outcome"]: each["count"] for each in outcomes} == {
         "hosting_done": 6,
