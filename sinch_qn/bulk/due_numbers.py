@@ -20,6 +20,8 @@ _BUFFER = 200
 _HOLD = 60.0
 """Seconds that a number is claimed: a step takes less."""
 
+_CLAIMED = (Todo.LOOK_UP, Todo.VERIFY, Todo.RESOLVE, Todo.EXPIRE)
+
 
 @attrs.define(kw_only=True, eq=False)
 class DueNumbers:
@@ -30,24 +32,45 @@ class DueNumbers:
     """Verifications that have not taken their code yet."""
     _claimed: dict[Todo, deque[Entry]] = attrs.field(factory=lambda: {t: deque() for t in Todo})
     _codes: int = 0
+    _arrived: int = 0
+    """Codes that arrived since the last poll began."""
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
+
+    async def poll_together(self) -> None:
+        """Poll once for all steps that are to be polled for: mostly, nothing is due."""
+        todos = [todo for todo in _CLAIMED if self.must_poll(todo)]
+        if len(todos) > 1:
+            for todo in todos:
+                self._polled(todo)
+            due = await self.journal.next_due(*todos)
+            if due is not None and due <= self.journal.now():
+                self.poll(todos)
 
     async def next(self, todo: Todo) -> Entry | None:
         """Return the next entry to work on; claim some when a poll is due."""
         claimed = self._claimed[todo]
         if not claimed and self.must_poll(todo):
+            self._polled(todo)
             claimed.extend(await self.journal.claim(todo, _BUFFER, _HOLD))
-            if not claimed:
-                self._polled(todo)
+            if len(claimed) >= _BUFFER:
+                self.poll([todo])
         return claimed.popleft() if claimed else None
 
     async def has_code(self) -> bool:
         """Return whether a code waits that no verification is about to take."""
         if self._codes <= self.taking and self.must_poll(Todo.VERIFY):
-            self._codes = await self.journal.backlog(Todo.VERIFY, self.taking + _BUFFER)
-            if self._codes <= self.taking:
-                self._polled(Todo.VERIFY)
+            self._polled(Todo.VERIFY)
+            self._arrived, limit = 0, self.taking + _BUFFER
+            found = await self.journal.backlog(Todo.VERIFY, limit)
+            self._codes = found + self._arrived  # one too many finds no code, one too few waits
+            if found >= limit:
+                self.poll([Todo.VERIFY])
         return self._codes > self.taking
+
+    def code_arrived(self) -> None:
+        """Note that one more code waits, without a poll."""
+        self._codes += 1
+        self._arrived += 1
 
     def taken(self) -> None:
         """Note that a verification has taken its code, or found none."""
@@ -73,4 +96,5 @@ class DueNumbers:
             self._next_poll.pop(todo, None)
 
     def _polled(self, todo: Todo) -> None:
+        """Note that a poll begins: what comes from here on asks for another one."""
         self._next_poll[todo] = asyncio.get_running_loop().time() + POLL

@@ -220,7 +220,7 @@ class VoiceChallengeRun:
         submission, entry = await actions.put_code(self._journal, phone_number, code, now)
         if submission is Submission.ACCEPTED:
             self._publish(Event.CODE, entry)
-        self._scheduler.wake(Todo.VERIFY, Todo.CALL)  # its slot is free
+            self._scheduler.code_arrived(entry, now)
         return submission
 
     async def recall(self, phone_number: str) -> Entry:

@@ -143,6 +143,12 @@ class Scheduler:
             self._calls.poll()
         self._wake.set()
 
+    def code_arrived(self, entry: Entry, now: float) -> None:
+        """Note that a code of *entry* was submitted here, so that it need not be polled for."""
+        if entry.todo is Todo.VERIFY and entry.due <= now:
+            self._due.code_arrived()
+        self.wake(Todo.CALL)  # its slot is free
+
     async def _hear(self) -> None:
         """Poll at once when the journal tells that another process has written."""
         while True:
@@ -157,6 +163,7 @@ class Scheduler:
             await self._calls.ask(0)
             await self._start_probe(group)
             return not self.permits.paused
+        await self._due.poll_together()
         await self._start_listing(group)
         started = self._start_adding(group)
         while self._room > 0 and await self._due.has_code():
@@ -296,7 +303,7 @@ class Scheduler:
                 continue
             if change.event not in _NO_EVENT:
                 self.publish(change.event, entry)
-            if entry.due <= change.at:
+            if entry.todo is not Todo.NOTHING and entry.due <= change.at:
                 self.wake(entry.todo)
 
     async def _call(self) -> None:
