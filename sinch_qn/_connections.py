@@ -51,6 +51,8 @@ NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, 
 
 _NO_COOKIES: Final[SimpleCookie] = SimpleCookie()
 
+# For one socket, once: poll needs no object of the kernel, as epoll does. Windows has neither.
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 _TAKES_WRITER: Final = "stream_writer" in signature(ClientResponse.__init__).parameters
 """Of aiohttp's responses: older ones do not."""
@@ -208,7 +210,7 @@ def _is_unused(connection: Connection) -> bool:
     peer = transport.get_extra_info("socket") if transport is not None else None
     if peer is None:
         return False
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(peer.fileno(), selectors.EVENT_READ)
         return not selector.select(0)
 
