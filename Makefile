@@ -37,6 +37,7 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/project/type_checkers.py
 	$(BIN)/python -m codegen --check
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
 	$(BIN)/python -m pytest -q tests/project/test_cost.py

@@ -20,10 +20,17 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
         "The client",
         {
             "sinch_qn": (
-                *("QualifiedNumbersClient", "PreparedCall", "Page", "OAuth2", "BasicAuth"),
-                *("Proxy", "RateLimit", "RetryPolicy", "Failure", "SinchError", "Outcome"),
-                *("OrderRejectedError", "UnlinkError", "RawResponse", "capture_responses"),
-                *("CapturedResponses", "Hooks", "CallInfo", "RequestInfo", "ResponseInfo"),
+                *("QualifiedNumbersClient", "ClientOptions", "PreparedCall", "Page"),
+                *("OAuth2", "BasicAuth", "Auth", "Proxy", "RateLimit", "RetryPolicy", "Failure"),
+                *("RawResponse", "capture_responses", "CapturedResponses"),
+                *("Hooks", "CallInfo", "RequestInfo", "ResponseInfo"),
+                *("SinchError", "Outcome", "InvalidRequestError", "TokenError"),
+                *("TransportError", "ConnectError", "ClosedError", "DeadlineExceededError"),
+                *("StatusError", "BadRequestError", "AuthenticationError"),
+                *("PermissionDeniedError", "NotFoundError", "ConflictError", "RateLimitError"),
+                *("ServerError", "InvalidResponseError", "PaginationError"),
+                *("UnexpectedStateError", "OrderRejectedError", "UnlinkError", "JournalError"),
+                *("EmailError", "WebhookError"),
             ),
             "sinch_qn.resources": (
                 *("HostingOrdersResource", "OrderProgress", "ImportedNumbersResource"),
@@ -42,7 +49,7 @@ PAGES: dict[Path, tuple[str, dict[str, tuple[str, ...]]]] = {
         "Bulk runs",
         {
             "sinch_qn.bulk": ("VoiceChallengeRun", "TextEnableRun", "*"),
-            "sinch_qn.bulk.order_records": ("load_orders", "OrderRecord", "NumberFailure"),
+            "sinch_qn.bulk.order_records": ("load_orders", "NumberFailure"),
             "sinch_qn.bulk.callback_receiver": ("callback_handler",),
         },
     ),

@@ -27,6 +27,7 @@ from sinch_qn import QualifiedNumbersClient
 from sinch_qn.bulk import (
     ChallengeState,
     Entry,
+    EventName,
     Journal,
     RunEvent,
     SqliteJournal,
@@ -51,11 +52,11 @@ STATE_TEXTS = {
     ChallengeState.EXPIRED: "No code came for {number}: type it, or /again.",
     ChallengeState.UNKNOWN: "The phone {number} may have rung: type its code, or /again.",
 }
-EVENT_TEXTS = {
+EVENT_TEXTS: dict[EventName, str] = {
     "wrong": "That code is wrong. ",
     "ask": "It is unknown whether that code was right. ",
 }
-SILENT = {"code", "recall", "not called", "not verified", "unsure", "again"}
+SILENT: set[EventName] = {"code", "recall", "not called", "not verified", "unsure", "again"}
 FINAL = {
     ChallengeState.VERIFIED,
     ChallengeState.SKIPPED,

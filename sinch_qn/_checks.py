@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from inspect import iscoroutinefunction
 from ipaddress import ip_address
@@ -85,6 +85,14 @@ def check_secret(value: object, field: str, *, forbidden: str = "") -> None:
             + (f" or {forbidden!r}" if forbidden else "")
             + " (the value is not shown)"
         )
+
+
+def check_environment(environ: Mapping[str, str], *names: str) -> list[str]:
+    """Return the values of variables; an `InvalidRequestError` names all that are missing."""
+    missing = [name for name in names if not environ.get(name)]
+    if missing:
+        raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
+    return [environ[name] for name in names]
 
 
 def check_url(value: object, field: str, *, allow_http: bool = False) -> str:

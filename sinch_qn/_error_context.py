@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from sinch_qn._headers import kept_headers, request_id
 from sinch_qn._http import Response
 from sinch_qn._redaction import masked_number, redact
-from sinch_qn.errors import SinchError
+from sinch_qn.errors import InvalidRequestError, SinchError
 
 _MAX_BODY = 1024
 """Characters of a response's body that an error keeps."""
@@ -40,3 +41,18 @@ def add_context(error: SinchError, operation: str | None, phone_number: str | No
             each.replace(phone_number, masked) if isinstance(each, str) else each
             for each in error.args
         )
+
+
+@contextlib.contextmanager
+def naming(operation: str, phone_number: str | None = None) -> Iterator[None]:
+    """Name the call in an error of the block that is not that of one request.
+
+    Such as the deadline of a wait, or a listing that does not end. An `InvalidRequestError` is of
+    no call.
+    """
+    try:
+        yield
+    except SinchError as error:
+        if error.operation is None and not isinstance(error, InvalidRequestError):
+            add_context(error, operation, phone_number or error.phone_number)
+        raise

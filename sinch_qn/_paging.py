@@ -10,8 +10,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from sinch_qn._codec import decode, decode_items
+from sinch_qn._error_context import naming
+from sinch_qn._operations import LIST_NUMBERS, Operation
 from sinch_qn.errors import InvalidResponseError, PaginationError
-from sinch_qn.models import GlobalProcessState, ListQualifiedNumbersResponse, QualifiedNumber
+from sinch_qn.models import GlobalProcessState, QualifiedNumber
 
 T = TypeVar("T")
 
@@ -42,31 +44,34 @@ class Page:
 class Listing(Generic[T]):
     """What the pages of one listing are made of."""
 
-    response_model: type[Any]
-    """It has the fields `next_page_token` and `total_size`."""
+    operation: Operation[Any]
+    """Its response has the fields `next_page_token` and `total_size`."""
     field: str
     """The wire name of the items."""
     item_model: type[T]
 
 
-QUALIFIED_NUMBERS = Listing(ListQualifiedNumbersResponse, "qualifiedNumbers", QualifiedNumber)
+QUALIFIED_NUMBERS = Listing(LIST_NUMBERS, "qualifiedNumbers", QualifiedNumber)
 
 
 async def pages(
     fetch: FetchPage, state: GlobalProcessState, page_token: str | None, *, prefetch: bool
 ) -> AsyncGenerator[Page, None]:
     """Yield pages of qualified numbers from *page_token* on; see `walk`."""
-    async with aclosing(walk(fetch, QUALIFIED_NUMBERS, page_token, prefetch=prefetch)) as listing:
-        async for items, token, total_size in listing:
-            yield Page(items=items, next_page_token=token, total_size=total_size, state=state)
+    walked = walk(fetch, QUALIFIED_NUMBERS, page_token, prefetch=prefetch)
+    with naming(LIST_NUMBERS.id):
+        async with aclosing(walked) as listing:
+            async for items, token, total_size in listing:
+                yield Page(items=items, next_page_token=token, total_size=total_size, state=state)
 
 
 async def items(fetch: FetchPage, listing: Listing[T]) -> AsyncGenerator[T, None]:
     """Yield the items of *listing*, one page in memory at a time."""
-    async with aclosing(walk(fetch, listing)) as walked:
-        async for page, _, _ in walked:
-            for item in page:
-                yield item
+    with naming(listing.operation.id):
+        async with aclosing(walk(fetch, listing)) as walked:
+            async for page, _, _ in walked:
+                for item in page:
+                    yield item
 
 
 async def walk(
@@ -87,7 +92,7 @@ async def walk(
     try:
         while True:
             body = await (prefetched or fetch(page_token)) or {}
-            head = decode({**body, listing.field: None}, listing.response_model)
+            head = decode({**body, listing.field: None}, listing.operation.response_model)
             seen.add(page_token)
             page_token = head.next_page_token or None
             repeats = page_token is not None and page_token in seen

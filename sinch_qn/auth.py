@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import os
 import re
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, Self
 
 import attrs
 
-from sinch_qn._checks import check_secret
+from sinch_qn._checks import check_environment, check_secret
 from sinch_qn._headers import kept_headers, request_id
 from sinch_qn._http import Request, Response, parse_json, status_error
 from sinch_qn._redaction import redact
@@ -226,6 +227,17 @@ class OAuth2:
     @_cache.default
     def _empty_cache(self) -> TokenCache:
         return TokenCache(monotonic=self._monotonic)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Make credentials of `SINCH_KEY_ID` and `SINCH_KEY_SECRET`, and `SINCH_TOKEN_URL` if set.
+
+        For processes that make many clients of one key: they share its token. Raises
+        `InvalidRequestError`, which names all missing variables.
+        """
+        env = os.environ if environ is None else environ
+        key_id, key_secret = check_environment(env, "SINCH_KEY_ID", "SINCH_KEY_SECRET")
+        return cls(key_id, key_secret, token_url=env.get("SINCH_TOKEN_URL") or TOKEN_URL)
 
     async def authorize(self, send: Send) -> str:
         """Return `Bearer …` with the cached token or a new one.

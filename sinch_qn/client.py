@@ -11,10 +11,11 @@ import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from ssl import SSLContext
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from sinch_qn import _checks, _paging, _queries, waiting
-from sinch_qn._connections import HEADERS, ConnectionOptions
+from sinch_qn._client_options import ClientOptions, auth_from_env, check_auth, connection_options
+from sinch_qn._connections import ConnectionOptions
 from sinch_qn._general_calls import GeneralCalls
 from sinch_qn._operations import (
     ADD_NUMBERS,
@@ -29,9 +30,8 @@ from sinch_qn._operations import (
 from sinch_qn._paging import Page
 from sinch_qn._pipeline import Pipeline, PreparedCall
 from sinch_qn._transport import MAX_BODY, ClientSession, Transport
-from sinch_qn.auth import TOKEN_URL, Auth, BasicAuth, OAuth2
-from sinch_qn.errors import InvalidRequestError
-from sinch_qn.instrumentation.hooks import Hooks, check_header, check_hooks
+from sinch_qn.auth import Auth
+from sinch_qn.instrumentation.hooks import Hooks, check_hooks
 from sinch_qn.lifecycle import IN_ORDER
 from sinch_qn.models import (
     AddNumbersRequest,
@@ -42,7 +42,7 @@ from sinch_qn.models import (
     TextEnableTollFreeNumbersRequest,
     VerifyVoiceChallengeRequest,
 )
-from sinch_qn.proxy import Proxy, check_proxy
+from sinch_qn.proxy import Proxy
 from sinch_qn.rate_limit import RateLimit
 from sinch_qn.resources import (
     CallbackConfigurationResource,
@@ -103,7 +103,7 @@ class QualifiedNumbersClient(GeneralCalls):
         *allow_http* permits unencrypted addresses beyond loopback. Raises `InvalidRequestError`.
         """
         self.project_id = _checks.check_project_id(project_id)
-        _check_auth(auth, allow_http=allow_http)
+        check_auth(auth, allow_http=allow_http)
         self.base_url = _checks.check_url(base_url, "base_url", allow_http=allow_http)
         _checks.check_rule(retry, "retry")
         self.max_connections = None if session is not None else max_connections
@@ -112,7 +112,7 @@ class QualifiedNumbersClient(GeneralCalls):
             auth=auth,
             transport=_transport(
                 session,
-                _connection_options(session, proxy, ssl, headers, user_agent),
+                connection_options(session, proxy, ssl, headers, user_agent),
                 max_connections=max_connections,
                 max_body=max_body,
             ),
@@ -129,20 +129,28 @@ class QualifiedNumbersClient(GeneralCalls):
         """The secret of callbacks: a `CallbackConfigurationResource`."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        auth: Auth | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> Self:
         """Make a client from the environment; *options* are those of the constructor.
 
         `SINCH_PROJECT_ID`, `SINCH_KEY_ID` and `SINCH_KEY_SECRET` are required; `SINCH_AUTH`
         (`oauth2` or `basic`), `SINCH_BASE_URL` and `SINCH_TOKEN_URL` are optional, and so are
-        `HTTPS_PROXY` and `NO_PROXY`, unless *proxy* or *session* is given. Raises
-        `InvalidRequestError`, which names all missing variables.
+        `HTTPS_PROXY` and `NO_PROXY`, unless *proxy* or *session* is given. *auth* replaces the
+        credentials, as an `OAuth2` that many clients share. Raises `InvalidRequestError`, which
+        names all missing variables.
         """
         env = os.environ if environ is None else environ
-        auth = _auth_from_env(env)
-        found: dict[str, Any] = {"base_url": env.get("SINCH_BASE_URL") or BASE_URL}
+        key = () if auth else ("SINCH_KEY_ID", "SINCH_KEY_SECRET")
+        project_id, *_ = _checks.check_environment(env, "SINCH_PROJECT_ID", *key)
+        found: ClientOptions = {"base_url": env.get("SINCH_BASE_URL") or BASE_URL}
         if options.get("session") is None:
             found["proxy"] = Proxy.from_env(env)
-        return cls(env["SINCH_PROJECT_ID"], auth, **(found | options))
+        return cls(project_id, auth or auth_from_env(env), **(found | options))
 
     async def __aenter__(self) -> Self:
         return self
@@ -368,37 +376,6 @@ class QualifiedNumbersClient(GeneralCalls):
         )
 
 
-def _connection_options(
-    session: ClientSession | None,
-    proxy: str | Proxy | None,
-    ssl: SSLContext | None,
-    headers: Mapping[str, str] | None,
-    user_agent: str | None,
-) -> ConnectionOptions:
-    if session is not None and (proxy is not None or ssl is not None):
-        raise InvalidRequestError("proxy, ssl: an external session has its own; set them there")
-    if ssl is not None and not isinstance(ssl, SSLContext):
-        raise InvalidRequestError(
-            "ssl: expected an ssl.SSLContext, such as ssl.create_default_context(cafile=…)"
-        )
-    if headers is not None and not isinstance(headers, Mapping):
-        raise InvalidRequestError(f"headers: expected a mapping, not {type(headers).__name__}")
-    more = dict(headers or {})
-    if user_agent is not None:
-        check_header("User-Agent", user_agent)
-        more["User-Agent"] = f"{user_agent} {HEADERS['User-Agent']}"
-    for name, value in more.items():
-        check_header(name, value)
-    return ConnectionOptions(proxy=check_proxy(proxy), ssl=ssl, headers=_merged(HEADERS, more))
-
-
-def _merged(headers: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers*, replaced and completed by *more*, whatever the case of their names."""
-    replaced = {name.lower() for name in more}
-    kept = {name: value for name, value in headers.items() if name.lower() not in replaced}
-    return kept | dict(more)
-
-
 def _transport(
     session: ClientSession | None,
     options: ConnectionOptions,
@@ -415,27 +392,6 @@ def _transport(
         max_body=max_body,
         created_at=_caller(),
     )
-
-
-def _check_auth(auth: object, *, allow_http: bool) -> None:
-    if isinstance(auth, OAuth2):
-        _checks.check_url(auth.token_url, "token_url", allow_http=allow_http)
-    elif isinstance(auth, str | bytes) or not hasattr(auth, "authorize"):
-        raise InvalidRequestError(f"auth: expected OAuth2 or BasicAuth, not {type(auth).__name__}")
-
-
-def _auth_from_env(environ: Mapping[str, str]) -> Auth:
-    required = ("SINCH_PROJECT_ID", "SINCH_KEY_ID", "SINCH_KEY_SECRET")
-    missing = [name for name in required if not environ.get(name)]
-    if missing:
-        raise InvalidRequestError(f"not set in the environment: {', '.join(missing)}")
-    key = environ["SINCH_KEY_ID"], environ["SINCH_KEY_SECRET"]
-    kind = environ.get("SINCH_AUTH") or "oauth2"
-    if kind == "oauth2":
-        return OAuth2(*key, token_url=environ.get("SINCH_TOKEN_URL") or TOKEN_URL)
-    if kind == "basic":
-        return BasicAuth(*key)
-    raise InvalidRequestError(f"SINCH_AUTH: {kind[:32]!r} is not oauth2 or basic")
 
 
 def _caller() -> str:

@@ -20,6 +20,8 @@ from collections.abc import (
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
+from sinch_qn._error_context import naming
+from sinch_qn._operations import GET_NUMBER, GET_ORDER
 from sinch_qn.errors import (
     AuthenticationError,
     ClosedError,
@@ -140,15 +142,16 @@ async def wait_for_state(
             )
         return False
 
-    return await poll(
-        lambda: get_number(phone_number),
-        is_there,
-        goal=_any_of(states),
-        state_of=lambda number: number.global_process_state,
-        timeout=timeout,
-        delays=backoff(first_delay, max_delay, factor=1.5, jitter=jitter),
-        sleep=sleep,
-    )
+    with naming(GET_NUMBER.id, phone_number):
+        return await poll(
+            lambda: get_number(phone_number),
+            is_there,
+            goal=_any_of(states),
+            state_of=lambda number: number.global_process_state,
+            timeout=timeout,
+            delays=backoff(first_delay, max_delay, factor=1.5, jitter=jitter),
+            sleep=sleep,
+        )
 
 
 async def wait_for_order(
@@ -173,15 +176,16 @@ async def wait_for_order(
             )
         return order.state is HostingOrderState.COMPLETED
 
-    return await poll(
-        get_order,
-        is_completed,
-        goal="COMPLETED",
-        state_of=lambda order: order.state,
-        timeout=timeout,
-        delays=backoff(first_delay, max_delay, factor=1.5, jitter=jitter),
-        sleep=sleep,
-    )
+    with naming(GET_ORDER.id):
+        return await poll(
+            get_order,
+            is_completed,
+            goal="COMPLETED",
+            state_of=lambda order: order.state,
+            timeout=timeout,
+            delays=backoff(first_delay, max_delay, factor=1.5, jitter=jitter),
+            sleep=sleep,
+        )
 
 
 async def poll(
@@ -293,11 +297,12 @@ async def watch(
     expired, delay = False, 0.0
     while watched:
         if expired:
-            raise DeadlineExceededError(
-                f"{len(watched)} of {len(known)} numbers are not {_any_of(wanted)} "
-                f"within {timeout:g} s",
-                outcome=Outcome.NOT_SENT,
-            ) from last_error
+            with naming(GET_NUMBER.id):
+                raise DeadlineExceededError(
+                    f"{len(watched)} of {len(known)} numbers are not {_any_of(wanted)} "
+                    f"within {timeout:g} s",
+                    outcome=Outcome.NOT_SENT,
+                ) from last_error
         seen: dict[str, QualifiedNumber | None] = {}
         try:
             async with asyncio.timeout_at(deadline):

@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.fleet import Fleet as Fleet
     from sinch_qn.bulk.journal import Batch as Batch
     from sinch_qn.bulk.journal import BatchState as BatchState
+    from sinch_qn.bulk.journal import Delivery as Delivery
     from sinch_qn.bulk.journal import Journal as Journal
     from sinch_qn.bulk.journal import MemoryJournal as MemoryJournal
     from sinch_qn.bulk.journal import PostgresJournal as PostgresJournal
     from sinch_qn.bulk.journal import SqliteJournal as SqliteJournal
     from sinch_qn.bulk.journal import Submission as Submission
+    from sinch_qn.bulk.order_records import OrderRecord as OrderRecord
     from sinch_qn.bulk.report import what_to_do as what_to_do
     from sinch_qn.bulk.report import write_csv as write_csv
     from sinch_qn.bulk.report import write_html as write_html
     from sinch_qn.bulk.report import write_json_lines as write_json_lines
-    from sinch_qn.bulk.run import RunEvent as RunEvent
     from sinch_qn.bulk.run import RunReport as RunReport
     from sinch_qn.bulk.run import VoiceChallengeRun as VoiceChallengeRun
+    from sinch_qn.bulk.run_events import EventName as EventName
+    from sinch_qn.bulk.run_events import RunEvent as RunEvent
     from sinch_qn.bulk.states import ChallengeState as ChallengeState
     from sinch_qn.bulk.states import Entry as Entry
     from sinch_qn.bulk.text_enable import TextEnableRun as TextEnableRun
@@ -45,14 +48,17 @@ _NAMES = {
     "journal": (
         "Batch",
         "BatchState",
+        "Delivery",
         "Journal",
         "MemoryJournal",
         "PostgresJournal",
         "SqliteJournal",
         "Submission",
     ),
+    "order_records": ("OrderRecord",),
     "report": ("what_to_do", "write_csv", "write_html", "write_json_lines"),
-    "run": ("RunEvent", "RunReport", "VoiceChallengeRun"),
+    "run": ("RunReport", "VoiceChallengeRun"),
+    "run_events": ("EventName", "RunEvent"),
     "states": ("ChallengeState", "Entry"),
     "text_enable": ("TextEnableRun",),
     "text_enable_report": ("TextEnableReport",),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -31,6 +30,7 @@ from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Identity, Journal, RunSettings, Submission
 from sinch_qn.bulk.pacing import MAX_UNKNOWN
 from sinch_qn.bulk.rate_ceiling import RateCeiling
+from sinch_qn.bulk.run_events import EventQueue, RunEvent
 from sinch_qn.bulk.scheduler import Scheduler
 from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
 from sinch_qn.bulk.steps import Steps
@@ -44,21 +44,6 @@ RING_WINDOW = 90.0
 
 _GRACE = 5.0
 """Seconds that the last outcomes of a run that is left may take; then its journal is closed."""
-
-
-@attrs.frozen(kw_only=True)
-class RunEvent:
-    """Something that happened to a number. Codes are never in it."""
-
-    what: str
-    """`called`, `code`, `verified`, `wrong`, `lost`, … : a `states.Event`'s value."""
-    number: str
-    ref: str | None
-    state: ChallengeState
-    attempt: int
-    note: str | None
-    dropped: int = 0
-    """How many events before this one were dropped because the subscriber was slow."""
 
 
 @attrs.frozen(kw_only=True)
@@ -153,7 +138,7 @@ class VoiceChallengeRun:
             publish=self._publish,
         )
         self._task: asyncio.Task[None] | None = None
-        self._subscribers: set[_Subscriber] = set()
+        self._subscribers: set[EventQueue] = set()
 
     # ---- for the caller ------------------------------------------------------------------------
 
@@ -270,7 +255,7 @@ class VoiceChallengeRun:
         one says how many. Counts are exact in `counts` and in the report all the same.
         """
         check_whole(buffer, "buffer")
-        subscriber = _Subscriber(buffer)
+        subscriber = EventQueue(buffer)
         self._subscribers.add(subscriber)
         try:
             while True:
@@ -317,16 +302,7 @@ class VoiceChallengeRun:
 
     def _publish(self, event: Event, entry: Entry) -> None:
         for subscriber in self._subscribers:
-            subscriber.put(
-                RunEvent(
-                    what=event.value,
-                    number=entry.number,
-                    ref=entry.ref,
-                    state=entry.state,
-                    attempt=entry.attempt,
-                    note=entry.note,
-                )
-            )
+            subscriber.put(RunEvent.of(event, entry))
 
     def _wake_subscribers(self) -> None:
         for subscriber in self._subscribers:
@@ -337,27 +313,3 @@ class VoiceChallengeRun:
             raise self._scheduler.fatal_error
         if self._task is None or self._scheduler.stopping.is_set():
             raise InvalidRequestError("a run is used inside its 'async with'")
-
-
-class _Subscriber:
-    """The queue of one subscriber to events, which may be slow."""
-
-    def __init__(self, buffer: int) -> None:
-        self.waiting: deque[RunEvent] = deque()
-        self.arrived = asyncio.Event()
-        self._buffer = buffer
-        self._dropped = 0
-
-    def put(self, event: RunEvent) -> None:
-        if len(self.waiting) >= self._buffer:
-            self.waiting.popleft()
-            self._dropped += 1
-        self.waiting.append(event)
-        self.arrived.set()
-
-    def take(self) -> RunEvent:
-        event = self.waiting.popleft()
-        if self._dropped:
-            event = attrs.evolve(event, dropped=self._dropped)
-            self._dropped = 0
-        return event

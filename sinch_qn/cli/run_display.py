@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sinch_qn._redaction import printable
-from sinch_qn.bulk import ChallengeState, RunEvent, VoiceChallengeRun
+from sinch_qn.bulk import ChallengeState, EventName, RunEvent, VoiceChallengeRun
 from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.cli.background_stream import BackgroundStream
 from sinch_qn.cli.code_prompt import CodePrompt
@@ -46,7 +46,7 @@ _STYLES: Final = {
     ChallengeState.EXPIRED: "yellow",
     ChallengeState.UNKNOWN: "yellow",
 }
-_ERROR_EVENTS: Final = frozenset(
+_ERROR_EVENTS: Final[frozenset[EventName]] = frozenset(
     ("cannot", "not called", "lost", "wrong", "not verified", "unsure", "ask", "blocked", "late")
 )
 """Events that report an error, by `RunEvent.what`."""

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from sinch_qn import _checks, _paging, _queries, waiting
+from sinch_qn._error_context import naming
 from sinch_qn._operations import (
     CREATE_IMPORT_ORDER,
     CREATE_TEXT_ENABLE_ORDER,
@@ -31,16 +32,14 @@ from sinch_qn.models import (
     HostingOrderState,
     HostingOrderType,
     ImportNumbersRequest,
-    ListHostingOrderNumbersResponse,
-    ListHostingOrdersResponse,
     OperationStatus,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
 from sinch_qn.retry import RetryRule
 
-_ORDERS = _paging.Listing(ListHostingOrdersResponse, "hostingOrders", HostingOrder)
-_NUMBERS = _paging.Listing(ListHostingOrderNumbersResponse, "numbers", HostingOrderNumber)
+_ORDERS = _paging.Listing(LIST_ORDERS, "hostingOrders", HostingOrder)
+_NUMBERS = _paging.Listing(LIST_ORDER_NUMBERS, "numbers", HostingOrderNumber)
 
 
 @attrs.frozen(kw_only=True)
@@ -102,15 +101,17 @@ class HostingOrdersResource:
 
         last: OrderProgress | None = None
         while last is None or last.order.state not in ORDER_ENDED:
-            current: OrderProgress = await waiting.poll(
-                get,
-                partial(ne, last),
-                goal="COMPLETED or REJECTED",
-                state_of=lambda progress: progress.order.state,
-                timeout=max(deadline - clock(), 1e-3),
-                of=timeout,
-                delays=waiting.backoff(1.0, 60.0, factor=1.5),
-            )
+            current: OrderProgress
+            with naming(GET_ORDER.id):
+                current = await waiting.poll(
+                    get,
+                    partial(ne, last),
+                    goal="COMPLETED or REJECTED",
+                    state_of=lambda progress: progress.order.state,
+                    timeout=max(deadline - clock(), 1e-3),
+                    of=timeout,
+                    delays=waiting.backoff(1.0, 60.0, factor=1.5),
+                )
             last = current
             yield current
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from sinch_qn import _checks, _paging, _queries, waiting
+from sinch_qn._error_context import naming
 from sinch_qn._operations import (
     DELETE_IMPORTED_NUMBER,
     GET_IMPORTED_NUMBER,
@@ -20,7 +21,6 @@ from sinch_qn.errors import InvalidRequestError, Outcome, SinchError
 from sinch_qn.models import (
     ImportedNumber,
     ImportNumberRequest,
-    ListImportedNumbersResponse,
     NumberSearchPattern,
     SmsConfiguration,
     UpdateImportedNumberRequest,
@@ -28,7 +28,7 @@ from sinch_qn.models import (
 from sinch_qn.resources import number_links
 from sinch_qn.retry import RetryRule
 
-_NUMBERS = _paging.Listing(ListImportedNumbersResponse, "importedNumbers", ImportedNumber)
+_NUMBERS = _paging.Listing(LIST_IMPORTED_NUMBERS, "importedNumbers", ImportedNumber)
 
 
 class ImportedNumbersResource:
@@ -139,15 +139,16 @@ class ImportedNumbersResource:
             if others:
                 await self._link(phone_number, dict.fromkeys(others, ""), left(), retry)
             if others or not number_links.is_free(number, wanted, before=before):
-                number = await waiting.poll(
-                    get,
-                    lambda current: number_links.is_free(current, wanted, before=before),
-                    goal="unlinked",
-                    state_of=number_links.describe,
-                    timeout=left(),
-                    of=timeout,
-                    delays=waiting.backoff(1.0, 30.0, factor=1.5),
-                )
+                with naming(GET_IMPORTED_NUMBER.id, phone_number):
+                    number = await waiting.poll(
+                        get,
+                        lambda current: number_links.is_free(current, wanted, before=before),
+                        goal="unlinked",
+                        state_of=number_links.describe,
+                        timeout=left(),
+                        of=timeout,
+                        delays=waiting.backoff(1.0, 30.0, factor=1.5),
+                    )
             if missing := number_links.missing(number, wanted):
                 await self._link(phone_number, missing, left(), retry)
                 number = await get()

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from sinch_qn.bulk import ChallengeState, MemoryJournal, NewNumber, RunEvent, SqliteJournal
+from sinch_qn.bulk import (
+    ChallengeState,
+    EventName,
+    MemoryJournal,
+    NewNumber,
+    RunEvent,
+    SqliteJournal,
+)
+from sinch_qn.bulk.states import Event
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch
@@ -53,6 +62,18 @@ async def test_finish_sees_what_was_just_added(tmp_path: Path) -> None:
             report = await run.finish()
             assert report.counts[ChallengeState.PENDING] == 0
         assert report.counts[ChallengeState.SKIPPED] == 30
+
+
+SILENT = {
+    *(Event.LOOKED_UP, Event.POSTPONED),  # nothing happened to the number
+    *(Event.ADD, Event.CALL, Event.VERIFY),  # intents: their outcomes are published
+    Event.SINCH_STATE_CHANGED,  # after the run
+}
+
+
+def test_the_names_of_events_are_those_of_the_state_machine() -> None:
+    """Type checkers know the name of each event that is published, and no other."""
+    assert set(get_args(EventName)) == {event.value for event in set(Event) - SILENT}
 
 
 class SlowToRead(MemoryJournal):

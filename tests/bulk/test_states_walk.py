@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sinch_qn.bulk.journal import MemoryJournal, Submission
+from sinch_qn.bulk import MemoryJournal, RunEvent, Submission
 from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
 from sinch_qn.models import GlobalProcessState
 from tests.bulk.test_states import ACCEPTS_CODES, ENTRY, NUMBER, RECALLABLE
@@ -42,7 +42,15 @@ class LifeOfANumber(RuleBasedStateMachine):
         if taken_back and before.attempt > 1:
             return None  # see test_a_code_after_a_recall_that_was_taken_back
         more = {"intent": token(before, event)} | more
-        change = Change(number=NUMBER, event=event, at=self.time, max_codes=3, window=9.0, **more)
+        change = Change(
+            number=NUMBER,
+            event=event,
+            at=self.time,
+            max_codes=3,
+            window=9.0,
+            note=f"because of {event.value} at {self.time}",
+            **more,
+        )
         (done,) = at_once(self.journal.apply([change]))
         if done is not None and event in INTENTS:
             assert done.intent not in self.tokens
@@ -53,6 +61,7 @@ class LifeOfANumber(RuleBasedStateMachine):
             assert self.stored() == before
             return None
         self.entry = done
+        assert RunEvent.of(event, done).note == change.note, "the reason for this event, not before"
         if event not in ENDS and not (
             event is Event.CODE_REJECTED and done.state is ChallengeState.FAILED
         ):
@@ -168,6 +177,7 @@ class LifeOfANumber(RuleBasedStateMachine):
                 before.state is ChallengeState.PENDING and before.attempt
             )
             assert self.entry.codes_waiting == before.codes_waiting + 1
+            assert RunEvent.of(Event.CODE, entry).note is None, "that of the state, not of the code"
         else:
             assert self.entry == before
         if before.state in ACCEPTS_CODES:

@@ -418,6 +418,19 @@ def test_basic_from_env() -> None:
         QualifiedNumbersClient.from_env({**ENV, "SINCH_BASE_URL": "http://api.example"})
 
 
+def test_credentials_from_the_environment_are_shared() -> None:
+    """`auth=` replaces the environment's key; `OAuth2.from_env` reads it, and names what misses."""
+    auth = OAuth2.from_env({**ENV, "SINCH_TOKEN_URL": "http://localhost:2/t"})
+    assert (auth.key_id, auth.key_secret, auth.token_url) == ("key", SECRET, "http://localhost:2/t")
+    only_the_project = {"SINCH_PROJECT_ID": PROJECT}
+    clients = [QualifiedNumbersClient.from_env(only_the_project, auth=auth) for _ in range(2)]
+    assert {client._pipeline._auth for client in clients} == {auth}
+    with pytest.raises(InvalidRequestError, match="SINCH_KEY_ID, SINCH_KEY_SECRET"):
+        OAuth2.from_env(only_the_project)
+    with pytest.raises(InvalidRequestError, match="SINCH_PROJECT_ID"):
+        QualifiedNumbersClient.from_env({}, auth=auth)
+
+
 def test_from_the_real_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an argument the process's environment is used."""
     for name, value in ENV.items():

@@ -129,8 +129,9 @@ async def test_a_repeated_token_ends_the_listing(
     """A repeated token is a PaginationError, after its page was yielded."""
     listing = Listing({**THREE, "b": page("4", token=back_to)})
     got: list[Page] = []
-    with pytest.raises(PaginationError):
+    with pytest.raises(PaginationError) as caught:
         await collect(listing.walk(prefetch=prefetch), got)
+    assert caught.value.operation == "listQualifiedNumbers"
     assert numbers(got) == ["1", "2", "3", "4"]
     assert listing.asked == [None, "a", "b"]
 

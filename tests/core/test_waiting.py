@@ -171,6 +171,25 @@ async def test_the_timeout_names_states() -> None:
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("state", [SinchState.ELIGIBLE, SinchState.NOT_ELIGIBLE])
+@virtual_clock
+async def test_the_error_of_a_wait_names_its_operation_and_number(state: SinchState) -> None:
+    """A deadline and an unexpected state are no errors of a request, but have its context."""
+    server = Server(SinchState.ELIGIBLE, state)
+    with pytest.raises(SinchError) as caught:
+        await server.wait(SinchState.VERIFIED, timeout=100.0)
+    error = caught.value
+    assert isinstance(error, DeadlineExceededError | UnexpectedStateError)
+    assert (error.operation, error.phone_number) == ("getQualifiedNumber", NUMBER)
+    assert str(error).endswith("(getQualifiedNumber, +1202•••0134)")
+    with pytest.raises(SinchError) as caught:
+        await wait_for_order(orders(OrderState.SUBMITTED, OrderState.REJECTED), timeout=60.0)
+    assert caught.value.operation == "getHostingOrder"
+    with pytest.raises(errors.InvalidRequestError) as refused:
+        await Server(errors.InvalidRequestError("bad")).wait(SinchState.VERIFIED)
+    assert refused.value.operation is None, "nothing was called"
+
+
 @virtual_clock
 async def test_the_timeout_cancels_a_poll() -> None:
     """The timeout cancels a poll that hangs."""

@@ -54,6 +54,11 @@ class Block:
     given: str = ""
     not_run: str = ""
 
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a test file."""
+        return re.search(r"^(async )?def test_", self.code, re.MULTILINE) is not None
+
 
 def blocks(text: str) -> list[Block]:
     """Return the Python blocks of a Markdown *text*."""
@@ -87,9 +92,10 @@ async def run(code: str, page: str, line: int, namespace: dict[str, Any]) -> Non
         await coroutine
 
 
-async def run_as_test_file(code: str, directory: Path) -> None:
-    """Run *code* with pytest, as a user of the plugin would."""
-    (directory / "test_of_a_page.py").write_text(code)
+async def run_as_test_files(tests: list[Block], directory: Path) -> None:
+    """Run each block as a file, with pytest, as a user of the plugin would."""
+    for block in tests:
+        (directory / f"test_of_line_{block.line}.py").write_text(block.code)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-W", "error"),
         *("-o", "asyncio_default_fixture_loop_scope=function", "."),
@@ -115,13 +121,13 @@ async def run_all(
         known |= numbers
         try:
             await run(block.given, page, block.line, namespace)
-            if re.search(r"^(async )?def test_", block.code, re.MULTILINE):
-                await run_as_test_file(block.code, directory)
-            else:
+            if not block.is_test:
                 await run(block.code, page, block.line, namespace)
         except Exception as error:
             error.add_note(f"in the block of {page} that starts at line {block.line}")
             raise
+    if tests := [block for block in blocks(text) if block.is_test and not block.not_run]:
+        await run_as_test_files(tests, directory)
     return namespace
 
 

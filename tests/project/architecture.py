@@ -10,8 +10,9 @@ FLOORS: dict[str, dict[int, str]] = {
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
         2: (
-            "_general_calls _pipeline _observation _raw instrumentation _error_context _paging"
-            " waiting auth rate_limit _deadlines _transport _connections smtp"
+            "_client_options _general_calls _pipeline _observation _raw instrumentation"
+            " _error_context _paging waiting auth rate_limit _deadlines _transport _connections"
+            " smtp"
         ),
         1: (
             "_operations _http _codec _readers _checks _queries retry lifecycle"
@@ -29,7 +30,7 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "steps preview report",
         5: (
             "unsafe_writes lost_orders callback_inbox invoice_emails admission actions refusals"
-            " journal_watch text_enable_report rate_ceiling"
+            " journal_watch text_enable_report rate_ceiling run_events"
         ),
         4: "journal order_records",
         3: "permits",
@@ -108,9 +109,12 @@ NEIGHBOURS = {
         "auth",
         "rate_limit",
     },
+    "_client_options": {"_connections", "_transport", "auth", "instrumentation", "rate_limit"},
     "_codec": {"_readers"},
     "_http": {"_codec", "_operations"},
     "_general_calls": {"_pipeline", "_raw"},
+    "_paging": {"_error_context"},
+    "waiting": {"_error_context"},
     "_observation": {"_connections", "_raw", "instrumentation"},
     "_raw": {"instrumentation"},
     "_transport": {"_connections"},

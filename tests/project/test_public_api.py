@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import attrs
 import pytest
@@ -19,12 +20,14 @@ import pytest
 import sinch_qn
 from sinch_qn import (
     BasicAuth,
+    ClientOptions,
     OAuth2,
     Page,
     QualifiedNumbersClient,
     RateLimit,
     RetryPolicy,
     bulk,
+    errors,
     models,
     parsing,
 )
@@ -182,6 +185,58 @@ def test_names_are_loaded_once_when_they_are_used(face: Face) -> None:
         assert getattr(face.package, name) is first
 
 
+@pytest.mark.parametrize("module", [errors, models], ids=lambda module: module.__name__)
+def test_every_error_model_and_enum_is_at_the_top(module: ModuleType) -> None:
+    """Each public class of `errors` and `models` can be imported from `sinch_qn`."""
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    assert len(defined) > 10
+    assert defined <= set(ALL)
+
+
+def named(annotation: Any) -> Iterator[type]:
+    """Yield the classes of this package that an annotation names, at any depth."""
+    for part in get_args(annotation):
+        yield from named(part)
+    if inspect.isclass(annotation) and annotation.__module__.startswith("sinch_qn"):
+        yield annotation
+
+
+def test_what_signatures_name_can_be_imported() -> None:
+    """Each class that a caller's method or function takes or returns is public, too."""
+    offered = [getattr(each, name) for each in (sinch_qn, bulk) for name in vars(each)["__all__"]]
+    made: list[Any] = [QualifiedNumbersClient, bulk.VoiceChallengeRun, bulk.TextEnableRun]
+    resources = [each for each in offered if str(each).endswith("Resource'>")]
+    reports = [bulk.RunReport, bulk.TextEnableReport]
+    functions = [
+        *filter(inspect.isfunction, offered),
+        *(each.__init__ for each in made),
+        *(
+            method
+            for each in (*made, *resources, *reports)
+            for name, method in inspect.getmembers(each, inspect.isfunction)
+            if name[0] != "_"
+        ),
+    ]
+    assert len(functions) > 50
+    for function in functions:
+        hints = get_type_hints(function)
+        missing = {each for hint in hints.values() for each in named(hint)} - set(offered)
+        assert not missing, f"{function.__qualname__}: {missing}"
+
+
+def test_options_are_those_of_the_constructor() -> None:
+    """`ClientOptions`, which `from_env` takes, has the client's keyword arguments and types."""
+    hints = get_type_hints(QualifiedNumbersClient.__init__)
+    taken = inspect.signature(QualifiedNumbersClient).parameters.values()
+    assert get_type_hints(ClientOptions) == {
+        each.name: hints[each.name] for each in taken if each.kind is each.KEYWORD_ONLY
+    }
+
+
 @pytest.mark.parametrize("face", FACES, ids=str)
 @pytest.mark.parametrize("name", ["nothing", "__path_to_nowhere__", "_converter", "Client"])
 def test_unknown_name_is_an_attribute_error(face: Face, name: str) -> None:
@@ -300,7 +355,7 @@ def test_models_are_frozen_slotted_and_by_keyword() -> None:
 def test_public_things_have_docstrings() -> None:
     """Every public class and every method of the client has a docstring."""
     for name in ALL:
-        if name != "__version__":
+        if name not in {"__version__", "RetryRule"}:
             assert inspect.getdoc(getattr(sinch_qn, name)), name
     for name in METHODS:
         assert inspect.getdoc(getattr(QualifiedNumbersClient, name)), name

@@ -1,10 +1,10 @@
-"""The public API's types: checked by mypy, never run."""
+"""The public API's types: checked by mypy, pyright and basedpyright, never run."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import assert_type
+from typing import Unpack, assert_type
 
 import aiohttp
 
@@ -15,6 +15,7 @@ from sinch_qn import (
     CallbackConfiguration,
     CallInfo,
     CarrierState,
+    ClientOptions,
     Failure,
     GlobalProcessState,
     Hooks,
@@ -39,16 +40,29 @@ from sinch_qn import (
     SinchError,
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
+    bulk,
     capture_responses,
     errors,
     models,
+)
+from sinch_qn.bulk import (
+    ChallengeState,
+    Entry,
+    EventName,
+    MemoryJournal,
+    RunEvent,
+    RunReport,
+    VoiceChallengeRun,
 )
 from tests.support.loa import DIRECT
 
 
 def misspelt_names() -> None:
-    """Use a name that the package does not have; mypy reports it."""
+    """Use names that the packages do not have."""
     _ = sinch_qn.QualifiedNumberClient  # type: ignore[attr-defined]
+    _ = bulk.VoiceChallengeRum  # type: ignore[attr-defined]
+    _ = errors.NotFoundErr  # type: ignore[attr-defined]
+    _ = GlobalProcessState.VERIFYED  # type: ignore[attr-defined]
 
 
 def clients(session: aiohttp.ClientSession) -> None:
@@ -68,6 +82,14 @@ def clients(session: aiohttp.ClientSession) -> None:
     )
     QualifiedNumbersClient("project", OAuth2("k", "s", token_url="https://x"), retry=patiently)
     QualifiedNumbersClient("project", "key")  # type: ignore[arg-type]
+    QualifiedNumbersClient.from_env({}, auth=OAuth2.from_env(), timeout=5, proxy=None)
+    QualifiedNumbersClient.from_env(time_out=5)  # type: ignore[call-arg]
+    QualifiedNumbersClient.from_env(timeout="5")  # type: ignore[arg-type]
+
+
+def pass_on(project_id: str, **options: Unpack[ClientOptions]) -> QualifiedNumbersClient:
+    """Pass a client's options on."""
+    return QualifiedNumbersClient(project_id, OAuth2.from_env(), **options)
 
 
 def patiently(failure: Failure) -> float | None:
@@ -161,7 +183,9 @@ async def resources(client: QualifiedNumbersClient) -> None:
         assert_type(listed, HostingOrder)
     async for number in client.hosting_orders.list_numbers("01arz3", osr_update_state="FAILED"):
         assert_type(number, HostingOrderNumber)
-        assert_type(number.sms_tmo and number.sms_tmo.error_code, str | CarrierState | None)
+        assert_type(number.sms_tmo, CarrierState | None)
+        if number.sms_tmo is not None:
+            assert_type(number.sms_tmo.error_code, str | None)
     updated = await client.imported_numbers.update("+12025550134", campaign_id="")
     assert_type(updated, ImportedNumber)
     moved = await client.imported_numbers.move("+12025550134", campaign_id="C2", timeout=60)
@@ -231,3 +255,33 @@ async def raw_access(client: QualifiedNumbersClient) -> None:
     assert_type((response.headers["X-Request-Id"], response.content), tuple[str, bytes])
     with capture_responses() as responses:
         assert_type(responses[-1], RawResponse)
+
+
+async def runs(client: QualifiedNumbersClient) -> None:
+    """Run, and read what happens."""
+    async with VoiceChallengeRun(client, MemoryJournal(), max_ringing=5) as run:
+        assert_type(run, VoiceChallengeRun)
+        await run.add(["+12025550134", ("+12025550135", "ticket 7")])
+        await run.submit_code("+12025550134", 123)  # type: ignore[arg-type]
+        async for event in run.events():
+            assert_type(event, RunEvent)
+            assert_type(event.what, EventName)
+        report = await run.finish()
+        assert_type(report, RunReport)
+        assert_type(report.counts[ChallengeState.VERIFIED], int)
+        assert_type(await run.result("+12025550134"), Entry | None)
+    VoiceChallengeRun(client, MemoryJournal(), max_ring=5)  # type: ignore[call-arg]
+
+
+def events(event: RunEvent) -> str:
+    """Compare with the names of events: another one is an error, and these are all."""
+    if event.what == "called":
+        return event.number
+    _ = event.what == "caled"  # type: ignore[comparison-overlap]
+    match event.what:
+        case "verified" | "nothing to do" | "code" | "recall" | "again":
+            return "good"
+        case "lost" | "unsure" | "not called" | "not added" | "not verified" | "wrong" | "ask":
+            return "try again"
+        case "blocked" | "cannot" | "late":
+            return "over"
