@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.journal import Batch as Batch
     from sinch_qn.bulk.journal import BatchState as BatchState
     from sinch_qn.bulk.journal import Delivery as Delivery
+    from sinch_qn.bulk.journal import EntryOrder as EntryOrder
+    from sinch_qn.bulk.journal import EntryPage as EntryPage
+    from sinch_qn.bulk.journal import EntryQuery as EntryQuery
+    from sinch_qn.bulk.journal import HistoryItem as HistoryItem
     from sinch_qn.bulk.journal import Journal as Journal
     from sinch_qn.bulk.journal import MemoryJournal as MemoryJournal
     from sinch_qn.bulk.journal import PostgresJournal as PostgresJournal
@@ -49,6 +53,10 @@ _NAMES = {
         "Batch",
         "BatchState",
         "Delivery",
+        "EntryOrder",
+        "EntryPage",
+        "EntryQuery",
+        "HistoryItem",
         "Journal",
         "MemoryJournal",
         "PostgresJournal",

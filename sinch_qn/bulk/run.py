@@ -28,6 +28,7 @@ from sinch_qn.bulk.admission import AddReport, Admission, NewNumber
 from sinch_qn.bulk.at_most_once import drain
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Identity, Journal, RunSettings, Submission
+from sinch_qn.bulk.journal.queries import MAX_LIMIT, EntryQuery
 from sinch_qn.bulk.pacing import MAX_UNKNOWN
 from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.bulk.run_events import EventQueue, RunEvent
@@ -223,6 +224,16 @@ class VoiceChallengeRun:
     async def result(self, phone_number: str) -> Entry | None:
         """Return the entry of *phone_number*, with its ref; None if it was never added."""
         return await self._journal.get(check_e164(phone_number))
+
+    async def result_by_ref(self, ref: str) -> list[Entry]:
+        """Return the entries of all numbers with this *ref*, in the order they were added."""
+        query, found, cursor = EntryQuery(ref=ref), list[Entry](), None
+        while True:
+            page = await self._journal.find(query, limit=MAX_LIMIT, after=cursor)
+            found += page.entries
+            cursor = page.next
+            if cursor is None:
+                return found
 
     async def counts(self) -> Mapping[ChallengeState, int]:
         """Return the exact number of numbers in each state."""

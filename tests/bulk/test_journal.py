@@ -329,9 +329,9 @@ async def test_all_kinds_agree(tmp_path: Path, url: str) -> None:
     inbox = "SELECT number, attempt, code, status FROM inbox"
     for backend in (Backend(sqlite, path=tmp_path / "run.db"), Backend(postgres, url=url)):
         assert sorted(backend.query(inbox)) == sorted(
-            (number, *key, status)
+            (number, *key, code.status)
             for number, codes in memory._store.inbox.items()
-            for key, status in codes.items()
+            for key, code in codes.items()
         )
         await backend.journal.close()
 

@@ -204,7 +204,8 @@ class LifeOfANumber(RuleBasedStateMachine):
     @invariant()
     def the_inbox_has_what_is_counted(self) -> None:
         """P8: no accepted code is lost: as many wait in the inbox as the entry counts."""
-        status = list(self.journal._store.inbox.get(NUMBER, {}).values())
+        codes = self.journal._store.inbox.get(NUMBER, {}).values()
+        status = [code.status for code in codes]
         assert status.count("waiting") == self.entry.codes_waiting
         assert status.count("in flight") == (
             1 if self.entry.state is ChallengeState.VERIFYING else 0

@@ -39,14 +39,18 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "states at_most_once calling_hours",
     },
     "bulk/journal": {
-        7: "sqlite postgres",
-        6: "sqlite_session postgres_store",
-        5: "postgres_claims postgres_deliveries",
-        4: "sqlite_work memory postgres_work postgres_writer",
-        3: "sqlite_deliveries postgres_transaction postgres_entrance",
-        2: "sqlite_thread postgres_lease postgres_listener postgres_control",
-        1: "sqlite_schema memory_store local_runner postgres_connection",
-        0: "protocol deliveries sqlite_file postgres_schema postgres_url",
+        8: "sqlite postgres",
+        7: "sqlite_session postgres_store",
+        6: "postgres_claims postgres_deliveries",
+        5: "sqlite_work memory postgres_work postgres_writer",
+        4: "sqlite_deliveries postgres_transaction postgres_entrance",
+        3: (
+            "sqlite_thread sqlite_queries postgres_queries postgres_lease postgres_listener"
+            " postgres_control"
+        ),
+        2: "sqlite_schema memory_store local_runner postgres_connection",
+        1: "protocol",
+        0: "queries deliveries sqlite_file postgres_schema postgres_url",
     },
     "bulk/report": {3: "html", 2: "charts output_files", 1: "summary records", 0: "advice"},
     "parsing": {
@@ -159,7 +163,8 @@ OWNERS = {
 PURE = (
     "bulk/states.py bulk/outcomes.py bulk/pacing.py bulk/refusals.py bulk/calling_hours.py"
     " bulk/rate_ceiling.py bulk/permits.py"
-    " bulk/text_enable_report.py bulk/journal/protocol.py bulk/report/advice.py"
+    " bulk/text_enable_report.py bulk/journal/protocol.py bulk/journal/queries.py"
+    " bulk/report/advice.py"
     " bulk/report/summary.py bulk/report/charts.py parsing/phone_numbers.py parsing/codes.py"
     " parsing/loa.py parsing/rows.py parsing/columns.py sandbox/world.py"
     " sandbox/number_store.py invoices.py bulk/journal/deliveries.py"

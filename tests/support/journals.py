@@ -172,7 +172,8 @@ class Backend(NamedTuple):
     def outcomes(self, operation: str) -> list[str | None]:
         """Return the logged outcomes of *operation*, by number."""
         if self.is_in_memory:
-            return [o for key, o in sorted(self.memory._store.log.items()) if key[0] == operation]
+            log = sorted(self.memory._store.log.items(), key=lambda item: item[0])
+            return [row.outcome for key, row in log if key[0] == operation]
         select = "SELECT outcome FROM log WHERE operation = ? ORDER BY number"
         return [outcome for (outcome,) in self.query(select, operation)]
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.journal.protocol import Submission as Submission
     from sinch_qn.bulk.journal.protocol import can_be_enabled as can_be_enabled
     from sinch_qn.bulk.journal.protocol import logged_write as logged_write
+    from sinch_qn.bulk.journal.queries import EntryOrder as EntryOrder
+    from sinch_qn.bulk.journal.queries import EntryPage as EntryPage
+    from sinch_qn.bulk.journal.queries import EntryQuery as EntryQuery
+    from sinch_qn.bulk.journal.queries import HistoryItem as HistoryItem
     from sinch_qn.bulk.journal.sqlite import SqliteJournal as SqliteJournal
 
 _NAMES = {
@@ -43,6 +47,7 @@ _NAMES = {
         "can_be_enabled",
         "logged_write",
     ),
+    "queries": ("EntryOrder", "EntryPage", "EntryQuery", "HistoryItem"),
     "sqlite": ("SqliteJournal",),
 }
 

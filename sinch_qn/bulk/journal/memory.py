@@ -10,7 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.journal.memory_store import LEASE, MemoryStore, Runner
+from sinch_qn.bulk.journal.memory_store import (
+    LEASE,
+    MemoryQueries,
+    MemoryStore,
+    ReceivedCode,
+    Runner,
+)
 from sinch_qn.bulk.journal.protocol import (
     ADVANCED,
     HAS_INTENT,
@@ -35,7 +41,7 @@ _AHEAD = 20
 """Numbers that are counted beyond those that are needed."""
 
 
-class MemoryJournal:
+class MemoryJournal(MemoryQueries):
     """A journal that is lost with its process; the reference for the others.
 
     Several objects may be runners of one content, each with a lease: see `another`.
@@ -45,7 +51,7 @@ class MemoryJournal:
         self, *, clock: Callable[[], float] = time.time, store: MemoryStore | None = None
     ) -> None:
         self.clock = clock
-        self._store = store or MemoryStore()
+        super().__init__(store or MemoryStore())
         self._runner: Runner | None = None
         self.deliveries = self._store.deliveries
         """The messages that are delivered at most once."""
@@ -262,7 +268,7 @@ class MemoryJournal:
         after = self._store.apply(Change(number=number, event=Event.CODE, at=at))
         if after is None:
             return Submission.REFUSED, before
-        self._store.inbox.setdefault(number, {})[after.attempt, code] = "waiting"
+        self._store.inbox.setdefault(number, {})[after.attempt, code] = ReceivedCode(at)
         return Submission.ACCEPTED, after
 
     async def next_due(self, *todos: Todo) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import attrs
 
@@ -16,9 +16,21 @@ from sinch_qn.bulk.journal.protocol import (
     Batch,
     BatchState,
     Identity,
+    LoggedWrite,
     RunSettings,
     can_be_enabled,
     logged_write,
+)
+from sinch_qn.bulk.journal.queries import (
+    EntryPage,
+    EntryQuery,
+    HistoryItem,
+    check_limit,
+    from_cursor,
+    has_text,
+    history_of,
+    key_of,
+    page_of,
 )
 from sinch_qn.bulk.permits import Slots, holds_slot
 from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
@@ -39,6 +51,23 @@ class Runner:
     """From when on it has kept its lease."""
 
 
+@attrs.define
+class UnsafeWrite:
+    """One row of the log: an intent, and its outcome once there is one."""
+
+    at: float
+    outcome: str | None = None
+    outcome_at: float | None = None
+
+
+@attrs.define
+class ReceivedCode:
+    """A code in the inbox."""
+
+    at: float
+    status: str = "waiting"
+
+
 class MemoryStore:
     """Entries, inbox, log, batches, runners and slots."""
 
@@ -53,8 +82,8 @@ class MemoryStore:
         """The runner of each number's open intent."""
         self.chores: dict[str, tuple[int, float]] = {}
         self.entries: dict[str, Entry] = {}
-        self.log: dict[tuple[str, str, int, int], str | None] = {}
-        self.inbox: dict[str, dict[tuple[int, str], str]] = {}
+        self.log: dict[tuple[str, str, int, int], UnsafeWrite] = {}
+        self.inbox: dict[str, dict[tuple[int, str], ReceivedCode]] = {}
         self.counts: Counter[ChallengeState] = Counter()
         self.batches: dict[int, Batch] = {}
         self.batch_owners: dict[int, int] = {}
@@ -96,10 +125,48 @@ class MemoryStore:
             entry = self.apply(change, runner)
             if entry is not None:
                 inbox = self.inbox[entry.number]
-                key = next(key for key, status in inbox.items() if status == "waiting")
-                inbox[key] = "in flight"
+                key = next(key for key, code in inbox.items() if code.status == "waiting")
+                inbox[key].status = "in flight"
                 return entry, key[1]
         return None
+
+    def find(self, query: EntryQuery, limit: int, after: str | None) -> EntryPage:
+        """Return up to *limit* entries, those behind the cursor *after*."""
+        limit = check_limit(limit)
+        keys = {
+            key_of(query, self._order[entry.number], entry): entry
+            for entry in self.entries.values()
+            if (not query.states or entry.state in query.states)
+            and (not query.prefix or has_text(query, entry))
+            and query.ref in (None, entry.ref)
+        }
+        found = sorted(keys, reverse=query.descending)
+        if after is not None:
+            last = from_cursor(query, after)
+            found = [key for key in found if (key < last if query.descending else key > last)]
+        page = [keys[key] for key in found[: limit + 1]]
+        return page_of(query, [(self._order[entry.number], entry) for entry in page], limit)
+
+    def history(self, number: str) -> list[HistoryItem]:
+        """Return what happened to *number*, oldest first."""
+        writes = [
+            HistoryItem(
+                what=what,
+                attempt=attempt,
+                at=row.at,
+                outcome=row.outcome,
+                outcome_at=row.outcome_at,
+            )
+            for (what, about, attempt, _), row in self.log.items()
+            if about == number and row.outcome != "not sent"
+        ]
+        codes = [
+            HistoryItem(
+                what="code", attempt=attempt, at=code.at, outcome=code.status, outcome_at=None
+            )
+            for (attempt, _), code in self.inbox.get(number, {}).items()
+        ]
+        return history_of([*writes, *codes])
 
     def insert(self, entry: Entry) -> None:
         """Store a new entry."""
@@ -143,10 +210,7 @@ class MemoryStore:
         if before is None or after is None:
             return None
         if logged := logged_write(before, after, change.event):
-            key = (logged.operation, change.number, logged.attempt, logged.nth)
-            if logged.outcome is None and self.log.get(key, "not sent") != "not sent":
-                raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
-            self.log[key] = logged.outcome
+            self._log_write(change, logged)
         self.save(before, after)
         self._update_inbox(after, change.event)
         if change.event in INTENTS:
@@ -156,6 +220,17 @@ class MemoryStore:
         if self.slots is not None:
             self.slots.update(after)
         return after
+
+    def _log_write(self, change: Change, logged: LoggedWrite) -> None:
+        key = (logged.operation, change.number, logged.attempt, logged.nth)
+        row = self.log.get(key)
+        if logged.outcome is not None:
+            if row is not None:
+                row.outcome, row.outcome_at = logged.outcome, change.at
+            return
+        if row is not None and row.outcome != "not sent":
+            raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
+        self.log[key] = UnsafeWrite(change.at)
 
     def save(self, before: Entry | None, after: Entry) -> None:
         """Store the new version of an entry."""
@@ -175,12 +250,12 @@ class MemoryStore:
             self.inbox.pop(after.number, None)
             return
         inbox = self.inbox.get(after.number, {})
-        for key in [key for key, status in inbox.items() if status == "in flight"]:
+        for key in [key for key, code in inbox.items() if code.status == "in flight"]:
             status_after = CODE_STATUS_AFTER.get(event, "in flight")
             if status_after is None:
                 del inbox[key]
             else:
-                inbox[key] = status_after
+                inbox[key].status = status_after
 
     def claim_batch(
         self, runner: int, *, toll_free: bool, region: str | None, limit: int, at: float
@@ -218,3 +293,32 @@ class MemoryStore:
                 self.save(entry, attrs.evolve(entry, batch=None))
             batch = attrs.evolve(batch, numbers=())
         self.batches[batch.id] = batch
+
+
+class MemoryQueries:
+    """Questions about the numbers of a store."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def find(
+        self, query: EntryQuery, *, limit: int = 50, after: str | None = None
+    ) -> EntryPage:
+        """Return up to *limit* entries, those behind the cursor *after*."""
+        return self._store.find(query, limit, after)
+
+    async def get_many(self, numbers: Collection[str]) -> dict[str, Entry]:
+        """Return the entries of those of *numbers* that have one."""
+        return {
+            number: self._store.entries[number]
+            for number in numbers
+            if number in self._store.entries
+        }
+
+    async def history(self, number: str) -> list[HistoryItem]:
+        """Return what happened to *number*, oldest first."""
+        return self._store.history(number)
+
+    async def keep_bookmark(self, name: str, value: str) -> str:
+        """Store *value* as *name* if nothing is stored there; return what is."""
+        return self._store.bookmarks.setdefault(name, value)

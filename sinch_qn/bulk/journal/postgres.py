@@ -133,6 +133,7 @@ class PostgresJournal(PostgresStore):
         lease, self._lease = self._lease, None
         listener, self._listener = self._listener, None
         try:
+            await self._reader.finish()
             await writer.close()
         finally:
             if lease is not None:

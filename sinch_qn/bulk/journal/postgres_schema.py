@@ -171,7 +171,12 @@ CREATE TABLE bookmarks (
 );
 """
 
-_MIGRATIONS = (_FIRST,)
+_SECOND = """
+-- Of the beginning only: a long text does not fit into an index.
+CREATE INDEX numbers_ref ON numbers (run, left(ref, 100), seq) WHERE ref IS NOT NULL;
+"""
+
+_MIGRATIONS = (_FIRST, _SECOND)
 """Forward only: a schema of version n becomes n + 1 by the n-th. Never change one, append."""
 
 VERSION = len(_MIGRATIONS)

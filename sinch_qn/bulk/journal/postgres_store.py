@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from sinch_qn.bulk.journal import postgres_work
+from sinch_qn.bulk.journal import postgres_queries, postgres_work
 from sinch_qn.bulk.journal.postgres_connection import Reply, Statement
 from sinch_qn.bulk.journal.postgres_deliveries import PostgresDeliveries
 from sinch_qn.bulk.journal.postgres_schema import (
@@ -31,6 +31,7 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     invalid_line,
 )
+from sinch_qn.bulk.journal.queries import EntryPage, EntryQuery, HistoryItem
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo
 from sinch_qn.errors import JournalError
 
@@ -50,6 +51,7 @@ class PostgresStore:
         self._address = address
         self._run = 0
         self._writer: Writer | None = None
+        self._reader = postgres_queries.PostgresReader(address)
 
     async def add(self, entries: Sequence[Entry]) -> int:
         """Store the entries whose number is new, or was INVALID and no longer is."""
@@ -215,6 +217,34 @@ class PostgresStore:
         )
         await self._change(lambda tx: tx.execute(query, tx.run, name, value))
 
+    async def keep_bookmark(self, name: str, value: str) -> str:
+        """Store *value* as *name* if nothing is stored there; return what is."""
+        query = "INSERT INTO bookmarks VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+        await self._change(lambda tx: tx.execute(query, tx.run, name, value))
+        return await self.bookmark(name) or value
+
+    async def find(
+        self, query: EntryQuery, *, limit: int = 50, after: str | None = None
+    ) -> EntryPage:
+        """Return up to *limit* entries, those behind the cursor *after*."""
+        replies = await self._ask(postgres_queries.find(self._run, query, limit, after))
+        return postgres_queries.to_page(query, limit, replies)
+
+    async def get_many(self, numbers: Collection[str]) -> dict[str, Entry]:
+        """Return the entries of those of *numbers* that have one."""
+        asked = postgres_queries.get_many(self._run, numbers)
+        return postgres_queries.to_entries(await self._ask(asked))
+
+    async def history(self, number: str) -> list[HistoryItem]:
+        """Return what happened to *number*, oldest first."""
+        asked = postgres_queries.history(self._run, number)
+        return postgres_queries.to_history(await self._ask(asked))
+
+    async def _ask(self, statements: Sequence[Statement]) -> list[Reply]:
+        if self._writer is None:
+            raise self._not_open()
+        return await self._reader.ask(statements)
+
     async def _entries(self, query: str, *parameters: object) -> list[Entry]:
         """Return the entries that a query of this run finds."""
         return [from_row(row) for row in await self._rows(query, *parameters)]
@@ -240,8 +270,11 @@ class PostgresStore:
     @property
     def _open_writer(self) -> Writer:
         if self._writer is None:
-            raise JournalError(f"{self._address.name}: the journal is not open")
+            raise self._not_open()
         return self._writer
+
+    def _not_open(self) -> JournalError:
+        return JournalError(f"{self._address.name}: the journal is not open")
 
 
 def _delete_invalid(tx: Transaction, condition: str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol
 import attrs
 
 from sinch_qn._checks import check_above_zero, check_whole
+from sinch_qn.bulk.journal.queries import Queries
 from sinch_qn.bulk.pacing import MAX_UNKNOWN, Pacing
 from sinch_qn.bulk.permits import Permits, Told, Turn
 from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
@@ -117,7 +118,7 @@ class LoggedWrite:
     """None: the intent."""
 
 
-class Journal(Protocol):
+class Journal(Queries, Protocol):
     """The contract of a journal. What a method returned from is durable."""
 
     def now(self) -> float:

@@ -23,7 +23,7 @@ from sinch_qn.errors import JournalError
 OLDEST_SQLITE = (3, 34, 0)
 """Every statement runs on this version."""
 
-VERSION = 1
+VERSION = 2
 """Kept in the file's `user_version`."""
 
 BUSY_TIMEOUT = 120.0

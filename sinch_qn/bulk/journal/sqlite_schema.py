@@ -17,7 +17,7 @@ from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 from sinch_qn.phone import TOLL_FREE_PREFIXES
 
-_SCHEMA = """
+_FIRST = """
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE numbers (
         seq INTEGER PRIMARY KEY,
@@ -96,6 +96,15 @@ _SCHEMA = """
     ) WITHOUT ROWID;
 """
 
+_SECOND = """
+    CREATE INDEX numbers_ref ON numbers (ref) WHERE ref IS NOT NULL;
+"""
+
+_MIGRATIONS = (_FIRST, _SECOND)
+"""Forward only: a file of version n becomes n + 1 by the n-th. Never change one, append."""
+
+assert len(_MIGRATIONS) == VERSION  # noqa: S101 - of this file and `sqlite_file`
+
 _FIELDS = tuple(field.name for field in attrs.fields(Entry))
 _values = operator.attrgetter(*_FIELDS)
 _STATES = {state.value: state for state in ChallengeState}
@@ -111,19 +120,18 @@ IS_TOLL_FREE = f"substr(number, 1, 5) IN ({', '.join(map(repr, TOLL_FREE_PREFIXE
 def check_content(
     database: sqlite3.Connection, identity: Identity | None, *, running: bool
 ) -> None:
-    """Refuse a damaged journal or another project's; a runner creates missing tables."""
+    """Refuse a damaged journal or another project's; a runner makes what the schema lacks."""
     if running:
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise JournalError(f"the journal is damaged: {verdict}")
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version < VERSION:  # its first runner ended before it had created the tables
-        if not running:  # only under the lock: a runner may be creating them
-            raise JournalError("the journal is empty: start its run once")
+    if not running:  # a runner may be changing it, under its lock
+        check_tables(database)
+    elif version < VERSION:  # 0: its first runner ended before it had created the tables
         database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA}; PRAGMA user_version = {VERSION}; COMMIT"
-        )
+        steps = "".join(_MIGRATIONS[version:])
+        database.executescript(f"BEGIN IMMEDIATE; {steps}; PRAGMA user_version = {VERSION}; COMMIT")
     if identity is None:
         return
     mine = attrs.asdict(identity)
@@ -132,6 +140,18 @@ def check_content(
         database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", mine.items())
         written = dict(database.execute("SELECT key, value FROM meta"))
     check_identity(Identity(**{name: written[name] for name in mine}), identity)
+
+
+def check_tables(database: sqlite3.Connection) -> None:
+    """Refuse a file whose tables are of an older version, or missing. Raises `JournalError`."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if not version:
+        raise JournalError("the journal is empty: start its run once")
+    if version < VERSION:
+        raise JournalError(
+            f"an older sinch_qn wrote this journal (version {version}; this one needs {VERSION}): "
+            "go on with its run once, which upgrades it"
+        )
 
 
 def from_row(row: tuple[Any, ...]) -> Entry:

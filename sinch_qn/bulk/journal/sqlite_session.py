@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from sinch_qn.bulk.journal import sqlite_work
+from sinch_qn.bulk.journal import sqlite_queries, sqlite_work
 from sinch_qn.bulk.journal.protocol import Batch, BatchState, Identity
+from sinch_qn.bulk.journal.queries import EntryPage, EntryQuery, HistoryItem
 from sinch_qn.bulk.journal.sqlite_deliveries import SqliteDeliveries
 from sinch_qn.bulk.journal.sqlite_file import (
     accept,
@@ -22,7 +23,7 @@ from sinch_qn.bulk.journal.sqlite_file import (
     create,
     lock,
 )
-from sinch_qn.bulk.journal.sqlite_schema import SELECT, check_content, from_row
+from sinch_qn.bulk.journal.sqlite_schema import SELECT, check_content, check_tables, from_row
 from sinch_qn.bulk.journal.sqlite_thread import Connection, DatabaseThread, connect
 from sinch_qn.bulk.states import Entry
 from sinch_qn.errors import JournalError
@@ -41,6 +42,7 @@ class SqliteSession:
         self._path = Path(os.path.realpath(path))
         self._lock = ExitStack()
         self._thread: DatabaseThread | None = None
+        self._reader = sqlite_queries.SqliteReader(self._path)
         self._own_batches: set[int] = set()
         """Those made since the journal was opened."""
 
@@ -98,15 +100,19 @@ class SqliteSession:
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        # To its end: a cancelled caller leaves no lock behind.
+        await asyncio.shield(asyncio.ensure_future(self._finish(thread)))
+
+    async def _finish(self, thread: DatabaseThread) -> None:
+        await self._reader.finish()
 
         def finish() -> None:
-            # In a thread, to its end: a cancelled caller leaves no lock behind.
             try:
                 thread.close()
             finally:
                 self._lock.close()
 
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, finish))
+        await asyncio.get_running_loop().run_in_executor(None, finish)
 
     async def identity(self) -> Identity:
         """Return the project and the server that the journal belongs to."""
@@ -123,6 +129,7 @@ class SqliteSession:
         with self._errors("cannot be read"):
             check_file(self._path, running=False)
             with contextlib.closing(connect(self._path)) as database:
+                check_tables(database)
                 last = 0
                 while page := database.execute(f"{query} LIMIT {_PAGE}", (last,)).fetchall():
                     last = page[-1][0]
@@ -148,6 +155,24 @@ class SqliteSession:
         """
         with self._errors("cannot be used"):
             accept(self._path)
+
+    async def find(
+        self, query: EntryQuery, *, limit: int = 50, after: str | None = None
+    ) -> EntryPage:
+        """Return up to *limit* entries, those behind the cursor *after*."""
+        return await self._ask(lambda db: sqlite_queries.find(db, query, limit, after))
+
+    async def get_many(self, numbers: Collection[str]) -> dict[str, Entry]:
+        """Return the entries of those of *numbers* that have one."""
+        return await self._ask(lambda database: sqlite_queries.get_many(database, numbers))
+
+    async def history(self, number: str) -> list[HistoryItem]:
+        """Return what happened to *number*, oldest first."""
+        return await self._ask(lambda database: sqlite_queries.history(database, number))
+
+    async def keep_bookmark(self, name: str, value: str) -> str:
+        """Store *value* as *name* if nothing is stored there; return what is."""
+        return await self._write(lambda db: sqlite_queries.keep_bookmark(db, name, value))
 
     async def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
@@ -211,6 +236,12 @@ class SqliteSession:
         """Store *value* as *name*."""
         query, row = "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"bookmark {name}", value)
         await self._write(lambda database: database.execute(query, row).rowcount)
+
+    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        with self._errors("cannot be read"):
+            if self._thread is None:
+                raise JournalError("the journal is not open")
+            return await self._reader.ask(question)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await self._database.submit(work, writes=False)
