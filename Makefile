@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check codegen format dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
+.PHONY: help demo test test-fast check codegen format docs dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,13 +42,16 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
 	$(BIN)/python -m pytest -q tests/project/test_cost.py
 
-codegen: $(READY) ## Write the generated files: models, the sandbox's spec, docs/reference/, layers
+codegen: $(READY) ## Write the generated files: models, the sandbox's spec, layers
 	$(BIN)/python -m codegen
 	$(BIN)/python -m tests.project.test_architecture
 
 format: $(READY) ## Format the code, and fix lint findings
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## Build the documentation site into build/site, strictly
+	$(BIN)/python -m zensical build --strict --clean
 
 dist-check: $(READY) ## Build the wheel, install it into an empty environment, and use it there
 	rm -rf dist build/dist-check
@@ -88,7 +91,7 @@ audit: $(READY) ## Write the SBOM, and check for known vulnerabilities
 
 lock: $(READY) ## Update the pins in requirements.txt (needs pip-tools in the environment)
 	@mkdir -p build
-	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(d for e in p["project"]["optional-dependencies"].values() for d in e if "sinch-qn" not in d), *p["dependency-groups"]["dev"], sep="\n")' > build/requirements.in
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*p["project"]["dependencies"], *(d for e in p["project"]["optional-dependencies"].values() for d in e if "sinch-qn" not in d), *(d for group in p["dependency-groups"].values() for d in group), sep="\n")' > build/requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --strip-extras --allow-unsafe -o requirements.txt build/requirements.in
 
 sqlite-oldest: $(READY) ## Run the journal's tests on SQLite 3.34, the oldest version (needs npm and a C compiler)

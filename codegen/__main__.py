@@ -1,7 +1,7 @@
 """Write the generated files, or check that they are up to date.
 
 The models, their readers and the sandbox's description come from `openapi/qualified-numbers.yaml`,
-the pages of the Python API from the docstrings, the page of licences from the installed packages.
+the page of licences from the installed packages.
 
 `python -m codegen` writes; `python -m codegen --check` exits with 1 and names every file that
 differs. A check writes nothing to disk.
@@ -20,7 +20,6 @@ import yaml
 
 from codegen import licences
 from codegen.readers import readers_source
-from codegen.reference import reference_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,15 +79,10 @@ def generate(root: Path) -> dict[Path, bytes]:
     """Return the content of every generated file, by its path below *root*."""
     spec = yaml.safe_load((root / SPEC).read_text(encoding="utf-8"))
     models = _models(spec, root)
-
-    def read(path: Path) -> str:
-        return models if path == MODELS else (root / path).read_text(encoding="utf-8")
-
     return {
         MODELS: models.encode(),
         READERS: _formatted(readers_source(models, MARK), READERS, root).encode(),
         SANDBOX_SPEC: (json.dumps(spec, indent=1, ensure_ascii=False) + "\n").encode(),
-        **{path: page.encode() for path, page in reference_pages(read).items()},
         licences.PAGE: licences.licences_page(root).encode(),
     }
 

@@ -40,7 +40,7 @@ _HEAD = """\
 
 <!-- Written by `python -m codegen`: do not edit. -->
 
-sinch_qn is under the [MIT licence](../../LICENSE). It contains no other project's code, but needs
+sinch_qn is under the MIT licence. It contains no other project's code, but needs
 other packages: these, on Linux with Python 3.11, by what each states of itself. `make check` finds
 a change, and each release has an SBOM (`make release`).
 

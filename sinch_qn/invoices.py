@@ -119,8 +119,9 @@ def compose(
 def match_invoices(cell: str, names: Collection[str]) -> tuple[str, ...]:
     """Return the attachments that *cell* of an `invoice` column names, separated by semicolons.
 
-    >>> match_invoices("2026-01; feb.PDF", ["2026-01.pdf", "feb.pdf"])
-    ('2026-01.pdf', 'feb.pdf')
+    Examples:
+        >>> match_invoices("2026-01; feb.PDF", ["2026-01.pdf", "feb.pdf"])
+        ('2026-01.pdf', 'feb.pdf')
 
     A name may lack its ending, and may be in another case. Raises `InvalidRequestError` for one
     that is not among *names*, or could be several.

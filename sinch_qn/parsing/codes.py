@@ -31,8 +31,9 @@ class ParsedCode(NamedTuple):
 def parse_code(text: str, *, regions: Collection[str] = REGIONS) -> ParsedCode:
     """Parse `NUMBER,CODE` or `NUMBER CODE`; further cells are ignored.
 
-    >>> parse_code("(202) 555-0134 0417")
-    ParsedCode(number='+12025550134', code='0417')
+    Examples:
+        >>> parse_code("(202) 555-0134 0417")
+        ParsedCode(number='+12025550134', code='0417')
 
     The delimiter is a comma, semicolon, tab or bar, or else the last space. Raises `InvalidCode` if
     the number or the code is missing, and `InvalidPhoneNumber` for an invalid number; neither shows

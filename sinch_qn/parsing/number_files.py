@@ -58,8 +58,9 @@ def read_numbers(
 ) -> Iterator[GoodLine | BadLine]:
     """Read the phone numbers of a CSV file, or of CSV lines, in their order.
 
-    >>> [line.number.e164 for line in read_numbers(["name,phone", "Ada,(202) 555-0134"])]
-    ['+12025550134']
+    Examples:
+        >>> [line.number.e164 for line in read_numbers(["name,phone", "Ada,(202) 555-0134"])]
+        ['+12025550134']
 
     *source* is the path of a file or a pipe, or any iterable of lines. Files may be UTF-8 or
     UTF-16; in other encodings digits are read and the rest is replaced. The delimiter is a comma,

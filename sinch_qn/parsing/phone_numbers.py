@@ -80,8 +80,9 @@ class ParsedNumber:
 def parse_phone_number(text: str, *, regions: Collection[str] = REGIONS) -> ParsedNumber:
     """Parse a US or CA phone number as people write it.
 
-    >>> parse_phone_number("(202) 555-0134")
-    ParsedNumber(e164='+12025550134', region='US', toll_free=False)
+    Examples:
+        >>> parse_phone_number("(202) 555-0134")
+        ParsedNumber(e164='+12025550134', region='US', toll_free=False)
 
     Raises `InvalidPhoneNumber` with a reason to show: a wrong length, an area code or exchange that
     does not exist, another country, an extension, letters, two numbers, or a number that a

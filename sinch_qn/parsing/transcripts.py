@@ -28,8 +28,9 @@ class InvalidTranscript(ValueError):  # noqa: N818 - named as `InvalidCode` is
 def parse_transcript(text: str, *, language: str | None = None, length: int | None = None) -> str:
     """Return the code in what a person or a machine said, as speech-to-text wrote it.
 
-    >>> parse_transcript("Your code is four, seven, double one. I repeat: 4 7 1 1.")
-    '4711'
+    Examples:
+        >>> parse_transcript("Your code is four, seven, double one. I repeat: 4 7 1 1.")
+        '4711'
 
     *language* is `en`, `es` or `fr`, also as `fr-CA`; by default each is tried. *length* is the
     number of digits, if it is known: shorter and longer numbers in *text* are then ignored.

@@ -82,6 +82,16 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors_of(path), link
 
 
+def test_pages_of_the_site_link_to_nothing_outside() -> None:
+    """A page below docs/, and the changelog that one includes, has no link out of docs/."""
+    docs = ROOT / "docs"
+    for page in [*docs.rglob("*.md"), ROOT / "CHANGELOG.md"]:
+        for link in filter(is_relative, links(page.read_text(encoding="utf-8"))):
+            ends = {page, (page.parent / link).resolve()}
+            outside = [end for end in ends if not end.is_relative_to(docs)]
+            assert not outside, f"{page.name}: name {link}, without a link"
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_named_source_files_exist(page: Path) -> None:
     """A source file that a page names exists below one of its folders."""

@@ -1,8 +1,7 @@
 """The architecture, in twelve rules over the package's files.
 
 `python -m tests.project.test_architecture` writes the tables of `architecture`, the first line of
-each file's docstring and the rules into docs/explanation/layers.md, and the floors into
-README.
+each file's docstring and the rules into docs/explanation/layers.md.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from tests.project.source_tree import (
     tree,
 )
 
-README = ROOT / "README.md"
 PAGE = ROOT / "docs/explanation/layers.md"
+PICTURE = ROOT / "docs/explanation/architecture.md"
 WRITE = "python -m tests.project.test_architecture"
 INTRODUCTION = f"""\
 # Layers
@@ -404,13 +403,13 @@ def _aliases() -> Iterator[Finding]:
 
 
 def test_the_tables_are_printed() -> None:
-    """README and the page on the layers show these tables and name only existing files."""
-    texts = ((PAGE, page()), (README, readme(README.read_text())))
-    stale = [path.name for path, text in texts if not path.exists() or path.read_text() != text]
-    assert not stale, f"{stale} differ from the code: run {WRITE}"
-    picture = README.read_text().partition("## Architecture")[2].partition("\n## ")[0]
-    missing = {f for f in re.findall(r"\b\w+\.py\b", picture) if not (PACKAGE / f).exists()}
-    assert not missing, f"README's picture names {missing}: correct it"
+    """The page on the layers shows these tables, that on the architecture names existing files."""
+    assert PAGE.read_text() == page(), f"{PAGE.name} differs from the code: run {WRITE}"
+    picture = PICTURE.read_text().partition("```text\n")[2].partition("```")[0]
+    named = re.findall(r"\b\w+\.py\b", picture)
+    missing = {file for file in named if not (PACKAGE / file).exists()}
+    assert named, "it has no picture of a call"
+    assert not missing, f"its picture names {missing}: correct it"
 
 
 def contents(folder: str) -> dict[Path, int]:
@@ -426,21 +425,6 @@ def contents(folder: str) -> dict[Path, int]:
 def label(path: Path) -> str:
     """Return a file or folder as the tables show it."""
     return f"`{path.name}/`" if path.is_dir() else f"`{path.name}`"
-
-
-def readme(text: str) -> str:
-    """Return README's *text* with its table of floors as it should be."""
-    link = PAGE.relative_to(ROOT).as_posix()
-    rows = [
-        f"| floor | files and folders; imports point down only ([what each file does]({link})) |",
-        "|---|---|",
-    ]
-    for floor, paths in itertools.groupby(contents("").items(), lambda item: item[1]):
-        rows.append(f"| {floor} | {', '.join(label(path) for path, _ in paths)} |")
-    table = "\n".join(rows) + "\n"
-    new, count = re.subn(r"^\| floor \|.*\n(?:\|.*\n)+", lambda _: table, text, flags=re.MULTILINE)
-    assert count == 1, "README has no table of floors, or two"
-    return new
 
 
 def page() -> str:
@@ -464,4 +448,3 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    README.write_text(readme(README.read_text()))

@@ -14,7 +14,6 @@ import yaml
 
 from codegen.__main__ import MODELS, READERS, SANDBOX_SPEC, SPEC, generate, main
 from codegen.licences import PAGE, licence_of
-from codegen.reference import PAGES
 from sinch_qn import models
 from sinch_qn._open_enums import OpenIntEnum, OpenStrEnum
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[2]
-GENERATED = (MODELS, READERS, SANDBOX_SPEC, PAGE, *PAGES)
+GENERATED = (MODELS, READERS, SANDBOX_SPEC, PAGE)
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: schema
     for name, schema in yaml.safe_load((ROOT / SPEC).read_text())["components"]["schemas"].items()
