@@ -61,6 +61,14 @@ COMMANDS: Final = {
 }
 """The module and function of each command, and the first line of its help."""
 
+SECTIONS: Final = {
+    "Numbers": "list get add delete send verify invoices",
+    "Bulk runs": "run worker status code recall report pace journal",
+    "Text-enabling and orders": "text-enable text-enable-toll-free free orders imported callbacks",
+    "Tools": "check doctor sandbox demo",
+}
+"""The commands of each section of `--help`, in the order of their use."""
+
 
 class Command(click.Command):
     """A command that reports its errors, and what it may have done if the outcome is unknown."""
@@ -152,9 +160,10 @@ class _Group(click.Group):
         loaded: click.Command = getattr(import_module(f"sinch_qn.cli.commands.{module}"), function)
         return loaded
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names.split()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from sinch_qn import __version__, errors
 from sinch_qn.cli import exit_codes, output, resources
-from sinch_qn.cli.app import COMMANDS, cli
+from sinch_qn.cli.app import COMMANDS, SECTIONS, cli
 from sinch_qn.errors import Outcome
 from sinch_qn.models import GlobalProcessState as SinchState
 from sinch_qn.models import (
@@ -93,6 +93,8 @@ def test_version_and_help(run: Callable[..., Result]) -> None:
     assert names >= {"run", "status", "code", "recall", "report"}
     assert names >= {"text-enable", "text-enable-toll-free"}
     listed = re.sub(r"\s+", " ", run("--help").output)
+    assert sorted(" ".join(SECTIONS.values()).split()) == sorted(names), "each is in one section"
+    assert all(f" {title}: " in listed for title in SECTIONS)
     for name, (_, first_line) in COMMANDS.items():
         shown = run(name, "--help")
         assert shown.exit_code == 0
