@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check codegen format docs man dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
+.PHONY: help demo test test-fast check codegen format docs man pictures dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +52,9 @@ format: $(READY) ## Format the code, and fix lint findings
 
 docs: $(READY) ## Build the documentation site into build/site, strictly
 	$(BIN)/python -m zensical build --strict --clean
+
+pictures: $(READY) ## Record the demo, and photograph its report, into docs/pictures (needs Chromium)
+	$(BIN)/python -m codegen.pictures
 
 man: $(READY) ## Write a man page for each command into build/man/man1
 	$(BIN)/python -m codegen.man_pages build/man/man1
