@@ -1,6 +1,6 @@
 """Make the pictures of the docs: `make pictures` (needs Chromium for the screenshots).
 
-The demo is recorded in a terminal as it runs; its report is photographed in light and dark.
+The demo is recorded in a terminal as it runs; its report is photographed.
 """
 
 from __future__ import annotations
@@ -42,21 +42,19 @@ def main() -> int:
         )
         report = page.as_uri()
         screenshot(report, PICTURES / "report.png", width=1000, height=760)
-        screenshot(report, PICTURES / "report-dark.png", width=1000, height=760, dark=True)
     print(*(f"wrote {path.relative_to(ROOT)}" for path in sorted(PICTURES.iterdir())), sep="\n")
     return 0
 
 
-def screenshot(url: str, path: Path, *, width: int, height: int, dark: bool = False) -> None:
+def screenshot(url: str, path: Path, *, width: int, height: int) -> None:
     """Photograph the top of a page."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
     if chromium is None:
         print(f"no Chromium, so {path.name} stays as it is: set CHROMIUM to its path")
         return
-    night = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0") if dark else ()
     with tempfile.TemporaryDirectory() as profile:
         command = (
-            *(chromium, *_CHROMIUM, *night, f"--user-data-dir={profile}"),
+            *(chromium, *_CHROMIUM, f"--user-data-dir={profile}"),
             *(f"--window-size={width},{height}", f"--screenshot={path}", url),
         )
         subprocess.run(command, check=True, capture_output=True, timeout=60)
