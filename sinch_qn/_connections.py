@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import selectors
+import socket
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -27,6 +29,9 @@ from sinch_qn.proxy import Proxy
 
 MAX_UNUSED: Final = 2.0
 """Seconds for which a connection that was opened ahead may wait for its request."""
+
+_SAME_ADDRESS: Final = 10.0
+"""Seconds for which an address of a host is used again, as long as aiohttp caches a look-up."""
 
 HEADERS = {
     "Accept": "application/json",
@@ -136,18 +141,67 @@ class Connector(aiohttp.TCPConnector):
         self._close()
 
 
+@attrs.frozen
+class _Peer:
+    """Where the last connection to a host ended: the next ones go there without a look-up."""
+
+    family: int
+    address: tuple[Any, ...]
+    tls: Mapping[str, Any]
+    """The options of a TLS connection to it; none without TLS."""
+    key: ConnectionKey
+    until: float
+    """In the event loop's time."""
+
+
 class SingleUseConnector(Connector):
     """Uses the connection that was opened ahead for a request, if that has not ended."""
 
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options, force_close=True)
+        self._peers: dict[str, _Peer] = {}
 
     async def open(self, url: str) -> Connection:
-        """Open a connection to the host of *url*, through the proxy if there is one."""
+        """Open a connection to the host of *url*, through the proxy if there is one.
+
+        For a while after one was opened, others go to the same address: aiohttp would make a
+        request, look the host up and try its addresses, which costs as much as to connect.
+        """
+        peer = self._peers.get(url)
+        if peer is not None and self._loop.time() < peer.until:
+            with contextlib.suppress(OSError):  # another address may be reachable
+                return await self._open_directly(peer)
+        self._peers.pop(url, None)
         address = yarl.URL(url, encoded=True)
         proxy = self.proxy_of(address)
         request = ClientRequest("POST", address, loop=self._loop, **proxy)
-        return await super().connect(request, [], NO_TIMEOUT)
+        connection = await super().connect(request, [], NO_TIMEOUT)
+        if not proxy and (transport := connection.transport) is not None:
+            context, host = transport.get_extra_info("sslcontext"), address.raw_host
+            self._peers[url] = _Peer(
+                transport.get_extra_info("socket").family,
+                transport.get_extra_info("peername"),
+                {} if context is None else {"ssl": context, "server_hostname": host},
+                request.connection_key,
+                self._loop.time() + _SAME_ADDRESS,
+            )
+        return connection
+
+    async def _open_directly(self, peer: _Peer) -> Connection:
+        opened = socket.socket(peer.family, socket.SOCK_STREAM)
+        try:
+            opened.settimeout(0.0)
+            await self._loop.sock_connect(opened, peer.address)
+            make = self._loop.create_connection
+            _, protocol = await make(self._factory, sock=opened, **peer.tls)
+        except BaseException:
+            opened.close()
+            raise
+        if self.closed:
+            protocol.close()
+            raise aiohttp.ClientConnectionError("Connector is closed.")
+        self._acquired.add(protocol)  # closed with the connector, like those that it opens
+        return Connection(self, peer.key, protocol, self._loop)
 
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout

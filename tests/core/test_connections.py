@@ -10,13 +10,16 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import aiohttp.connector
+import attrs
 import pytest
 import trustme
 from aioresponses import aioresponses
 
 from sinch_qn import BasicAuth, PreparedCall, QualifiedNumbersClient, RetryPolicy, _connections
+from sinch_qn._connections import ConnectionOptions, SingleUseConnector, open_session
 from sinch_qn.errors import ConnectError, Outcome, TransportError
 
 NUMBER = "+12025550134"
@@ -169,6 +172,41 @@ async def test_a_prepared_call_is_sent_on_the_connection_that_waits(
             assert (server.accepted, server.rings) == (1, 1)
             await client.send_voice_challenge(NUMBER, retry=ONCE)
             assert (server.accepted, server.rings) == (2, 2)
+
+
+async def test_the_next_connection_goes_to_the_same_address(
+    tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs no look-up, unless that address accepts no connection any more, or is too old."""
+    looked_up: list[str] = []
+    connect = aiohttp.TCPConnector.connect
+
+    async def counted(self: Any, *options: Any) -> Any:
+        looked_up.append("")
+        return await connect(self, *options)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", counted)
+    with serving(tls) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        session = open_session(ConnectionOptions(), single_use=True)
+        connector = session.connector
+        assert isinstance(connector, SingleUseConnector)
+
+        async def opened() -> tuple[int, int]:
+            (await connector.open(server.url)).close()
+            await asyncio.sleep(0.01)  # the server accepts in another thread
+            return server.accepted, len(looked_up)
+
+        assert [await opened() for _ in range(3)] == [(1, 1), (2, 1), (3, 1)]
+        (known,) = connector._peers.values()
+        connector._peers[server.url] = attrs.evolve(known, address=closed.getsockname())
+        assert [await opened() for _ in range(2)] == [(4, 2), (5, 2)]
+        connector._peers[server.url] = attrs.evolve(known, until=0.0)
+        assert await opened() == (6, 3)
+        await session.close()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await connector.open(server.url)
+        await asyncio.sleep(0.01)  # what was open by then is closed
 
 
 async def test_a_connection_waits_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
