@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check codegen format docs man pictures dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
+.PHONY: help demo test test-fast test-all check codegen format docs man pictures dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,6 +32,11 @@ test: $(READY) ## Run all tests, with their coverage floor
 
 test-fast: $(READY) ## Run the tests that start no process, no soak, one fault of each class
 	$(BIN)/python -m pytest --fast $(PARALLEL)
+
+VERSIONS := 3.11 3.12 3.13 3.14
+
+test-all: ## Run all tests with each Python of VERSIONS that is installed, or those of TESTS=…
+	@TESTS="$(TESTS)" bash .ci/test-all $(VERSIONS)
 
 check: $(READY) ## Lint, format, types, drift of generated files, the spec, what a call costs
 	$(BIN)/ruff check .
@@ -77,8 +82,8 @@ soak: $(READY) ## Kill a run of 10,000 numbers 20 times, and count the calls (2 
 soak-distributed: $(READY) ## Kill runners, databases and connections of one run on PostgreSQL (10 minutes)
 	SINCH_QN_SOAK=1 $(BIN)/python -m pytest -q -s tests/bulk/test_distributed_soak.py
 
-fuzz: $(READY) ## Fuzz for longer, with other examples each time: make fuzz FUZZ=50
-	SINCH_QN_FUZZ=$(or $(FUZZ),20) $(BIN)/python -m pytest tests/core/test_fuzz.py
+fuzz: $(READY) ## Run all cells of the matrices, and fuzz for longer: make fuzz FUZZ=50
+	SINCH_QN_FUZZ=$(or $(FUZZ),20) $(BIN)/python -m pytest tests/core
 
 build/bench/.ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv build/bench

@@ -44,6 +44,7 @@ from sinch_qn.models import (
 )
 from sinch_qn.retry import RetryPolicy
 from tests.support.loa import DIRECT_JSON
+from tests.support.matrices import EACH_KIND
 
 PHONE = "+12025550134"
 CANARY = "canary-value-that-no-message-may-show"
@@ -175,7 +176,7 @@ def test_deeply_nested_details_do_not_break_the_error(depth: int) -> None:
         (999, errors.ServerError, Outcome.UNKNOWN),
     ],
 )
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: operation.id)
 def test_error_status_has_its_class_and_outcome(
     operation: Operation[Any], status: int, kind: type[StatusError], outcome: Outcome
 ) -> None:
@@ -221,7 +222,7 @@ def test_redirects_are_rejected(status: int) -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: operation.id)
 def test_error_in_a_200_is_the_error_that_it_says(
     operation: Operation[Any],
     body: dict[str, Any],
@@ -252,7 +253,7 @@ def test_error_in_a_200_is_the_error_that_it_says(
         {"errors": [{"message": "not yours"}]},
     ],
 )
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: operation.id)
 def test_error_in_a_200_without_a_status(operation: Operation[Any], body: object) -> None:
     """An error in a 200 that says no status is an InvalidResponseError with its message."""
     with pytest.raises(InvalidResponseError, match="an error in a 200: not yours") as caught:
@@ -327,7 +328,7 @@ def test_a_deletion_has_no_body(body: bytes, status: int) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"null", b"[]", b'"text"', b"12", b"true", b"NaN", b"{", b"\xff"]
 )
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: operation.id)
 def test_a_body_that_is_not_an_object(operation: Operation[Any], body: bytes) -> None:
     """A 2xx whose body is not a JSON object is an InvalidResponseError, except for a DELETE."""
     if operation.response_model is type(None) and body != b"<html>":
@@ -521,7 +522,7 @@ def test_every_operation_is_fuzzed() -> None:
     assert set(CALLS) == {operation.id for operation in OPERATIONS}
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: operation.id)
 @given(body=BODIES, status=STATUSES)
 @settings(
     max_examples=60,

@@ -47,6 +47,7 @@ from sinch_qn.errors import (
 from sinch_qn.models import AddNumbersRequest, QualifiedNumber
 from sinch_qn.retry import ONE_SHOT, Failure, RetryPolicy, RetryQuota, RetryRule
 from tests.support.cancellation import cancelled_at
+from tests.support.matrices import EACH_KIND
 from tests.support.virtual_clock import virtual_clock
 
 ROOT = "https://api.example/v1/projects/p"
@@ -55,8 +56,8 @@ NUMBER = "+12025550134"
 
 IDS: dict[str, Any] = {"phoneNumber": NUMBER, "hostingOrderId": "order-1", "qualifiedNumbers": []}
 LISTINGS = [operation for operation in OPERATIONS if operation.id.startswith("list")]
-IDEMPOTENT = [operation for operation in OPERATIONS if operation.idempotent]
-NON_IDEMPOTENT = [operation for operation in OPERATIONS if not operation.idempotent]
+IDEMPOTENT = [operation for operation in EACH_KIND if operation.idempotent]
+NON_IDEMPOTENT = [operation for operation in EACH_KIND if not operation.idempotent]
 
 
 def answer(status: int = 200, body: object = None, **headers: str) -> Response:
@@ -235,7 +236,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 @virtual_clock
 async def test_retry_rules(operation: Operation[Any], kind: str) -> None:
     """The number of attempts depends on the operation's idempotence and the failure's outcome."""
@@ -267,7 +268,7 @@ async def test_no_policy_overrides_safety(operation: Operation[Any], kind: str) 
     assert len(shown) == (9 if fault.other_attempts > 1 else 0)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 @pytest.mark.parametrize("step", [ConnectError("refused"), answer(429)], ids=["refused", "429"])
 @virtual_clock
 async def test_a_request_without_effect_is_retried(operation: Operation[Any], step: Step) -> None:
@@ -278,7 +279,7 @@ async def test_a_request_without_effect_is_retried(operation: Operation[Any], st
 
 
 @pytest.mark.parametrize("kind", ["refused", "broken", "429", "503"])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 @virtual_clock
 async def test_one_shot(operation: Operation[Any], kind: str) -> None:
     """`RetryPolicy(max_attempts=1)` sends once, whatever the failure."""
@@ -392,7 +393,7 @@ async def test_delete_remembers_an_unknown_outcome(last: str) -> None:
 
 
 @pytest.mark.parametrize("attempts", [1, 4])
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 @virtual_clock
 async def test_a_rejected_token_is_replaced_once(operation: Operation[Any], attempts: int) -> None:
     """Any 401 is retried at once with a fresh token, even by a one-shot call."""
@@ -404,7 +405,7 @@ async def test_a_rejected_token_is_replaced_once(operation: Operation[Any], atte
     assert transport.times == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 @virtual_clock
 async def test_a_second_401_is_final(operation: Operation[Any]) -> None:
     """A 401 to the fresh token, too, is an AuthenticationError, REJECTED, after two requests."""
@@ -882,7 +883,7 @@ async def test_the_request() -> None:
     assert parse_qs(urlsplit(request.url).query) == {"states": ["a b&c"], "pageToken": ["=+/"]}
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 @virtual_clock
 async def test_non_idempotent_requests_use_a_new_connection(
     operation: Operation[Any],

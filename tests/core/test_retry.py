@@ -8,11 +8,12 @@ from itertools import pairwise
 import pytest
 
 from sinch_qn import errors
-from sinch_qn._operations import OPERATIONS, Operation
+from sinch_qn._operations import LIST_NUMBERS, Operation
 from sinch_qn.errors import Outcome, SinchError
 from sinch_qn.retry import Failure, RetryPolicy, RetryQuota, honour_retry_after, is_retryable
+from tests.support.matrices import EACH_KIND
 
-OPERATION = OPERATIONS[0]
+OPERATION = LIST_NUMBERS
 
 ERRORS: dict[str, tuple[SinchError, bool, bool]] = {
     # name: error, is an idempotent operation retryable, is any other
@@ -36,7 +37,7 @@ ERRORS: dict[str, tuple[SinchError, bool, bool]] = {
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.id))
+@pytest.mark.parametrize("operation", EACH_KIND, ids=lambda operation: str(operation.id))
 def test_retryable(operation: Operation[object], kind: str) -> None:
     """Whether a retry is safe depends on idempotence and the failure's outcome only."""
     error, if_idempotent, if_not = ERRORS[kind]

@@ -40,6 +40,8 @@ _BLOCK = re.compile(
     r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
+_IDLE_PLUGINS = ("schemathesis", "hypothesispytest", "xdist", "anyio", "typeguard")
+"""Plugins of this environment that no page needs: they take seconds to load."""
 _NUMBER = re.compile(r"\+1[2-9][0-9]{9}\b")
 
 
@@ -98,6 +100,7 @@ async def run_as_test_files(tests: list[Block], directory: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-W", "error"),
         *("-o", "asyncio_default_fixture_loop_scope=function", "."),
+        *(option for plugin in _IDLE_PLUGINS for option in ("-p", f"no:{plugin}")),
         cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
