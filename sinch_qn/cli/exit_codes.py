@@ -10,6 +10,9 @@ from sinch_qn import errors
 from sinch_qn.cli.messages import print_message
 from sinch_qn.errors import Outcome, SinchError
 
+_POSIX = {"termios", "tty"}
+"""Modules that Windows lacks: those of the prompt below a run's display."""
+
 
 class Exit(enum.IntEnum):
     """Exit codes by kind of failure: what a script can do about it."""
@@ -64,6 +67,9 @@ def report_error(error: SinchError, *, if_unknown: str = "", if_failed: str = ""
 
 def report_unexpected(error: Exception, *, if_unknown: str = "", if_failed: str = "") -> Exit:
     """Print one line about an error that no code here foresees; return the exit code."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _POSIX:
+        print_message("this needs a POSIX system: use WSL, a container or another machine", "error")
+        return Exit.USAGE
     print_message(f"unexpected {type(error).__name__}: {error}; --debug shows more", "error")
     if if_unknown or if_failed:
         print_message(if_unknown or if_failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 from sinch_qn._redaction import printable
@@ -32,6 +33,12 @@ def standing_record(standing: journal.Standing) -> dict[str, Any]:
         "oldestDue": standing.oldest_due,
         "stopped": standing.stopped,
     }
+
+
+def is_here(standing: journal.Standing) -> bool:
+    """Return whether a runner of this machine holds its lease."""
+    here = f"{platform.node()}:"
+    return any(each.name.startswith(here) and each.lease_left > 0 for each in standing.runners)
 
 
 def show_standing(standing: journal.Standing) -> None:

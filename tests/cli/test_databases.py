@@ -133,7 +133,7 @@ def test_status_shows_the_runners_and_what_they_share(url: str, qn: Callable[...
     shown: list[Result] = []
 
     async def look(_: PostgresJournal) -> None:
-        for options in ((), ("--json",)):
+        for options in ((), ("--json",), ("--running",)):
             shown.append(await asyncio.to_thread(qn, "status", url, *options))  # noqa: PERF401
 
     with_runner(url, look)
@@ -151,6 +151,20 @@ def test_status_shows_the_runners_and_what_they_share(url: str, qn: Callable[...
     assert record["oldestDue"] > 0
     afterwards = qn("status", url)
     assert "No runner is at work" in afterwards.stderr
+    assert [shown[2].exit_code, qn("status", url, "--running").exit_code] == [Exit.OK, Exit.FAILED]
+
+
+def test_a_runner_elsewhere_is_not_this_machines(
+    url: str, qn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status --running` is a health check: another machine's runner does not pass this one's."""
+
+    async def look(_: PostgresJournal) -> None:
+        monkeypatch.setattr("sinch_qn.cli.run_standing.platform.node", lambda: "elsewhere")
+        shown = await asyncio.to_thread(qn, "status", url, "--running")
+        assert shown.exit_code == Exit.FAILED
+
+    with_runner(url, look)
 
 
 def test_pace_is_the_whole_runs(url: str, qn: Callable[..., Result]) -> None:

@@ -421,6 +421,7 @@ def test_codes_and_recalls_come_from_other_processes(
     with process(*RUN, "--yes") as command:
         eventually(lambda: Path("run.db").exists() and sandbox.code_for(TWO))
         eventually(lambda: counts(qn) == {"awaiting_code": 2})
+        assert qn("status", "run.db", "--running").exit_code == Exit.OK
         with process(*RUN, "--yes") as second:
             code, _, err = finish(second)
         assert code == Exit.USAGE
@@ -434,6 +435,8 @@ def test_codes_and_recalls_come_from_other_processes(
         done = qn("code", "run.db", TWO, stdin=f"{sandbox.code_for(TWO)}\n")
         assert done.stdout == f"{TWO}\taccepted\n"
         assert finish(command)[0] == 0
+    ended = qn("status", "run.db", "--running")
+    assert (ended.exit_code, "no runner of this machine" in ended.stderr) == (Exit.FAILED, True)
     for refused in (("code", "run.db", ONE, "1234"), ("code", "run.db", THREE, "1234")):
         assert qn(*refused).exit_code == Exit.USAGE
     assert f"{ONE}: phone_number" in qn("recall", "run.db", ONE).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from compose_spec import PyCompose
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.journals import check_url
 
-FOLDER = Path(__file__).parents[2] / "docs/guides/several-machines"
+ROOT = Path(__file__).parents[2]
+CONTAINERFILE = (ROOT / "Containerfile").read_text()
+FOLDER = ROOT / "docs/guides/several-machines"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
 
@@ -39,12 +42,17 @@ def test_the_compose_file_keeps_to_its_specification() -> None:
     PyCompose.from_yaml(yaml.safe_dump(COMPOSE))
 
 
+def container() -> dict[str, Any]:
+    """Return the container of the Deployment."""
+    deployment = next(each for each in MANIFESTS if each["kind"] == "Deployment")
+    (found,) = deployment["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
 def commands() -> list[list[str]]:
     """Return the command lines of the containers, with their variables in place."""
-    deployment = next(each for each in MANIFESTS if each["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
     config = next(each for each in MANIFESTS if each["kind"] == "ConfigMap")["data"]
-    given = [re.sub(r"\$\((\w+)\)", lambda m: config[m[1]], word) for word in container["args"]]
+    given = [re.sub(r"\$\((\w+)\)", lambda m: config[m[1]], word) for word in container()["args"]]
     return [COMPOSE["services"][name]["command"] for name in ("numbers", "worker")] + [given]
 
 
@@ -59,6 +67,38 @@ def test_their_commands_are_this_projects(words: list[str]) -> None:
     assert command is not None
     known = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_health_is_what_status_says_of_the_journal_that_is_run() -> None:
+    """Image and manifest ask the same, with options that exist, about a variable that is set."""
+    (asked,) = re.findall(r'"exec sinch-qn (.*)"\]', CONTAINERFILE)
+    probed = container()["livenessProbe"]["exec"]["command"][2].removeprefix("exec sinch-qn ")
+    words = shlex.split(asked.replace('\\"', '"'))
+    assert shlex.split(probed.replace("URL", "JOURNAL")) == words
+    assert words == ["status", "$JOURNAL", "--running", "--first", "0"]
+    status = cli.get_command(
+        cli.make_context("sinch-qn", ["--help"], resilient_parsing=True), "status"
+    )
+    assert status is not None
+    assert {"--running", "--first"} <= {n for each in status.params for n in each.opts}
+    assert " JOURNAL=/data/run.db\n" in CONTAINERFILE
+    assert COMPOSE["x-sinch"]["environment"]["JOURNAL"] in COMPOSE["services"]["worker"]["command"]
+
+
+def test_the_image_is_not_root_and_its_journal_is_in_a_folder() -> None:
+    """A user by number, which Kubernetes can tell from root; a volume that has the log, too."""
+    assert re.search(r"^USER (\d+):\1$", CONTAINERFILE, re.MULTILINE)
+    assert "\nVOLUME /data\n" in CONTAINERFILE
+    assert '\nENTRYPOINT ["tini", "--", "sinch-qn"]\n' in CONTAINERFILE
+
+
+def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
+    """A journal, a key or a list of numbers beside the sources gets into no image."""
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", CONTAINERFILE, re.MULTILINE)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert {name for names in copied for name in names.split()} == allowed
 
 
 def test_a_worker_has_time_to_finish() -> None:

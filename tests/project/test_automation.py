@@ -25,11 +25,13 @@ FORMS = GITHUB / "ISSUE_TEMPLATE"
 LINTERS: dict[str, tuple[list[str], list[Path]]] = {
     "actionlint": ([], WORKFLOWS),
     "zizmor": (["--offline", "--quiet"], [*WORKFLOWS, GITHUB / "dependabot.yml"]),
+    "hadolint": ([], [ROOT / "Containerfile"]),
     "shellcheck": ([], sorted((ROOT / ".ci").iterdir())),
 }
 FAULTS = {
     "actionlint": ("runs-on:", "run-on:"),
     "zizmor": ("@[0-9a-f]{40} #", "@v4 #"),
+    "hadolint": (" --no-install-recommends", ""),
     "shellcheck": (r'cd "\$', "cd $"),
 }
 """A fault by linter: what in its first file is replaced by what."""

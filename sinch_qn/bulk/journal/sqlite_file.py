@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import fcntl
 import os
 import sqlite3
 import stat
@@ -19,6 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sinch_qn.errors import JournalError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    HAS_LOCKS = False
+else:
+    HAS_LOCKS = True
 
 OLDEST_SQLITE = (3, 34, 0)
 """Every statement runs on this version."""
@@ -63,7 +69,7 @@ def check_file(path: Path, *, running: bool) -> int:
 
     Raises `JournalError`, `OSError` and `sqlite3.Error`, and leaves the file as it was.
     """
-    check_sqlite()
+    check_system()
     check_name(path)
     mark, version = read_header(path)
     if version > VERSION:
@@ -84,8 +90,13 @@ def check_file(path: Path, *, running: bool) -> int:
     return version
 
 
-def check_sqlite() -> None:
-    """Refuse a version of SQLite on which nothing was tested. Raises `JournalError`."""
+def check_system() -> None:
+    """Refuse a system without file locks, and an untested SQLite. Raises `JournalError`."""
+    if not HAS_LOCKS:
+        raise JournalError(
+            "a journal in a file needs a POSIX system, for its lock: use one in PostgreSQL, or run"
+            " this in WSL or a container"
+        )
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         oldest = ".".join(map(str, OLDEST_SQLITE))
         raise JournalError(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is needed")
@@ -189,9 +200,10 @@ def lock(path: Path, *, attempts: int = _LOCK_ATTEMPTS) -> Iterator[None]:
 
     Raises `JournalError` if there is one. Others hold it for a moment only, when they close.
     """
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, OWNER_ONLY)
+    check_system()
+    descriptor = os.open(_lock_of(path), os.O_CREAT | os.O_RDWR, OWNER_ONLY)
     try:
-        while not _is_locked(descriptor):
+        while not _take(descriptor):
             attempts -= 1
             if not attempts:
                 raise JournalError("another run is using this journal")
@@ -201,7 +213,24 @@ def lock(path: Path, *, attempts: int = _LOCK_ATTEMPTS) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_locked(descriptor: int) -> bool:
+def is_locked(path: Path) -> bool:
+    """Return whether a runner has the journal at *path*. Raises `OSError`."""
+    try:
+        descriptor = os.open(_lock_of(path), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _take(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _take(descriptor: int) -> bool:
+    """Take the lock if nobody has it, and return whether it was taken."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -19,8 +19,9 @@ from sinch_qn.bulk.journal.sqlite_file import (
     accept,
     check_file,
     check_name,
-    check_sqlite,
+    check_system,
     create,
+    is_locked,
     lock,
 )
 from sinch_qn.bulk.journal.sqlite_schema import SELECT, check_content, check_tables, from_row
@@ -46,6 +47,10 @@ class SqliteSession:
         self._own_batches: set[int] = set()
         """Those made since the journal was opened."""
 
+    def has_runner(self) -> bool:
+        """Return whether a run has the journal at this moment; it need not be open here."""
+        return is_locked(self._path)
+
     async def _open_file(self, identity: Identity | None, *, running: bool) -> None:
         """Open the file, in a thread."""
         opening = asyncio.create_task(asyncio.to_thread(self._open, identity, running))
@@ -63,7 +68,7 @@ class SqliteSession:
             raise JournalError(f"{self._path}: this journal is open already: leave its run first")
         self._own_batches.clear()
         with ExitStack() as opened, self._errors("cannot be used"):
-            check_sqlite()
+            check_system()
             exists, version = self._path.exists(), 0
             if exists and self._path.stat().st_size:
                 version = check_file(self._path, running=running)

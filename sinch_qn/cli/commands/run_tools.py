@@ -36,13 +36,19 @@ from sinch_qn.cli.options import (
     show_default=True,
     help="Maximum numbers to list that need attention.",
 )
+@click.option(
+    "--running",
+    "need_runner",
+    is_flag=True,
+    help="Exit with 1 unless a runner of this machine is at work: for health checks.",
+)
 @json_option
-def status(journal: JournalName, first: int, *, as_json: bool) -> None:
+def status(journal: JournalName, first: int, *, need_runner: bool, as_json: bool) -> None:
     """Show the state of the run in JOURNAL.
 
     Lists the numbers and orders that need attention, also while the run is active.
     """
-    jobs.show_status(journal, first, as_json=as_json)
+    jobs.show_status(journal, first, need_runner=need_runner, as_json=as_json)
 
 
 @command(

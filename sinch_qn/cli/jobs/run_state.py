@@ -28,18 +28,28 @@ from sinch_qn.bulk.report import (
     what_to_do_about_order,
     without_invoices,
 )
-from sinch_qn.cli.exit_codes import error_context
+from sinch_qn.cli.exit_codes import Exit, error_context
 from sinch_qn.cli.journals import JournalName, control_of, make_journal, open_journal
 from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.output import Lines
 from sinch_qn.cli.run_inputs import input_names
-from sinch_qn.cli.run_standing import show_standing, standing_record
+from sinch_qn.cli.run_standing import is_here, show_standing, standing_record
 
 
-def show_status(journal: JournalName, first: int, *, as_json: bool) -> None:
-    """Print the counts of a run, its orders, and the *first* numbers that need attention."""
+def show_status(
+    journal: JournalName, first: int, *, need_runner: bool = False, as_json: bool
+) -> None:
+    """Print the counts of a run, its orders, and the *first* numbers that need attention.
+
+    With *need_runner* it fails unless a runner of this machine is at work.
+    """
     run = asyncio.run(read_snapshot(journal))
     standing = asyncio.run(control_of(journal).standing()) if isinstance(journal, str) else None
+    if need_runner:
+        works = bulk.SqliteJournal(journal).has_runner() if standing is None else is_here(standing)
+        if not works:
+            print_message("no runner of this machine is at work", "error")
+            raise click.exceptions.Exit(Exit.FAILED)
     rows, emailed = make_journal(journal).rows, delivered_numbers(run.deliveries)
     attention = entries_needing_attention(rows(), run.counts, run.batches, emailed)
     entries = list(islice(attention, first))
