@@ -1,4 +1,6 @@
-"""What all models share: `dict(model)`, and being fields, bodies and results for pydantic.
+"""What all models share: equality, repr, `dict(model)`, and being fields and bodies for pydantic.
+
+attrs would compile equality, hash and repr for each class anew: half of the import's time.
 
 pydantic, and FastAPI with it, asks a class for its schema. A schema is made of plain dicts, so
 nothing of pydantic is imported.
@@ -16,6 +18,18 @@ class Model:
     """The base of the models: frozen attrs classes whose fields have a name on the wire."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return _values(self) == _values(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), _values(self)))
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={getattr(self, f.name)!r}" for f in _fields(type(self)) if f.repr)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Yield wire name and value of each field that is not None: `dict(model)`."""
@@ -58,6 +72,10 @@ class Model:
 def _fields(cls: type) -> tuple[Any, ...]:
     fields: tuple[Any, ...] = attrs.fields(cls)
     return fields
+
+
+def _values(model: object) -> tuple[Any, ...]:
+    return tuple(getattr(model, field.name) for field in _fields(type(model)))
 
 
 def wire_aliases(model: type) -> dict[str, str]:

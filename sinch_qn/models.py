@@ -39,7 +39,7 @@ class OperationStatus(OpenStrEnum):
 OperationStatusValue: TypeAlias = OperationStatus | int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OsrEligibilityDetails(Model):
     """Details about the OSR eligibility.
 
@@ -52,7 +52,7 @@ class OsrEligibilityDetails(Model):
     """The reason for the failure."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OwnershipVerificationDetails(Model):
     """Details about the ownership verification.
 
@@ -73,7 +73,7 @@ class HostingStatus(OpenIntEnum):
     FAILED = 2
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HostedNumberDetails(Model):
     """Details about the hosting status of a number, including any errors if available."""
 
@@ -83,7 +83,7 @@ class HostedNumberDetails(Model):
     """The description of the hosting status error."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class QualifiedNumber(Model):
     """A number that a project has qualified, or is qualifying.
 
@@ -122,7 +122,7 @@ class QualifiedNumber(Model):
     """The date and time the hosting order was last updated."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListQualifiedNumbersResponse(Model):
     """One page of a project's qualified numbers."""
 
@@ -136,7 +136,7 @@ class ListQualifiedNumbersResponse(Model):
     """The count of numbers on all pages."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AddNumbersRequest(Model):
     """The numbers to qualify."""
 
@@ -144,7 +144,7 @@ class AddNumbersRequest(Model):
     """The phone numbers in E.164 format with leading +."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AddNumbersResponse(Model):
     """The numbers that are now being qualified."""
 
@@ -154,7 +154,7 @@ class AddNumbersResponse(Model):
     """The numbers in their current state."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class VerifyVoiceChallengeRequest(Model):
     """The code that the voice call read out."""
 
@@ -162,7 +162,7 @@ class VerifyVoiceChallengeRequest(Model):
     """The code that the voice call read out."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AuthorizedPerson(Model):
     """The person authorized and responsible for the hosting order."""
 
@@ -174,7 +174,7 @@ class AuthorizedPerson(Model):
     """The email address of the authorized person."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Address(Model):
     """The address of the business."""
 
@@ -192,7 +192,7 @@ class Address(Model):
     """The country of the address."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class DirectLoaInfo(Model):
     """Letter of Authorization for direct Sinch customers."""
 
@@ -208,7 +208,7 @@ class DirectLoaInfo(Model):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ResellerLoaInfo(Model):
     """Letter of Authorization for resellers."""
 
@@ -226,7 +226,7 @@ class ResellerLoaInfo(Model):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BlanketLoaInfo(Model):
     """A blanket Letter of Authorization (LoA), sent as an empty object.
 
@@ -234,7 +234,7 @@ class BlanketLoaInfo(Model):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TextEnableNumbersRequest(Model):
     """A request to text-enable up to 500 qualified numbers.
 
@@ -289,7 +289,7 @@ class TextEnableNumbersRequest(Model):
     """
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TextEnableNumbersResponse(Model):
     """The hosting order that a text enablement request created."""
 
@@ -297,7 +297,7 @@ class TextEnableNumbersResponse(Model):
     """The ID of the hosting order."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TextEnableTollFreeNumbersRequest(Model):
     """Request for text enabling project Toll Free numbers.
 
@@ -369,7 +369,7 @@ class LoaType(OpenStrEnum):
 LoaTypeValue: TypeAlias = LoaType | int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TextEnableInfo(Model):
     """The Letter of Authorization of a hosting order."""
 
@@ -397,7 +397,7 @@ class TextEnableInfo(Model):
     """The type of the letter of authorization."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HostingOrder(Model):
     """An order to host numbers on Sinch.
 
@@ -444,7 +444,7 @@ class HostingOrder(Model):
     """The client's callback URL to be called upon finishing the number import."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListHostingOrdersResponse(Model):
     """One page of a project's hosting orders."""
 
@@ -458,7 +458,7 @@ class ListHostingOrdersResponse(Model):
     """The count of orders on all pages."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HostingOrderReport(Model):
     """How many numbers of an order have got how far."""
 
@@ -476,7 +476,7 @@ class HostingOrderReport(Model):
     """Those that somebody at Sinch is working on by hand."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class OsrUpdate(Model):
     """The update of a number's entry in the routing registry (OSR)."""
 
@@ -486,7 +486,7 @@ class OsrUpdate(Model):
     """The state of the update."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CampaignProvisioning(Model):
     """The link of an order's number to its campaign."""
 
@@ -496,7 +496,7 @@ class CampaignProvisioning(Model):
     """The state of the link."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PlatformProvisioning(Model):
     """The link of an order's number to its service plan."""
 
@@ -506,7 +506,7 @@ class PlatformProvisioning(Model):
     """The state of the link."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ImportNumbersRequest(Model):
     """A request to import numbers by a hosting order."""
 
@@ -558,7 +558,7 @@ class NumberSearchPattern(OpenStrEnum):
     END = "END"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ScheduledProvisioning(Model):
     """A link of an imported number that was requested and is not done yet."""
 
@@ -576,7 +576,7 @@ class ScheduledProvisioning(Model):
     """Error codes as numbers. Empty if there is none."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SmsConfiguration(Model):
     """The service plan and the campaign of an imported number.
 
@@ -599,7 +599,7 @@ class SmsConfiguration(Model):
     """A link that is not done yet. In responses only."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ImportNumberRequest(Model):
     """A request to import one number."""
 
@@ -617,7 +617,7 @@ class ImportNumberRequest(Model):
     """The address to which events about the number are sent."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UpdateImportedNumberRequest(Model):
     """The fields of an imported number to change."""
 
@@ -631,7 +631,7 @@ class UpdateImportedNumberRequest(Model):
     """What to link the number to, or to unlink it from."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ServiceProvisioning(Model):
     """The link of an imported number to a service plan or a campaign."""
 
@@ -653,7 +653,7 @@ class ServiceProvisioning(Model):
     """The error code. Empty if there is none."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CallbackConfiguration(Model):
     """The configuration of a project's callbacks."""
 
@@ -663,7 +663,7 @@ class CallbackConfiguration(Model):
     """The secret that signs the callbacks."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class UpdateCallbackConfigurationRequest(Model):
     """The new secret that signs a project's callbacks."""
 
@@ -717,7 +717,7 @@ class CallbackFailureCode(OpenStrEnum):
     INVALID_NNID = "INVALID_NNID"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CallbackEvent(Model):
     """An event that is sent to a `callback_url`.
 
@@ -747,7 +747,7 @@ class CallbackEvent(Model):
     """The reason for the failure."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CarrierState(Model):
     """The state of one service of a number at one carrier."""
 
@@ -763,7 +763,7 @@ class CarrierState(Model):
     """Timestamp of the last change."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class HostingOrderNumber(Model):
     """A number of a hosting order, and how far it has got."""
 
@@ -793,7 +793,7 @@ class HostingOrderNumber(Model):
     """MMS at T-Mobile."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListHostingOrderNumbersResponse(Model):
     """One page of the numbers of a hosting order."""
 
@@ -807,7 +807,7 @@ class ListHostingOrderNumbersResponse(Model):
     """The count of numbers on all pages."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class MnoConfiguration(Model):
     """The state of an imported number at each carrier."""
 
@@ -821,7 +821,7 @@ class MnoConfiguration(Model):
     """MMS at T-Mobile."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ImportedNumber(Model):
     """A number that Sinch hosts.
 
@@ -856,7 +856,7 @@ class ImportedNumber(Model):
     """The link to the campaign."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ListImportedNumbersResponse(Model):
     """One page of a project's imported numbers."""
 

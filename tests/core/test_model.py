@@ -1,7 +1,8 @@
-"""Models are fields, bodies and results for pydantic, without importing it."""
+"""Models are values, and fields, bodies and results for pydantic, without importing it."""
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -15,9 +16,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sinch_qn import from_dict, models, to_dict
 from sinch_qn.models import (
+    AuthorizedPerson,
     GlobalProcessState,
+    HostedNumberDetails,
     HostingOrder,
     HostingStatus,
+    OsrEligibilityDetails,
     QualifiedNumber,
     TextEnableNumbersRequest,
 )
@@ -27,6 +31,19 @@ PHONE = "+12025550134"
 MODELS = [value for value in vars(models).values() if attrs.has(value)]
 
 app = FastAPI()
+
+
+def test_models_compare_and_show_as_values() -> None:
+    """Models of one class with equal fields are equal; what is sensitive is not shown."""
+    person = AuthorizedPerson(first_name="Ann", last_name="Lee", email="ann@example.com")
+    twin = copy.deepcopy(person)
+    assert person == twin
+    assert {person: 1}[twin] == 1
+    assert person != attrs.evolve(person, last_name="Low")
+    assert person != attrs.astuple(person)
+    assert HostedNumberDetails(error="x") != OsrEligibilityDetails(error="x")
+    assert repr(HostedNumberDetails(error="x")) == "HostedNumberDetails(status=None, error='x')"
+    assert repr(person) == "AuthorizedPerson()"
 
 
 @app.get("/annotated")
