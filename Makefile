@@ -93,7 +93,7 @@ build/bench/.ready: benchmarks/requirements.txt
 
 BENCHES := calls voice_call listings imports growth run rate journal
 
-bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (27 minutes)
+bench: build/bench/.ready ## Measure, print the targets, and write docs/explanation/performance.md (about 15 minutes)
 	$(foreach b,$(BENCHES),build/bench/bin/python benchmarks/$(b).py --json build/figures/$(b).json &&) \
 	build/bench/bin/python benchmarks/report.py build/figures
 

@@ -1,6 +1,6 @@
 """One call, compared with the alternatives: CPU, requests/s, latency, memory, as ratios.
 
-    python benchmarks/calls.py [--rounds 60] [--json FILE]
+    python benchmarks/calls.py [--rounds 32] [--json FILE]
 
 All contenders run in one process, in short alternating blocks, so that drift of the machine
 cancels out; the server is a process on another core. Memory is measured in a child per contender.
@@ -59,7 +59,7 @@ class Blocks:
 
 def main() -> None:
     """Measure, print the tables, and write the JSON file."""
-    options = arguments(__doc__, rounds=60)
+    options = arguments(__doc__, rounds=32)
     with serving() as base_url:
         loops = {}
         for name, factory in LOOPS.items():

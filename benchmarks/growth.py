@@ -1,6 +1,6 @@
 """Growth of cost: per call with the calls in flight, per number with the size of a run.
 
-    python benchmarks/growth.py [--rounds 7] [--largest 1000000] [--json FILE]
+    python benchmarks/growth.py [--rounds 5] [--largest 1000000] [--json FILE]
 
 A run is a whole `VoiceChallengeRun`, from a list of numbers until all are verified. The client is
 real except for its transport, which responds at once, in process. Each run has its own process.
@@ -33,7 +33,7 @@ from sinch_qn.bulk.journal import Journal
 IN_FLIGHT = (1, 10, 100, 1_000, 10_000)
 CALLS = 2_000
 """The fewest calls in one block; a block has at least as many as are in flight."""
-NUMBERS = (1_000, 10_000, 100_000)
+NUMBERS = (1_000, 10_000, 30_000)
 IN_MEMORY = NUMBERS[:2]
 """Sizes with a `MemoryJournal`, which is for tests: no large ones."""
 RINGING = 200
@@ -43,7 +43,7 @@ LARGEST = Path(__file__).with_name("largest.json")
 
 def main() -> None:
     """Measure, print the tables, and write the JSON file."""
-    options = arguments(__doc__, rounds=7, largest=0)
+    options = arguments(__doc__, rounds=5, largest=0)
     if options.largest:
         run = in_child(run_of, options.largest, "SqliteJournal")
         on_ram = tempfile.gettempdir().startswith("/dev/shm")  # noqa: S108 - only compared

@@ -1,6 +1,6 @@
 """The cost of importing sinch_qn, of one client, and of a command from start to end.
 
-    python benchmarks/imports.py [--rounds 21] [--json FILE]
+    python benchmarks/imports.py [--rounds 11] [--json FILE]
 
 Each runs in a fresh interpreter; they alternate. CPU time, because wall time on a shared machine
 includes other processes.
@@ -52,7 +52,7 @@ COMMANDS = (
 
 def main() -> None:
     """Measure, print the tables, and write the JSON file."""
-    options = arguments(__doc__, rounds=21)
+    options = arguments(__doc__, rounds=11)
     with serving() as base_url:  # also pins this process and its interpreters
         figures = importing(options.rounds)
         figures["client_kib"] = in_child(client_sizes, base_url)

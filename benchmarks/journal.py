@@ -1,6 +1,6 @@
 """The cost of durability: group commit against single commits, and a million numbers.
 
-python benchmarks/journal.py [--numbers 1000000] [--json FILE]
+python benchmarks/journal.py [--numbers 250000] [--json FILE]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHUNK = 500
 
 def main() -> None:
     """Measure, and print the figures."""
-    options = arguments(__doc__, numbers=1_000_000)
+    options = arguments(__doc__, numbers=250_000)
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measure(Path(folder), options.numbers))
     present(figures, markdown, options.json)

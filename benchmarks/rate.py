@@ -1,15 +1,18 @@
 """How much of `calls_per_second` a run uses, and its CPU; calls are counted at the server.
 
-    python benchmarks/rate.py [--seconds 20] [--json FILE]
+    python benchmarks/rate.py [--seconds 15] [--json FILE]
 
-Each number is called and verified, with a `SqliteJournal`. The largest count of calls in any second
-is compared with the rate, too.
+Each number is called and verified, with a `SqliteJournal`; people submit their codes independently
+of each other. The largest count of calls in any second is compared with the rate, too. The CPU is
+split by thread (the event loop's, the journal's), and between user code and the kernel.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import tempfile
+import threading
 import time
 from bisect import bisect_left
 from pathlib import Path
@@ -29,7 +32,7 @@ CASES = ((5, 0.1, 0.99), (50, 0.1, 0.99), (200, 0.1, 0.99), (500, 0.0, 0.95))
 
 def main() -> None:
     """Measure, and print the figures."""
-    options = arguments(__doc__, seconds=20)
+    options = arguments(__doc__, seconds=15)
     figures = {}
     for rate, delay, bar in CASES:
         count = rate * options.seconds
@@ -39,7 +42,7 @@ def main() -> None:
     present(figures, markdown, options.json)
 
 
-async def measure(base_url: str, rate: float, count: int) -> dict[str, float]:
+async def measure(base_url: str, rate: float, count: int) -> dict[str, Any]:
     """Return the figures of a run of *count* numbers at *rate* calls a second."""
     auth = OAuth2("key", "secret", token_url=base_url + "/oauth2/token")
     with tempfile.TemporaryDirectory() as folder:
@@ -52,17 +55,19 @@ async def measure(base_url: str, rate: float, count: int) -> dict[str, float]:
                 calls_per_second=rate,
             ) as run,
         ):
-            started, used = time.perf_counter(), cpu()
+            started, used, before = time.perf_counter(), cpu(), split()
 
             async def answer() -> None:
-                async for event in run.events(buffer=10 * count):
-                    if event.what == "called":
-                        await run.submit_code(event.number, "1234")
+                async with asyncio.TaskGroup() as people:
+                    async for event in run.events(buffer=10 * count):
+                        if event.what == "called":
+                            people.create_task(run.submit_code(event.number, "1234"))
 
             people = asyncio.create_task(answer())
             await run.add([f"+1{FIRST + index}" for index in range(count)])
             await run.finish()
             used, seconds = cpu() - used, time.perf_counter() - started
+            parts = {part: 1000 * (s - before[part]) / count for part, s in split().items()}
         await people
     async with aiohttp.ClientSession() as session, session.get(base_url + "/calls") as response:
         called_at = await response.json(content_type=None)
@@ -72,6 +77,18 @@ async def measure(base_url: str, rate: float, count: int) -> dict[str, float]:
         "most_in_a_second": most_in_a_second(called_at),
         "cores": used / seconds,
         "cpu_ms": 1000 * used / count,
+        "cpu_ms_of": parts,
+    }
+
+
+def split() -> dict[str, float]:
+    """Return the CPU seconds so far of the journal's thread, of this one, and of the kernel."""
+    (journal,) = [t for t in threading.enumerate() if t.name.startswith("journal ")]
+    clock = time.pthread_getcpuclockid(journal.ident or 0)
+    return {
+        "journal": time.clock_gettime(clock),
+        "loop": time.thread_time(),
+        "kernel": resource.getrusage(resource.RUSAGE_SELF).ru_stime,
     }
 
 
@@ -90,6 +107,8 @@ def markdown(figures: dict[str, Any]) -> str:
             "most in a second",
             "CPU, of a core",
             "CPU ms a number",
+            "of which the event loop's thread, the journal's",
+            "of which in the kernel",
         ),
         (
             (
@@ -99,6 +118,8 @@ def markdown(figures: dict[str, Any]) -> str:
                 f["most_in_a_second"],
                 f"{100 * f['cores']:.1f} %",
                 f"{f['cpu_ms']:.2f}",
+                f"{f['cpu_ms_of']['loop']:.2f}, {f['cpu_ms_of']['journal']:.2f}",
+                f"{f['cpu_ms_of']['kernel']:.2f}",
             )
             for rate, f in figures.items()
         ),

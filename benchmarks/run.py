@@ -1,6 +1,6 @@
 """The cost of a bulk run, compared with the same calls in a bare loop, and on the sandbox.
 
-    python benchmarks/run.py [--numbers 2000] [--rounds 5] [--sandbox 10000] [--json FILE]
+    python benchmarks/run.py [--numbers 1000] [--rounds 3] [--sandbox 5000] [--json FILE]
 
 The sandbox is a process of its own, which also plays the people at the phones: it submits each
 code to the run's journal.
@@ -46,7 +46,7 @@ def main() -> None:
     if sys.argv[1:2] == ["be-the-sandbox"]:
         asyncio.run(be_the_sandbox(Path(sys.argv[2]), int(sys.argv[3])))
         return
-    options = arguments(__doc__, numbers=2000, rounds=5, sandbox=10_000)
+    options = arguments(__doc__, numbers=1000, rounds=3, sandbox=5_000)
     listed = ("--numbers", str(options.numbers))
     with serving(*listed) as base_url:
         figures = asyncio.run(measure(base_url, options.numbers, options.rounds, "http", None))
