@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Collection, Sequence
 
+import attrs
 import psycopg
 
 from sinch_qn.bulk.journal.postgres_connection import Connection, Reply, Statement, connect
@@ -17,6 +18,7 @@ from sinch_qn.bulk.journal.queries import (
     EntryPage,
     EntryQuery,
     HistoryItem,
+    Key,
     check_limit,
     from_cursor,
     history_of,
@@ -65,46 +67,87 @@ class PostgresReader:
                 await self._connection.close()
 
 
-def find(run: int, query: EntryQuery, limit: int, after: str | None) -> list[Statement]:
-    """Return what `to_page` reads."""
-    condition, values = _condition(query)
-    if after is not None:
-        key = from_cursor(query, after)
-        sign, marks = "<" if query.descending else ">", ", ".join(["%s"] * len(key))
-        condition += f" AND ({', '.join(_columns(query))}) {sign} ({marks})"
-        values += key
-    way = "DESC" if query.descending else "ASC"
-    order = ", ".join(f"{column} {way}" for column in _columns(query))
-    select = SELECT.replace("SELECT ", "SELECT seq, ", 1)
-    sql = f"{select} WHERE run = %s AND {condition} ORDER BY {order} LIMIT %s"
-    page = Statement(sql, (run, *values, check_limit(limit) + 1))
-    if not _is_scan(query):
-        return [page]
-    return [Statement("BEGIN"), Statement(_LET_SCAN), page, Statement("COMMIT")]
+def find(
+    run: int, query: EntryQuery, limit: int, after: str | None
+) -> Sequence[Sequence[Statement]]:
+    """Return what `to_page` reads: if there is no next page in the first, the second decides.
+
+    Where many are wanted, they are among the first ones in an index; otherwise all are read.
+    """
+    key = None if after is None else from_cursor(query, after)
+    search = _Search(run, query, check_limit(limit) + 1, key)
+    match query.order:
+        case _ if query.ref is not None:
+            return [[search.scan()]]
+        case EntryOrder.CALLED | EntryOrder.SETTLED:
+            return [[*_LET_SCAN, search.scan(), Statement("COMMIT")]]
+        case _ if not (query.states or query.prefix):
+            return [[search.walk()]]
+    return [[search.walk()], [*_LET_SCAN, search.scan(), Statement("COMMIT")]]
 
 
 def to_page(query: EntryQuery, limit: int, replies: Sequence[Reply]) -> EntryPage:
-    """Return the page that `find` has read."""
-    page = replies[0] if len(replies) == 1 else replies[2]
+    """Return the page that statements of `find` have read."""
+    page = replies[0] if len(replies) == 1 else replies[len(_LET_SCAN)]
     return page_of(query, [(row[0], from_row(row[1:])) for row in page.rows], limit)
 
 
-_LET_SCAN = "SET LOCAL enable_seqscan TO on"
+_LET_SCAN = (
+    Statement("BEGIN"),
+    Statement("SET LOCAL enable_seqscan TO on"),
+    Statement("SET LOCAL jit TO off"),  # compiling takes longer than reading
+)
+_SELECT = SELECT.replace("SELECT ", "SELECT seq, ", 1).removesuffix("numbers")
+_WALK = 20_000
+"""Numbers that are read in the order of an index, before all are."""
 
 
-def _is_scan(query: EntryQuery) -> bool:
-    """Return whether all numbers are read: few of those in an index may be wanted."""
-    by_time = query.order in (EntryOrder.CALLED, EntryOrder.SETTLED)
-    return query.ref is None and (by_time or bool(query.states or query.prefix))
+@attrs.frozen
+class _Search:
+    """The SQL of a query: the numbers of one run behind a place, in an order."""
+
+    run: int
+    query: EntryQuery
+    most: int
+    key: Key | None
+
+    def walk(self) -> Statement:
+        """Search the first ones in the order of an index."""
+        behind, key = self._behind()
+        condition, values = _condition(self.query)
+        order = self._order("{}")
+        first = f"SELECT * FROM numbers WHERE run = %s{behind} ORDER BY {order} LIMIT {_WALK}"
+        sql = f"{_SELECT} ({first}) AS n WHERE {condition} ORDER BY {order} LIMIT %s"
+        return Statement(sql, (self.run, *key, *values, self.most))
+
+    def scan(self) -> Statement:
+        """Search all, sorting only their places: whole rows would cost twice as much."""
+        behind, key = self._behind()
+        condition, values = _condition(self.query)
+        # By an expression: no index is walked.
+        order = self._order("coalesce({}, NULL)")
+        found = f"SELECT ctid FROM numbers WHERE run = %s AND {condition}{behind} ORDER BY {order}"
+        sql = f"{_SELECT} numbers WHERE ctid = ANY(ARRAY({found} LIMIT %s)) ORDER BY {order}"
+        return Statement(sql, (self.run, *values, *key, self.most))
+
+    def _order(self, form: str) -> str:
+        way = "DESC" if self.query.descending else "ASC"
+        return ", ".join(f"{form.format(column)} {way}" for column in _columns(self.query))
+
+    def _behind(self) -> tuple[str, Key]:
+        if self.key is None:
+            return "", ()
+        sign, marks = "<" if self.query.descending else ">", ", ".join(["%s"] * len(self.key))
+        return f" AND ({', '.join(_columns(self.query))}) {sign} ({marks})", self.key
 
 
 def _columns(query: EntryQuery) -> tuple[str, ...]:
-    """Return what the entries are sorted by; an expression, where no index is to be walked."""
+    """Return what the entries are sorted by."""
     match query.order:
         case EntryOrder.ADDED:
-            return ("seq + 0" if _is_scan(query) else "seq",)
+            return ("seq",)
         case EntryOrder.NUMBER:
-            return ("number || ''" if _is_scan(query) else "number",)
+            return ("number",)
         case EntryOrder.CALLED:
             return "coalesce(called_at, 0)", "seq"
         case EntryOrder.SETTLED:

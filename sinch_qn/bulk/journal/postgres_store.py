@@ -227,8 +227,12 @@ class PostgresStore:
         self, query: EntryQuery, *, limit: int = 50, after: str | None = None
     ) -> EntryPage:
         """Return up to *limit* entries, those behind the cursor *after*."""
-        replies = await self._ask(postgres_queries.find(self._run, query, limit, after))
-        return postgres_queries.to_page(query, limit, replies)
+        page = EntryPage(entries=(), next=None)
+        for asked in postgres_queries.find(self._run, query, limit, after):
+            page = postgres_queries.to_page(query, limit, await self._ask(asked))
+            if page.next is not None:
+                break
+        return page
 
     async def get_many(self, numbers: Collection[str]) -> dict[str, Entry]:
         """Return the entries of those of *numbers* that have one."""
