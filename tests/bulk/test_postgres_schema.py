@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from sinch_qn.bulk import SqliteJournal
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.postgres_schema import VERSION, schema_sql
-from sinch_qn.bulk.states import Entry
+from sinch_qn.bulk.states import ChallengeState, Entry, Event
 from sinch_qn.errors import JournalError
 from tests.support import postgres
-from tests.support.journals import MINE
+from tests.support.journals import MINE, called, happen, rows
 from tests.support.postgres import Cluster, execute
-from tests.support.runs import NUMBER
+from tests.support.runs import NUMBER, OTHER
 
 
 @pytest.fixture
@@ -159,3 +161,49 @@ async def test_an_ended_writer_leaves_its_counts(url: str) -> None:
         await journal.close()
     assert execute(url, "SELECT * FROM writers") == []
     assert execute(url, "SELECT writer, state, n FROM counts") == [(0, "pending", 3)]
+
+
+async def test_a_run_is_copied_to_a_file(url: str, tmp_path: Path) -> None:
+    """A backup is the whole run at one moment; a run on the file goes on where it stood.
+
+    While runners are at work a run refuses it: it lacks the calls that they go on to make.
+    """
+    journal = journal_at(url)
+    await journal.open(MINE, running=True)
+    await called(journal, NUMBER, OTHER)
+    await journal.add([Entry(number=f"+1303{n:07d}", ref=f"ticket {n}") for n in range(50)])
+    await journal.add([Entry(number="1 (line 7)", line=7, state=ChallengeState.INVALID)])
+    await journal.submit_code(NUMBER, "0417", 2.0)
+    await happen(journal, "+13030000000", Event.CALL, Event.CALL_NOT_SENT)
+    await happen(journal, "+13030000000", Event.CALL, Event.CALL_UNKNOWN)
+    await happen(journal, "+13030000001", Event.CALL)
+    await journal.set_bookmark("codes", "17")
+    assert await journal.deliveries.claim("key", [NUMBER, OTHER], 3.0) is not None
+    file = tmp_path / "copy.db"
+    assert not await asyncio.to_thread(journal.backup, file)
+    with pytest.raises(JournalError, match="a backup of a run that went on"):
+        await SqliteJournal(file).open(MINE, running=True)
+    read = SqliteJournal(file)
+    await read.open(MINE, running=False)
+    expected = await rows(journal)
+    assert await rows(read) == expected
+    assert await read.counts() == await journal.counts()
+    assert await read.batches() == await journal.batches()
+    assert await read.bookmark("codes") == "17"
+    assert await read.deliveries.all() == await journal.deliveries.all()
+    for number in (NUMBER, OTHER, "+13030000000", "+13030000001"):
+        assert await read.history(number) == await journal.history(number)
+    await read.close()
+    with pytest.raises(JournalError, match="the copy cannot be written"):
+        await asyncio.to_thread(journal.backup, file)
+    await journal.close()
+    ended = tmp_path / "ended.db"
+    assert await asyncio.to_thread(journal.backup, ended)
+    run = SqliteJournal(ended)
+    await run.open(MINE, running=True)
+    assert [entry.number for entry in await run.reap(60.0)] == ["+13030000001"]
+    taken = await run.take_code()
+    assert taken is not None
+    assert taken[1] == "0417"
+    assert taken[0].intent not in {entry.intent for entry in expected}
+    await run.close()

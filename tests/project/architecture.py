@@ -42,8 +42,8 @@ FLOORS: dict[str, dict[int, str]] = {
         8: "sqlite postgres",
         7: "sqlite_session postgres_store",
         6: "postgres_claims postgres_deliveries",
-        5: "sqlite_work memory postgres_work postgres_writer",
-        4: "sqlite_deliveries postgres_transaction postgres_entrance",
+        5: "sqlite_work memory postgres_work postgres_writer postgres_backup",
+        4: "sqlite_deliveries sqlite_copy postgres_transaction postgres_entrance",
         3: (
             "sqlite_thread sqlite_queries postgres_queries postgres_lease postgres_listener"
             " postgres_control"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import attrs
 
@@ -18,6 +20,7 @@ except ImportError as error:
 
 
 from sinch_qn.bulk.journal import postgres_claims
+from sinch_qn.bulk.journal.postgres_backup import back_up
 from sinch_qn.bulk.journal.postgres_connection import (
     check_server,
     clock_offset,
@@ -259,6 +262,15 @@ class PostgresJournal(PostgresStore):
         async with connected(self._address, "init") as connection:
             await check_server(connection, require_durable=self._require_durable)
             await migrate(connection, only_new=True)
+
+    def backup(self, target: str | os.PathLike[str]) -> bool:
+        """Copy the run to the new journal file *target*; works when the journal is closed, too.
+
+        Returns True if a run can go on from the copy, on that file. While runners are at work it
+        cannot: the copy lacks the calls made since, so a runner refuses it until `accept`. Reads a
+        database and writes a file: call it in a thread. Raises `JournalError`.
+        """
+        return back_up(self._address, Path(target))
 
     async def upgrade(self) -> tuple[int, int]:
         """Bring the schema to this version; return the version before, and the one it has now.

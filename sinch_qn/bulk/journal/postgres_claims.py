@@ -58,7 +58,7 @@ async def permits(
             Statement(_LOCK_PACING, (run,)),
             Statement(_END_CALLS, (slots,)),
             Statement(_SET_BACK_SLOTS, (run,)),
-            Statement(_FREE_SLOTS, (run,)),
+            Statement(_FREE_SLOTS, (run, _HORIZON + TURN_LIFETIME + 1.0)),
             Statement(_COUNT_SLOTS, (run,)),
             Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want + _AHEAD)),
             Statement(_IS_ALIVE, (writer,)),
@@ -130,9 +130,11 @@ UPDATE slots SET until = {NOW} + ring_window
 FROM (SELECT run AS paced, (value->>'ring_window')::float8 AS ring_window FROM pacing) AS windows
 WHERE run = %s AND paced = run AND number IS NOT NULL AND until > {NOW} + ring_window + 1
 """
+# A turn that lies further ahead was given before the clock was set back.
 _FREE_SLOTS = f"""
 DELETE FROM slots WHERE run = %s
-AND (NOT in_flight AND NOT held OR (NOT in_flight OR number IS NULL) AND until <= {NOW})
+AND (NOT in_flight AND NOT held OR (NOT in_flight OR number IS NULL) AND until <= {NOW}
+    OR number IS NULL AND until > {NOW} + %s)
 """
 _COUNT_SLOTS = f"""
 SELECT count(*) FILTER (WHERE until > {NOW}),

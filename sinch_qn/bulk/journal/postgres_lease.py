@@ -21,10 +21,15 @@ from sinch_qn.bulk.journal.postgres_url import Address
 
 _log = logging.getLogger("sinch_qn")
 
-LEASE = 15.0
-"""Seconds after which a runner that was not heard of counts as gone."""
+LEASE = 6.0
+"""Seconds after which a runner that was not heard of counts as gone.
 
-RENEWAL = 3.0
+Until then its calls count as in flight, of which there are no more than `max_unknown`: so others
+call less. Longer than a database takes to restart, and one that takes longer costs nothing: all
+renew their leases before anybody takes over.
+"""
+
+RENEWAL = 1.0
 """Seconds between two renewals."""
 
 _RETRY = 0.5

@@ -9,11 +9,13 @@ import click
 
 from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command
+from sinch_qn.cli.journals import JournalName
 from sinch_qn.cli.messages import INVOICES_IN_DOUBT
 from sinch_qn.cli.options import (
     FILE,
-    JOURNAL_FILE,
+    JOURNAL,
     column_option,
+    insecure_option,
     json_option,
     more_regions_option,
     yes_option,
@@ -42,8 +44,11 @@ from sinch_qn.cli.options import (
     "--smtp", metavar="URL", help="Send: smtp://USER@HOST (STARTTLS) or smtps://USER@HOST (TLS)."
 )
 @click.option(
-    "--journal", type=JOURNAL_FILE, help="The run's journal; with --smtp by default FILE.emails.db."
+    "--journal",
+    type=JOURNAL,
+    help="The run's journal, a file or a URL; with --smtp by default FILE.emails.db.",
 )
+@insecure_option
 @click.option("--resend", is_flag=True, help="Also send what may have been sent, but did not come.")
 @click.option("--dry-run", is_flag=True, help="Show the emails; send and write nothing.")
 @column_option
@@ -56,7 +61,7 @@ def invoices(
     *,
     eml: Path | None,
     smtp: str | None,
-    journal: Path | None,
+    journal: JournalName | None,
     dry_run: bool,
     **options: Any,
 ) -> None:

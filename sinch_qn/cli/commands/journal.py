@@ -8,7 +8,17 @@ import click
 
 from sinch_qn.cli import jobs
 from sinch_qn.cli.app import command, command_group
-from sinch_qn.cli.options import FILE, OUTPUT, URL, combine, confirm, insecure_option, yes_option
+from sinch_qn.cli.journals import JournalName
+from sinch_qn.cli.options import (
+    FILE,
+    OUTPUT,
+    URL,
+    combine,
+    confirm,
+    insecure_option,
+    journal_argument,
+    yes_option,
+)
 
 _file_argument = click.argument("path", metavar="JOURNAL", type=FILE)
 
@@ -27,20 +37,26 @@ def journal() -> None:
     """Copy or accept a JOURNAL file; prepare or repair a database.
 
     A journal is up to three files: run.db, and run.db-wal and run.db-shm while it is open or after
-    a crash. Move them together, and only while no run uses them. A database is backed up with its
-    own tools, such as pg_dump.
+    a crash. Move them together, and only while no run uses them. `backup` also copies one run of a
+    database; all of it is backed up with the database's own tools, such as pg_dump.
     """
 
 
-@command(examples="sinch-qn journal backup run.db backup.db")
-@_file_argument
+@command(
+    examples="""
+        sinch-qn journal backup run.db backup.db
+        sinch-qn journal backup postgresql://db.example/sinch?run=january backup.db
+    """
+)
+@journal_argument
 @click.argument("copy", type=OUTPUT)
-def backup(path: Path, copy: Path) -> None:
+def backup(journal: JournalName, copy: Path) -> None:
     """Write a copy of JOURNAL to the new file COPY, also during a run.
 
-    A copy made during a run lacks the calls that follow: it can be read, but a run refuses it.
+    JOURNAL is a file, or the URL of a run in PostgreSQL; COPY is a journal file. A copy made during
+    a run lacks the calls that follow: it can be read, but a run refuses it.
     """
-    jobs.back_up_journal(path, copy)
+    jobs.back_up_journal(journal, copy)
 
 
 @command(examples="sinch-qn journal accept backup.db")

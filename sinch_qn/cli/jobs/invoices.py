@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 import attrs
 import click
 
-from sinch_qn.bulk import SqliteJournal, invoice_emails
+from sinch_qn.bulk import invoice_emails
 from sinch_qn.bulk.journal import Delivery, DeliveryState, Identity, delivered_numbers
 from sinch_qn.bulk.journal.deliveries import CLAIMABLE, IN_DOUBT
 from sinch_qn.cli.client import client_from_env
 from sinch_qn.cli.exit_codes import Exit
+from sinch_qn.cli.journals import JournalName, StoredJournal, control_of, make_journal
 from sinch_qn.cli.messages import INVOICES_IN_DOUBT, print_message
 from sinch_qn.cli.options import check_files, confirm, no_number, read_lines, summarize_numbers
 from sinch_qn.cli.output import Lines
@@ -55,7 +56,7 @@ class _Job:
 
     client: QualifiedNumbersClient
     emails: Sequence[InvoiceEmail]
-    journal: Path | None
+    journal: JournalName | None
     again_from: frozenset[DeliveryState]
     as_json: bool
 
@@ -67,7 +68,7 @@ def send_invoices(
     sender: str,
     eml: Path | None,
     smtp: str | None,
-    journal: Path | None,
+    journal: JournalName | None,
     resend: bool,
     dry_run: bool,
     column: str | None,
@@ -175,18 +176,18 @@ def _with_invoice(numbers: list[InvoicedNumber]) -> list[InvoicedNumber]:
 
 
 async def _without_verified(
-    client: QualifiedNumbersClient, path: Path | None, numbers: list[InvoicedNumber]
+    client: QualifiedNumbersClient, name: JournalName | None, numbers: list[InvoicedNumber]
 ) -> list[InvoicedNumber]:
     """Leave out the numbers that are proved, by the journal of a run, and were not emailed.
 
     Without one of its numbers an email would be another one, and its invoices be sent again.
     """
-    async with _open(client, path) as journal:
+    async with _open(client, name) as journal:
         if journal is None:
             return numbers
-        entries = [await journal.get(number.phone_number) for number in numbers]
+        entries = (await journal.get_many([n.phone_number for n in numbers])).values()
         emailed = delivered_numbers(await journal.deliveries.all())
-    proved = {e.number for e in entries if e is not None and e.remote in VERIFIED_OR_LATER}
+    proved = {entry.number for entry in entries if entry.remote in VERIFIED_OR_LATER}
     proved -= emailed
     if proved:
         print_message(f"verified already: {summarize_numbers(sorted(proved))}: left out.")
@@ -198,14 +199,14 @@ async def _without_verified(
 
 @asynccontextmanager
 async def _open(
-    client: QualifiedNumbersClient, path: Path | None, *, create: bool = False
-) -> AsyncIterator[SqliteJournal | None]:
+    client: QualifiedNumbersClient, name: JournalName | None, *, create: bool = False
+) -> AsyncIterator[StoredJournal | None]:
     """Open the journal beside its run; None if there is none."""
-    exists = path is not None and await asyncio.to_thread(_has_content, path)
-    if path is None or not (exists or create):
+    exists = name is not None and await _exists(name)
+    if name is None or not (exists or create):
         yield None
         return
-    identity, journal = Identity(client.project_id, client.base_url), SqliteJournal(path)
+    identity, journal = Identity(client.project_id, client.base_url), make_journal(name)
     if not exists:
         await journal.open(identity, running=True)
         await journal.close()
@@ -216,8 +217,11 @@ async def _open(
         await journal.close()
 
 
-def _has_content(path: Path) -> bool:
-    return path.exists() and path.stat().st_size > 0
+async def _exists(name: JournalName) -> bool:
+    """Return whether the run at *name* was ever started."""
+    if isinstance(name, Path):
+        return await asyncio.to_thread(lambda: name.exists() and name.stat().st_size > 0)
+    return await control_of(name).exists()
 
 
 # ── Output ──────────────────────────────────────────────────────────────────────────────────────

@@ -9,15 +9,15 @@ import click
 
 from sinch_qn.bulk import SqliteJournal, actions
 from sinch_qn.bulk.journal import schema_sql
-from sinch_qn.cli.journals import control_of, database_of, fleet_of
+from sinch_qn.cli.journals import JournalName, control_of, database_of, fleet_of, make_journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.errors import JournalError
 
 
-def back_up_journal(path: Path, copy: Path) -> None:
+def back_up_journal(name: JournalName, copy: Path) -> None:
     """Copy a journal to the new file *copy*, and print what a run may do with it."""
-    if SqliteJournal(path).backup(copy):
-        print_message(f"{copy}: complete; run from it, or from {path}, but not from both.")
+    if make_journal(name).backup(copy):
+        print_message(f"{copy}: complete; run from it, or from {name}, but not from both.")
     else:
         print_message(f"{copy}: complete up to now; its run may go on, so a run refuses the copy.")
 
