@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -170,22 +170,25 @@ class Scheduler:
             self._due.taking += 1
             self._start(group, self._verify)
             started = True
-        work: tuple[tuple[Todo, Callable[[Entry], Coroutine[Any, Any, None]]], ...] = (
-            (Todo.RESOLVE, partial(self._take, self.steps.resolve)),
-            (Todo.EXPIRE, partial(self._take, self.steps.expire)),
-            (Todo.LOOK_UP, self._look_up),
-        )
-        for todo, take in work:
-            if todo is Todo.LOOK_UP and self._listing.is_running:
-                continue
+        # One place has no half: calls go first, and leave it to look-ups between their turns.
+        last = (Todo.CALL, Todo.LOOK_UP) if self.concurrency == 1 else (Todo.LOOK_UP, Todo.CALL)
+        for todo in (Todo.RESOLVE, Todo.EXPIRE, *last):
+            started |= await self._start_taking(group, todo)
+        return started
+
+    async def _start_taking(self, group: asyncio.TaskGroup, todo: Todo) -> bool:
+        """Start what is due of *todo*, as far as there is room; return whether there was any."""
+        started = False
+        if todo is Todo.CALL:
+            started = await self._calls.ask(self._room)
+            for _ in range(self._calls.reserve(self._room)):
+                self._start(group, self._call)
+                started = True
+        elif todo is not Todo.LOOK_UP or not self._listing.is_running:
             while self._has_room_for(todo) and (entry := await self._due.next(todo)):
                 self._looking_up += todo is Todo.LOOK_UP
-                self._start(group, partial(take, entry))
+                self._start(group, partial(self._take, todo, entry))
                 started = True
-        started |= await self._calls.ask(self._room)
-        for _ in range(self._calls.reserve(self._room)):
-            self._start(group, self._call)
-            started = True
         return started
 
     @property
@@ -266,14 +269,13 @@ class Scheduler:
 
     # ---- steps, and their results --------------------------------------------------------------
 
-    async def _take(self, step: _Step, entry: Entry) -> None:
-        await self._act_on(await step(entry))
-
-    async def _look_up(self, entry: Entry) -> None:
+    async def _take(self, todo: Todo, entry: Entry) -> None:
+        others: Mapping[Todo, _Step]
+        others = {Todo.RESOLVE: self.steps.resolve, Todo.EXPIRE: self.steps.expire}
         try:
-            await self._take(self.steps.look_up, entry)
+            await self._act_on(await others.get(todo, self.steps.look_up)(entry))
         finally:  # its result is acted on: it may be one more to add
-            self._looking_up -= 1
+            self._looking_up -= todo is Todo.LOOK_UP
 
     async def _act_on(self, result: StepResult, slot: int | None = None) -> None:
         """Tell the pace, commit, publish, wake what became due; raise a fatal error."""

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from sinch_qn.bulk.journal import postgres, postgres_claims, postgres_lease
 from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal.postgres_control import PostgresControl
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import CallResult
 from sinch_qn.bulk.permits import Permits, Told, Turn
@@ -445,6 +446,35 @@ async def test_a_clock_that_is_set_back_stops_no_calls(fleet: Fleet) -> None:
         assert (await asked(one, told)).turns == []
     with at_time(one._address, back + 91.0):
         assert len((await asked(one, [])).turns) == 1
+
+
+async def test_an_unused_turn_ends_when_the_clock_is_set_back(fleet: Fleet) -> None:
+    """Rule 17: the turn of a runner that died holds its place for a moment, by any clock."""
+    dead, one = [await fleet.runner(RunSettings(calls_per_second=50, max_ringing=1)) for _ in "12"]
+    await eligible(one, 2)
+    await turns_for(dead, 1)
+    assert (await asked(one, [])).ringing == 1
+    with at_time(one._address, one.now() - 3600.0):
+        assert (await asked(one, [])).ringing == 0
+
+
+async def at_risk(fleet: Fleet) -> int:
+    """Return how many calls count as in flight."""
+    return (await PostgresControl(fleet.url).standing()).at_risk
+
+
+async def test_calls_that_nobody_ends_are_ended(fleet: Fleet) -> None:
+    """A call in flight of no runner, as earlier versions left, counts until the run begins anew."""
+    one = await fleet.runner()
+    await one.close()
+    slot = "INSERT INTO slots (run, writer, number, until) VALUES (1, %s, %s, 0)"
+    execute(fleet.url, slot, 999, NUMBER)
+    assert await at_risk(fleet) == 1
+    two = await fleet.runner()
+    assert await at_risk(fleet) == 0
+    execute(fleet.url, slot, two._held_lease.seat.id, NUMBER)
+    await fleet.runner()
+    assert await at_risk(fleet) == 1
 
 
 async def test_a_lease_that_cannot_be_renewed_fails_the_journal(

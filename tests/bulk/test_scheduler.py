@@ -296,6 +296,20 @@ async def test_after_a_listing_its_numbers_are_called_at_once() -> None:
 
 
 @virtual_clock
+async def test_with_one_place_look_ups_and_calls_share_it() -> None:
+    """With `concurrency=1` look-ups hold up no call, and are made between the turns of calls."""
+    setup = Setup(latency=0.1, settings=attrs.evolve(SETTINGS, calls_per_second=2.0))
+    setup.scheduler.concurrency = 1
+    await setup.journal.add([Entry(number=number) for number in numbers(110)[10:]])
+    await setup.journal.add(callable_now(*numbers(10)))
+    async with setup.running():
+        await until(lambda: setup.steps.names().count("call") == 10, seconds=20.0)
+    took = setup.steps.log[-1][0] - setup.steps.log[0][0]
+    assert took < 7.0  # ten turns at two a second, each up to a look-up late
+    assert setup.steps.names().count("look_up") > 20
+
+
+@virtual_clock
 async def test_missing_numbers_are_added_together() -> None:
     """Rule 7: missing numbers are added in one request, or two, once their look-ups have ended."""
     setup = Setup(latency=0.01)

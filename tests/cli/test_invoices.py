@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sinch_qn.bulk import ChallengeState, Entry, SqliteJournal
-from sinch_qn.bulk.journal import DeliveryState, Identity
+from sinch_qn.bulk.journal import DeliveryState, Identity, PostgresJournal
 from sinch_qn.cli.app import cli
 from sinch_qn.cli.exit_codes import Exit
 from sinch_qn.models import GlobalProcessState as SinchState
@@ -22,6 +22,7 @@ from sinch_qn.sandbox import Sandbox
 from tests.support.cli_process import WITHOUT_WAITS, Terminal, running
 from tests.support.invoices import attached, parsed
 from tests.support.mailbox import AUTHORITY, PASSWORD, USER, Mailbox, drop
+from tests.support.postgres import Cluster
 
 ONE, TWO, THREE = "+12025550134", "+12025550135", "+12025550136"
 PDFS = {"jan.pdf": b"%PDF january", "feb.pdf": b"%PDF february"}
@@ -309,3 +310,37 @@ def test_another_email_about_a_number(
     (folder / "jan.pdf").write_bytes(b"%PDF corrected")
     result = invoices(*arguments, "--dry-run")
     assert f"in another email before: {ONE}, {TWO}" in result.stderr
+
+
+def test_the_journal_is_a_run_in_postgresql(
+    invoices: Callable[..., Result],
+    cluster: Cluster,
+    mailbox: Mailbox,
+    sandbox: Sandbox,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`--journal URL`: each email of a run is sent once, and none for a number it verified."""
+    monkeypatch.setattr(
+        "sinch_qn.bulk.journal.postgres.check_server", lambda *_, **__: asyncio.sleep(0)
+    )
+    url = cluster.url(cluster.empty_journal(), run="january")
+    (folder / "numbers.csv").write_text(f"{ONE}\n{TWO}\n")
+    arguments = ("--smtp", mailbox.url, "--yes", "--journal", url)
+    assert invoices(*arguments, "--dry-run").exit_code == 0
+    assert mailbox.received == []
+
+    async def verify() -> None:
+        journal = PostgresJournal(url)
+        project = sandbox.environment()["SINCH_PROJECT_ID"]
+        await journal.open(Identity(project, sandbox.base_url), running=True)
+        await journal.add([added(TWO, remote=SinchState.VERIFIED)])
+        await journal.close()
+
+    asyncio.run(verify())
+    sent = invoices(*arguments)
+    assert sent.exit_code == 0, sent.output
+    assert "verified already" in sent.stderr
+    assert "was sent before" in invoices(*arguments).stderr
+    (content,) = mailbox.received
+    assert TWO not in attached(parsed(content))["numbers.csv"].decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ def back_up(address: Address, target: Path) -> bool:
             return _copy(connection, address, target)
     except psycopg.Error as error:
         raise address.explain("cannot be copied", error) from None
-    except (OSError, sqlite3.Error) as error:
-        raise JournalError(f"{target}: the copy cannot be written: {error}") from error
 
 
 def _copy(connection: psycopg.Connection[Any], address: Address, target: Path) -> bool:

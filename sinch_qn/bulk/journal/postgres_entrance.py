@@ -84,5 +84,13 @@ async def _settle_on(
                 "ON CONFLICT (run) DO UPDATE SET value = excluded.value",
                 (run, to_text(settings.pacing())),
             ),
+            Statement(_END_LEAKED_CALLS, (run,)),
         ]
     )
+
+
+_END_LEAKED_CALLS = """
+UPDATE slots AS s SET in_flight = false WHERE run = %s AND in_flight
+AND NOT EXISTS (SELECT 1 FROM writers AS w WHERE w.id = s.writer AND NOT w.reaped)
+"""
+"""Calls that no runner will tell the end of any more: earlier versions left some behind."""

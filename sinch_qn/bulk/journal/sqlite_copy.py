@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sinch_qn.bulk.journal.sqlite_file import OWNER_ONLY, Mark, create, set_mark
 from sinch_qn.bulk.journal.sqlite_schema import INSERT, check_content, to_row
 from sinch_qn.bulk.journal.sqlite_thread import Connection, connect
 from sinch_qn.bulk.states import Entry
+from sinch_qn.errors import JournalError
 
 Rows = Iterable[tuple[Any, ...]]
 
@@ -46,14 +48,20 @@ class JournalCopy:
 
 @contextlib.contextmanager
 def new_copy(target: Path, identity: Identity) -> Iterator[JournalCopy]:
-    """Write the new file *target*; deleted if anything goes wrong. Raises `OSError` and others."""
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY))
+    """Write the new file *target*; deleted if anything goes wrong. Raises `JournalError`."""
+    try:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, OWNER_ONLY))
+    except OSError as error:
+        raise JournalError(f"{target}: the copy cannot be written: {error}") from error
     try:
         create(target)
         with contextlib.closing(connect(target)) as database:
             check_content(database, identity, running=True)
             database.execute("BEGIN IMMEDIATE")
             yield JournalCopy(database)
+    except (OSError, sqlite3.Error) as error:
+        target.unlink()
+        raise JournalError(f"{target}: the copy cannot be written: {error}") from error
     except BaseException:
         target.unlink()
         raise
