@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sinch_qn.bulk.admission import AddReport as AddReport
     from sinch_qn.bulk.admission import Invalid as Invalid
     from sinch_qn.bulk.admission import NewNumber as NewNumber
+    from sinch_qn.bulk.call_requests import CallRequest as CallRequest
+    from sinch_qn.bulk.call_requests import request_call as request_call
     from sinch_qn.bulk.calling_hours import CallingHours as CallingHours
     from sinch_qn.bulk.fleet import Fleet as Fleet
     from sinch_qn.bulk.journal import Batch as Batch
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "actions": ("free_batch", "recall", "submit_code"),
     "admission": ("AddReport", "Invalid", "NewNumber"),
+    "call_requests": ("CallRequest", "request_call"),
     "calling_hours": ("CallingHours",),
     "fleet": ("Fleet",),
     "journal": (

@@ -16,7 +16,7 @@ from sinch_qn.phone import check_e164, mask
 
 _FREEABLE = (BatchState.REJECTED, BatchState.UNKNOWN)
 
-_NOTE_RECALL = "a person asked for another call"
+NOTE_RECALL = "a person asked for another call"
 _NOTE_RESTORED = "the journal was restored to an older point: this phone may have been called since"
 _PAGE = 2000
 _NOTE_FREED = "freed by a person: its numbers may be ordered again"
@@ -52,7 +52,7 @@ async def recall(journal: Journal, phone_number: str, *, at: float | None = None
     """Request another call in an open *journal*. (As `run.recall`.)"""
     number = check_e164(phone_number)
     now = journal.now() if at is None else at
-    change = Change(number=number, event=Event.RECALL, at=now, note=_NOTE_RECALL)
+    change = Change(number=number, event=Event.RECALL, at=now, note=NOTE_RECALL)
     (entry,) = await journal.apply([change])
     if entry is None:
         known = await journal.get(number)

@@ -23,9 +23,10 @@ from typing import Self
 import attrs
 
 from sinch_qn._checks import check_above_zero, check_whole
-from sinch_qn.bulk import actions
+from sinch_qn.bulk import actions, call_requests
 from sinch_qn.bulk.admission import AddReport, Admission, NewNumber
 from sinch_qn.bulk.at_most_once import drain
+from sinch_qn.bulk.call_requests import CallRequest
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import Identity, Journal, RunSettings, Submission
 from sinch_qn.bulk.journal.queries import MAX_LIMIT, EntryQuery
@@ -91,6 +92,7 @@ class VoiceChallengeRun:
         add_missing: bool = False,
         regions: Collection[str] = REGIONS,
         recheck: float = 30.0,
+        on_request: bool = False,
         drain_timeout: float = 60.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -105,7 +107,8 @@ class VoiceChallengeRun:
         know is added first (invoices or a call must follow).
         Numbers of +1 outside *regions* are kept as INVALID: others than US and CA, such as PR, can
         be named. *recheck* is how often a number is looked up whose eligibility is being checked,
-        and *drain_timeout* how long leaving waits for responses.
+        and *drain_timeout* how long leaving waits for responses. With *on_request* a number is
+        looked up, but called only once somebody asks for it: `request_call`.
         """
         check_above_zero(drain_timeout, "drain_timeout")
         check_whole(concurrency, "concurrency")
@@ -124,6 +127,7 @@ class VoiceChallengeRun:
             add_missing=add_missing,
             regions=tuple(sorted(self._regions)),
             recheck=recheck,
+            on_request=on_request,
         )
         self._scheduler = Scheduler(
             steps=Steps(
@@ -220,6 +224,19 @@ class VoiceChallengeRun:
         self._publish(Event.RECALL, entry)
         self._scheduler.wake(Todo.LOOK_UP)
         return entry
+
+    async def request_call(self, phone_number: str, *, attempt: int | None = None) -> CallRequest:
+        """Call *phone_number* before all that nobody asked for; return when that can be.
+
+        Asked again before the call has an outcome it is the same request. See
+        `call_requests.request_call`.
+        """
+        self._check_running()
+        request = await call_requests.request_call(self._journal, phone_number, attempt=attempt)
+        if request.new:
+            self._publish(Event.REQUEST, request.entry)
+            self._scheduler.wake(Todo.LOOK_UP, Todo.CALL)
+        return request
 
     async def result(self, phone_number: str) -> Entry | None:
         """Return the entry of *phone_number*, with its ref; None if it was never added."""

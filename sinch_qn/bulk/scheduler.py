@@ -139,7 +139,7 @@ class Scheduler:
         """Poll for *todos* at once."""
         self.idle.clear()
         self._due.poll(todos)
-        if Todo.CALL in todos:
+        if Todo.CALL in todos or Todo.REQUESTED_CALL in todos:
             self._calls.poll()
         self._wake.set()
 

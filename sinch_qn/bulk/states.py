@@ -1,4 +1,4 @@
-"""The state machine of a number in a run: one table, and the one function that applies it.
+"""The state machine of a number in a run: its states, its events, and one table.
 
     PENDING ──call──▶ CALLING ──called──▶ AWAITING_CODE ──verify──▶ VERIFYING ──▶ VERIFIED
        ▲                 │  └──lost──▶ UNKNOWN ──verify──▲  ▲ ▲          │  └─▶ BLOCKED, FAILED
@@ -14,9 +14,7 @@ and corrects UNKNOWN.
 from __future__ import annotations
 
 import enum
-import operator
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
@@ -100,29 +98,13 @@ class Event(enum.Enum):
     BLOCKED = "blocked"
     CODE_TIMEOUT = "late"  # no code in time
     RECALL = "recall"  # a person wants another call
+    REQUEST = "request"  # a person wants its first call now
     SINCH_STATE_CHANGED = "seen"  # seen after text-enabling
     POSTPONED = "later"  # outside its calling hours, or rate-limited
 
 
 INTENTS = frozenset({Event.ADD, Event.CALL, Event.VERIFY})
 """Each is given a token when it is committed."""
-
-_OUTCOMES = frozenset(
-    {
-        Event.ADD_NOT_SENT,
-        Event.CALLED,
-        Event.CALL_NOT_SENT,
-        Event.CALL_UNKNOWN,
-        Event.VERIFIED,
-        Event.CODE_REJECTED,
-        Event.CODE_NOT_SENT,
-        Event.VERIFY_UNKNOWN,
-        Event.RETRY_CODE,
-        Event.REQUEST_CODE,
-    }
-)
-_OUTCOMES_UNLESS_PENDING = frozenset({Event.NOT_CALLABLE, Event.BLOCKED})
-"""For a PENDING number they are the result of a look-up."""
 
 TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
     Event.LOOKED_UP: {ChallengeState.PENDING: ChallengeState.PENDING},
@@ -197,6 +179,7 @@ TABLE: Mapping[Event, Mapping[ChallengeState, ChallengeState]] = {
         ChallengeState.FAILED: ChallengeState.PENDING,
         ChallengeState.UNKNOWN: ChallengeState.PENDING,
     },
+    Event.REQUEST: {ChallengeState.PENDING: ChallengeState.PENDING},
 }
 
 
@@ -209,6 +192,8 @@ class Todo(enum.IntEnum):
     VERIFY = 3
     RESOLVE = 4
     EXPIRE = 5
+    REQUESTED_CALL = 6
+    """Before all other calls; with `on_request` the only ones that are made."""
 
 
 @attrs.frozen(kw_only=True)
@@ -249,25 +234,33 @@ class Entry:
     """How often the code in flight was sent."""
     batch: int | None = None
     """The text-enabling batch that it is in."""
+    requested_at: float | None = None
+    """When a person last asked for a call; None: nobody did."""
 
     @property
     def todo(self) -> Todo:
         """The next step, at `due`."""
-        return _todo(self.state, self.codes_waiting, self.remote, self.window_end)
+        return next_step(
+            self.state, self.codes_waiting, self.remote, self.window_end, self.requested_at
+        )
 
 
-def _todo(
+def next_step(
     state: ChallengeState,
     codes_waiting: int,
     remote: SinchState | None,
     window_end: float | None,
+    requested_at: float | None,
 ) -> Todo:
+    """Return the next step for a number with these values of its entry."""
     if state is ChallengeState.VERIFYING:
         return Todo.RESOLVE
     if codes_waiting and state in TABLE[Event.VERIFY]:
         return Todo.VERIFY
     if state is ChallengeState.PENDING:
-        return Todo.CALL if remote in CALLABLE else Todo.LOOK_UP
+        if remote not in CALLABLE:
+            return Todo.LOOK_UP
+        return Todo.CALL if requested_at is None else Todo.REQUESTED_CALL
     if state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
         return Todo.NOTHING if window_end is None else Todo.EXPIRE
     return Todo.NOTHING
@@ -275,6 +268,8 @@ def _todo(
 
 NEVER = float("inf")
 """`due` of an entry that a response, not the clock, moves on."""
+FIRST = -1.0
+"""`due` of a look-up that a person waits for: before all others."""
 
 
 @attrs.frozen(kw_only=True)
@@ -297,142 +292,3 @@ class Change:
     remote: SinchState | None = None
     region: str | None = None
     note: str | None = None
-
-
-def step(entry: Entry, change: Change) -> Entry | None:
-    """Return *entry* after *change*; None if the change is not possible there.
-
-    The codes themselves are in the journal's inbox; here they are only counted.
-    """
-    state = TABLE[change.event].get(entry.state)
-    if state is None or not _is_possible(entry, change):
-        return None
-    after: dict[str, Any] = dict(zip(_NAMES, _values(entry), strict=True))
-    after["state"] = state
-    after["due"] = change.due or 0.0
-    after["note"] = change.note
-    after["remote"] = change.remote or entry.remote
-    after["region"] = change.region or entry.region
-    after |= _effects(entry, change)
-    if change.event in INTENTS:
-        after["intent"] = change.intent
-    if change.event in _FALLS_BACK:
-        after["state"] = state = _fallback_state(after, change)
-    todo = _todo(state, after["codes_waiting"], after["remote"], after["window_end"])
-    if todo is Todo.EXPIRE:
-        after["due"] = after["window_end"]
-    if todo is not Todo.NOTHING or not state.settled:
-        after["settled_at"] = None
-    else:
-        # The rest of the inbox is erased with this.
-        after["settled_at"] = change.at if entry.settled_at is None else entry.settled_at
-        after["codes_waiting"] = 0
-    return Entry(**after)
-
-
-_NAMES = tuple(field.name for field in attrs.fields(Entry))
-_values = operator.attrgetter(*_NAMES)
-
-
-def _is_possible(entry: Entry, change: Change) -> bool:  # noqa: PLR0911 - an arm an event
-    """Return whether *change* is meant for *entry* as it is, beyond what the table says."""
-    event = change.event
-    if change.from_state not in (None, entry.state):
-        return False
-    if event in _OUTCOMES_UNLESS_PENDING and entry.state is ChallengeState.PENDING:
-        return change.intent is None
-    if event in _OUTCOMES or event in _OUTCOMES_UNLESS_PENDING:
-        is_of_last_intent = change.intent is not None and change.intent == entry.intent
-        return is_of_last_intent and _is_of_its_operation(entry, event)
-    match event:
-        case Event.CODE:  # a number that was never called has no code
-            return entry.state is not ChallengeState.PENDING or entry.attempt > 0
-        case Event.VERIFY:
-            return entry.codes_waiting > 0
-        case Event.CALL:  # a code goes first: another call would invalidate it
-            return not entry.codes_waiting
-        case Event.LOOKED_UP:  # a known one may be postponed: a listing must not undo that
-            return entry.todo is Todo.LOOK_UP
-        case Event.ADD:
-            return not entry.added
-        case Event.CODE_TIMEOUT:  # of the call it was due for, not of one that was made since
-            return change.intent == entry.intent
-    return True
-
-
-def _is_of_its_operation(entry: Entry, event: Event) -> bool:
-    """Return whether a withdrawal is of an addition, or of a call, as the last intent was."""
-    if event is Event.ADD_NOT_SENT:
-        return entry.called_at is None
-    if event is Event.CALL_NOT_SENT:
-        is_refused_code = entry.state is ChallengeState.FAILED and entry.codes_used > 0
-        return entry.called_at is not None and not is_refused_code
-    return True
-
-
-def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
-    entry: Entry, change: Change
-) -> dict[str, Any]:
-    """Return what *change* does to the fields that only its event touches."""
-    waiting, used = entry.codes_waiting, entry.codes_used
-    match change.event:
-        case Event.ADD:
-            return {"added": True}
-        case Event.ADD_NOT_SENT:
-            return {"added": False, "to_ring": True}
-        case Event.CALL:
-            return {"attempt": entry.attempt + 1, "called_at": change.at}
-        case Event.CALL_NOT_SENT:
-            undone = {"attempt": entry.attempt - 1, "called_at": None}
-            return undone | {"to_ring": True, "window_end": None}
-        case Event.CALLED | Event.CALL_UNKNOWN:
-            since = change.at if entry.called_at is None else entry.called_at
-            end = since + (change.window or 0.0)
-            return {"to_ring": False, "window_end": end, "codes_used": 0}
-        case Event.NOT_CALLABLE:
-            was_called = entry.state is not ChallengeState.PENDING
-            refused = {"codes_used": 0, "window_end": None} if was_called else {}
-            return {"to_ring": False} | refused
-        case Event.CODE:
-            return {"codes_waiting": waiting + 1, "note": entry.note} | (
-                {"due": entry.due} if entry.todo in (Todo.RESOLVE, Todo.VERIFY) else {}
-            )
-        case Event.VERIFY:
-            taken = {"codes_waiting": waiting - 1, "codes_used": used + 1}
-            return taken | {"tries": entry.tries + 1, "due": NEVER}
-        case Event.CODE_NOT_SENT:
-            back = {"codes_waiting": waiting + 1, "codes_used": used - 1}
-            return back | {"tries": entry.tries - 1}
-        case Event.RETRY_CODE:
-            return {"codes_waiting": waiting + 1}
-        case Event.CODE_REJECTED | Event.REQUEST_CODE | Event.VERIFIED:
-            return {"tries": 0}
-        case Event.CODE_TIMEOUT:
-            return {"window_end": None}
-        case Event.RECALL:
-            return {"to_ring": True, "remote": None, "window_end": None}
-        case _:
-            return {}
-
-
-_FALLS_BACK = frozenset(
-    {
-        Event.NOT_CALLABLE,
-        Event.CODE_REJECTED,
-        Event.CODE_NOT_SENT,
-        Event.RETRY_CODE,
-        Event.REQUEST_CODE,
-    }
-)
-
-
-def _fallback_state(after: Mapping[str, Any], change: Change) -> ChallengeState:
-    """Return the state of a number that was refused, or whose code did not verify it."""
-    if change.event is Event.NOT_CALLABLE:
-        # A code that came during the call is sent, whatever the call's outcome.
-        return ChallengeState.EXPIRED if after["codes_waiting"] else ChallengeState.FAILED
-    if after["to_ring"]:
-        return ChallengeState.PENDING  # a wrong code does not cancel a recall
-    if change.event is Event.CODE_REJECTED and after["codes_used"] >= (change.max_codes or 1):
-        return ChallengeState.FAILED
-    return ChallengeState.EXPIRED if after["window_end"] is None else ChallengeState.AWAITING_CODE

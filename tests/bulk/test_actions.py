@@ -27,7 +27,7 @@ from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch
 from tests.support.journals import called, happen, opened, query, take_code
-from tests.support.runs import NUMBER, OTHER, run_of, until, until_state
+from tests.support.runs import NUMBER, OTHER, WallClock, run_of, until, until_state
 
 OTHER_PROCESS = """
 import asyncio, sys
@@ -101,7 +101,7 @@ async def test_a_live_run_calls_again(path: Path, beside: SqliteJournal) -> None
     async with run_of(sinch, SqliteJournal(path)) as run:
         await run.add([NUMBER])
         await until_state(run, ChallengeState.AWAITING_CODE)
-        entry = await recall(beside, NUMBER)
+        entry = await recall(beside, NUMBER, at=WallClock()())
         assert entry.state is ChallengeState.PENDING
         await until(lambda: sinch.rings[NUMBER] == 2, seconds=5.0)
 

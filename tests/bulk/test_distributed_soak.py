@@ -286,7 +286,7 @@ async def test_a_million_numbers(durable: Cluster) -> None:
 def pick_time(url: str) -> float:
     """Return the milliseconds in which the server picks 20 numbers to call."""
     picking = Transaction(run=1, seat=Seat(1))
-    job = Job(work=lambda _: iter(()), pick=(Todo.CALL, 20))  # type: ignore[arg-type, return-value]
+    job = Job(work=lambda _: iter(()), picks=[(Todo.CALL, 20)])  # type: ignore[arg-type, return-value]
     (statement,) = picking.locks([job])
     query = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}"
     (((plan,),),) = execute(url, query, *statement.parameters)

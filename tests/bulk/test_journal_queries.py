@@ -18,7 +18,9 @@ from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal, SqliteJournal
 from sinch_qn.bulk.journal import EntryOrder, EntryQuery, HistoryItem, Journal, sqlite_queries
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.queries import MAX_LIMIT, from_cursor, to_cursor
-from sinch_qn.bulk.states import Event
+from sinch_qn.bulk.journal.sqlite_file import VERSION, Mark, set_mark
+from sinch_qn.bulk.journal.sqlite_schema import MIGRATIONS
+from sinch_qn.bulk.states import Event, Todo
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import MINE, Backend, called, happen, query, rows, take_code
@@ -280,19 +282,34 @@ async def test_a_question_holds_up_no_commit(path: Path, monkeypatch: pytest.Mon
     assert not path.with_name(path.name + "-wal").exists()
 
 
-async def test_a_run_upgrades_an_older_file(path: Path) -> None:
-    """A file of an older version is upgraded by a run, and by nobody who only reads it."""
-    journal = SqliteJournal(path)
-    await journal.open(MINE, running=True)
-    await journal.add([Entry(number=NUMBER, ref="a")])
-    await journal.close()
+def make_older_file(path: Path, version: int) -> None:
+    """Make the journal of an older version, with one number that is due to be called."""
     with closing(sqlite3.connect(path)) as database:
-        database.executescript("DROP INDEX numbers_ref; PRAGMA user_version = 1;")
+        database.executescript("".join(MIGRATIONS[:version]))
+        set_mark(database, Mark.CLOSED)
+        database.execute(
+            "INSERT INTO numbers (number, ref, state, attempt, codes_used, codes_waiting, due,"
+            " remote, added, to_ring, tries, todo)"
+            " VALUES (?, 'a', 'pending', 0, 0, 0, 0.0, ?, 0, 1, 0, ?)",
+            (NUMBER, GlobalProcessState.ELIGIBLE.value, Todo.CALL.value),
+        )
+        database.execute(f"PRAGMA user_version = {version}")
+        database.commit()
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+async def test_a_run_upgrades_an_older_file(path: Path, version: int) -> None:
+    """A file of an older version is upgraded by a run, and by nobody who only reads it."""
+    await asyncio.to_thread(make_older_file, path, version)
+    journal = SqliteJournal(path)
     for attempt in (lambda: journal.open(MINE, running=False), lambda: rows(journal)):
         with pytest.raises(JournalError, match="an older sinch_qn wrote this journal"):
             await attempt()
     await journal.open(MINE, running=True)
     assert (await journal.find(EntryQuery(ref="a"))).entries == await rows(journal)
+    (entry,) = await rows(journal)
+    assert entry == Entry(number=NUMBER, ref="a", remote=GlobalProcessState.ELIGIBLE)
+    assert await journal.backlog(Todo.CALL) == 1
     await journal.close()
     plan = query(path, "EXPLAIN QUERY PLAN SELECT 1 FROM numbers WHERE ref = 'a'")
     assert "numbers_ref" in str(plan)

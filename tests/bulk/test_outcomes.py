@@ -7,7 +7,8 @@ import pytest
 
 from sinch_qn import errors
 from sinch_qn.bulk import outcomes
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo, step
+from sinch_qn.bulk.states import ChallengeState, Change, Entry, Todo
+from sinch_qn.bulk.transitions import step
 from sinch_qn.errors import (
     AuthenticationError,
     BadRequestError,

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 from sinch_qn.bulk import states
-from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.transitions import step
 from sinch_qn.models import GlobalProcessState
 from tests.support.journals import token
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sinch_qn.bulk import MemoryJournal, RunEvent, Submission
-from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.transitions import step
 from sinch_qn.models import GlobalProcessState
 from tests.bulk.test_states import ACCEPTS_CODES, ENTRY, NUMBER, RECALLABLE
 from tests.support.journals import at_once, take_code, token

@@ -28,6 +28,7 @@ class LocalRunner:
     """The runner's side of a journal that has one runner. Times are the event loop's."""
 
     _slots: Slots | None = None
+    settings: RunSettings = attrs.field(factory=RunSettings)
     _due: int = 0
     """Numbers that are due to be called, as far as they were counted."""
     _next_count: float = 0.0
@@ -42,9 +43,19 @@ class LocalRunner:
             raise JournalError("the journal is not open for a run of calls")
         return self._slots
 
+    @property
+    def calls(self) -> tuple[Todo, ...]:
+        """The kinds of calls that are made, the first ones first."""
+        return self.settings.calls
+
+    @property
+    def calls_now(self) -> bool:
+        """Whether this is a run of calls, which nothing has stopped."""
+        return self._slots is not None and self.stopped is None
+
     def start(self, settings: RunSettings, called: Sequence[Entry], now: float) -> None:
         """Begin a run; the phones of *called*, oldest first, may still ring. *now* is wall time."""
-        self._slots = Slots(settings.pacing())
+        self._slots, self.settings = Slots(settings.pacing()), settings
         self.stopped, self._due, self._next_count = None, 0, 0.0
         for entry in called:
             age = max(0.0, now - (entry.called_at or now))
@@ -101,7 +112,7 @@ class LocalRunner:
         for change, entry in zip(changes, entries, strict=True):
             self._claimed.pop(change.number, None)
             if entry is not None:
-                self._due += entry.todo is Todo.CALL and entry.due <= now
+                self._due += entry.todo in self.calls and entry.due <= now
                 self.update(entry)
 
     def update(self, entry: Entry) -> None:

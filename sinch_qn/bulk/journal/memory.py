@@ -25,6 +25,7 @@ from sinch_qn.bulk.journal.protocol import (
     Batch,
     BatchState,
     Identity,
+    Readiness,
     RunSettings,
     Submission,
     check_identity,
@@ -147,7 +148,7 @@ class MemoryJournal(MemoryQueries):
         runner, store = self._renew(), self._store
         slots = self._slots()
         limit = want + slots.turns_out + _AHEAD
-        due = len(list(store.due(Todo.CALL, self.now(), limit)))
+        due = len(list(store.due_calls(self.now(), limit)))
         ticks = asyncio.get_running_loop().time()
         permits = slots.permits(told, want=want, due=due, now=ticks, runner=runner)
         return attrs.evolve(permits, stopped=store.stopped)
@@ -161,7 +162,7 @@ class MemoryJournal(MemoryQueries):
         if not self._has_lease() or not slots.take(turn, ticks, runner):
             slots.give_up(turn)
             return None
-        for entry in self._store.due(Todo.CALL, now, MAX_POSTPONED):
+        for entry in self._store.due_calls(now, MAX_POSTPONED):
             closed = opens_in(entry.number, now) if opens_in is not None else 0.0
             change = Change(number=entry.number, event=Event.CALL, at=now)
             if closed:
@@ -221,6 +222,16 @@ class MemoryJournal(MemoryQueries):
         """Return whether any number is not settled."""
         is_due = self._store.next_due() is not None
         return is_due or self._store.counts[ChallengeState.CALLING] > 0
+
+    async def readiness(self) -> Readiness:
+        """Return whether calls are made now."""
+        store = self._store
+        is_running = store.slots is not None and store.stopped is None
+        return Readiness(
+            settings=store.settings,
+            has_runner=is_running and (self._runner is not None or bool(self._others())),
+            paused=store.slots is None or store.slots.pacing.paused,
+        )
 
     async def stop_run(self, reason: str) -> None:
         """Stop all runners: their permits have the *reason*."""

@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import TypeAlias
 
 import attrs
 
@@ -33,12 +34,19 @@ from sinch_qn.bulk.journal.queries import (
     page_of,
 )
 from sinch_qn.bulk.permits import Slots, holds_slot
-from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.transitions import step
 from sinch_qn.errors import JournalError
 from sinch_qn.phone import is_toll_free
 
 LEASE = 15.0
 """Seconds that a runner is taken to live, without a sign of life."""
+
+
+_Item: TypeAlias = tuple[float, float, int, str]
+"""When an entry is due, when its call was requested, its place in the order of adding, its number.
+
+Requested calls that are due at once are made in the order of their requests."""
 
 
 @attrs.define
@@ -92,7 +100,7 @@ class MemoryStore:
         self.deliveries = MemoryDeliveries()
         self._order: dict[str, int] = {}
         self._sequence = itertools.count()
-        self._heaps: dict[Todo, list[tuple[float, int, str]]] = {todo: [] for todo in Todo}
+        self._heaps: dict[Todo, list[_Item]] = {todo: [] for todo in Todo}
         self._tokens = itertools.count(1)
 
     def start(self, settings: RunSettings, now: float, ticks: float) -> None:
@@ -181,14 +189,20 @@ class MemoryStore:
     def due(self, todo: Todo, now: float, limit: int) -> Iterator[Entry]:
         """Yield up to *limit* entries with *todo* that are due, the longest due first."""
         heap = self._heaps[todo]
-        found: list[tuple[float, int, str]] = []
+        found: list[_Item] = []
         while heap and len(found) < limit and heap[0][0] <= now:
             item = heapq.heappop(heap)
             if self._is_current(todo, item) and item not in found[-1:]:
                 found.append(item)
         for item in found:
             heapq.heappush(heap, item)
-        return iter([self.entries[number] for _, _, number in found])
+        return iter([self.entries[number] for *_, number in found])
+
+    def due_calls(self, now: float, limit: int) -> Iterator[Entry]:
+        """Yield up to *limit* entries that are due to be called, in the order of their calls."""
+        calls = RunSettings().calls if self.settings is None else self.settings.calls
+        due = itertools.chain.from_iterable(self.due(todo, now, limit) for todo in calls)
+        return itertools.islice(due, limit)
 
     def next_due(self, *todos: Todo) -> float | None:
         """Return when the next entry (with one of *todos*) is due."""
@@ -238,12 +252,14 @@ class MemoryStore:
         if before is not None:
             self.counts[before.state] -= 1
         self.counts[after.state] += 1
-        item = (after.due, self._order[after.number], after.number)
+        item = (after.due, after.requested_at or 0.0, self._order[after.number], after.number)
         heapq.heappush(self._heaps[after.todo], item)
 
-    def _is_current(self, todo: Todo, item: tuple[float, int, str]) -> bool:
-        entry = self.entries.get(item[2])
-        return entry is not None and entry.todo is todo and entry.due == item[0]
+    def _is_current(self, todo: Todo, item: _Item) -> bool:
+        entry = self.entries.get(item[-1])
+        if entry is None or entry.todo is not todo:
+            return False
+        return (entry.due, entry.requested_at or 0.0) == item[:2]
 
     def _update_inbox(self, after: Entry, event: Event) -> None:
         if after.settled_at is not None:

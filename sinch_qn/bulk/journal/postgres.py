@@ -69,7 +69,7 @@ class PostgresJournal(PostgresStore):
         self._lease: Lease | None = None
         self._listener: Listener | None = None
         self._clock_offset = 0.0
-        self._ring_window = 0.0
+        self._settings = RunSettings()
         self._told: list[Told] = []
         self._next_ask = 0.0
         self._last_permits = Permits()
@@ -106,7 +106,7 @@ class PostgresJournal(PostgresStore):
                 connection, self._address.run, identity, settings, running=running, calls=calls
             )
         self._run = run
-        self._ring_window = 0.0 if settings is None else settings.ring_window
+        self._settings = settings or RunSettings()
         writer = Writer(self._address, run, patient=running)
         if seat is not None:
             await self._begin(writer, seat, calls=calls and settings is not None)
@@ -173,6 +173,7 @@ class PostgresJournal(PostgresStore):
                         lease.seat.id,
                         told,
                         want,
+                        calls=self._settings.calls,
                         time=asyncio.get_running_loop().time,
                     )
             except psycopg.Error as error:
@@ -185,11 +186,11 @@ class PostgresJournal(PostgresStore):
     ) -> Entry | None:
         """Commit the intent to call the number that is due longest; None if there is none."""
         asked = time.monotonic()
-        window, slot = self._ring_window, turn.slot
+        settings, slot = self._settings, turn.slot
         job = Job(
-            work=lambda tx: postgres_claims.start_call(tx, slot, opens_in, window),
+            work=lambda tx: postgres_claims.start_call(tx, slot, opens_in, settings),
             slot=slot,
-            pick=(Todo.CALL, 1),
+            picks=[(todo, 1) for todo in settings.calls],
         )
         entry: Entry | None = await self._commit_job(job)
         if entry is None or self._may_send(asked):
@@ -200,7 +201,7 @@ class PostgresJournal(PostgresStore):
     async def take_code(self) -> tuple[Entry, str] | None:
         """Commit the intent to verify the oldest code of the number that is due longest."""
         asked = time.monotonic()
-        job = Job(work=postgres_claims.take_code, pick=(Todo.VERIFY, 1))
+        job = Job(work=postgres_claims.take_code, picks=[(Todo.VERIFY, 1)])
         taken: tuple[Entry, str] | None = await self._commit_job(job)
         if taken is None or self._may_send(asked):
             return taken
@@ -220,7 +221,8 @@ class PostgresJournal(PostgresStore):
 
     async def claim(self, todo: Todo, limit: int, hold: float) -> list[Entry]:
         """Return up to *limit* due entries, kept from other claims for *hold* seconds."""
-        job = Job(work=lambda tx: postgres_claims.claim(tx, todo, limit, hold), pick=(todo, limit))
+        picks = [(todo, limit)]
+        job = Job(work=lambda tx: postgres_claims.claim(tx, todo, limit, hold), picks=picks)
         entries: list[Entry] = await self._commit_job(job)
         return entries
 

@@ -12,7 +12,7 @@ from sinch_qn.bulk.journal.postgres_connection import Connection, Statement
 from sinch_qn.bulk.journal.postgres_schema import MOVE_COUNTS, NOW, SELECT, to_text
 from sinch_qn.bulk.journal.postgres_transaction import Transaction, Work, ask
 from sinch_qn.bulk.journal.postgres_work import apply, claim_code
-from sinch_qn.bulk.journal.protocol import MAX_POSTPONED, OUTSIDE_HOURS
+from sinch_qn.bulk.journal.protocol import MAX_POSTPONED, OUTSIDE_HOURS, RunSettings
 from sinch_qn.bulk.outcomes import without_outcome
 from sinch_qn.bulk.pacing import Pacing
 from sinch_qn.bulk.permits import Permits, Settled, Told, Turn, settle
@@ -48,9 +48,11 @@ async def permits(
     told: Sequence[Told],
     want: int,
     *,
+    calls: Sequence[Todo],
     time: Callable[[], float],
 ) -> Permits:
-    """Tell which calls ended, and take up to *want* turns. Raises `psycopg.Error`."""
+    """Tell which calls ended, and take up to *want* turns, for *calls*. Raises `psycopg.Error`."""
+    kinds = [todo.value for todo in calls]
     slots = [each.slot for each in told if each.slot is not None]
     _, paced, ended, _, _, counted, waiting, alive = await connection.trip(
         [
@@ -60,7 +62,7 @@ async def permits(
             Statement(_SET_BACK_SLOTS, (run,)),
             Statement(_FREE_SLOTS, (run, _HORIZON + TURN_LIFETIME + 1.0)),
             Statement(_COUNT_SLOTS, (run,)),
-            Statement(_COUNT_DUE, (run, run, Todo.CALL.value, want + _AHEAD)),
+            Statement(_COUNT_DUE, (run, kinds, run, want + _AHEAD)),
             Statement(_IS_ALIVE, (writer,)),
         ]
     )
@@ -146,8 +148,8 @@ _COUNT_DUE = f"""
 SELECT greatest(0, due - given) FROM (
     SELECT count(*) AS given FROM slots WHERE run = %s AND number IS NULL
 ) AS turns, LATERAL (
-    SELECT count(*) AS due FROM (
-        SELECT 1 FROM numbers WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW}
+    SELECT count(*) AS due FROM unnest(%s::smallint[]) AS kind, LATERAL (
+        SELECT 1 FROM numbers WHERE run = %s AND todo = kind AND todo > 0 AND due <= {NOW}
         ORDER BY due LIMIT %s + given
     ) AS found
 ) AS waiting
@@ -160,28 +162,31 @@ RETURNING id
 
 
 def start_call(
-    tx: Transaction, slot: int, opens_in: OpensIn | None, ring_window: float
+    tx: Transaction, slot: int, opens_in: OpensIn | None, settings: RunSettings
 ) -> Work[Entry | None]:
-    """Log the intent to call the number that is due longest, in the place of the turn *slot*."""
+    """Log the intent to make the first call that is due, in the place of the turn *slot*."""
     entry = None
     if tx.lease_holds and slot in tx.turns:
-        entry, closed = _call_first(tx, opens_in)
-        if closed and entry is None and (yield from tx.pick_more(Todo.CALL, MAX_POSTPONED)):
-            entry, _ = _call_first(tx, opens_in)
+        for todo in settings.calls:
+            entry, closed = _call_first(tx, todo, opens_in)
+            if closed and entry is None and (yield from tx.pick_more(todo, MAX_POSTPONED)):
+                entry, _ = _call_first(tx, todo, opens_in)
+            if entry is not None:
+                break
     if entry is None:
         tx.execute("DELETE FROM slots WHERE id = %s AND number IS NULL", slot)
         return None
     key = (tx.run, entry.number, slot)
     tx.execute("DELETE FROM slots WHERE run = %s AND number = %s AND id <> %s", *key)
     query = "UPDATE slots SET number = %s, until = %s WHERE id = %s"
-    tx.execute(query, entry.number, tx.now + ring_window, slot)
+    tx.execute(query, entry.number, tx.now + settings.ring_window, slot)
     return entry
 
 
-def _call_first(tx: Transaction, opens_in: OpensIn | None) -> tuple[Entry | None, bool]:
+def _call_first(tx: Transaction, todo: Todo, opens_in: OpensIn | None) -> tuple[Entry | None, bool]:
     """Call the first entry that was picked; postpone those outside their hours: was there one?"""
     closed = False
-    for picked in tx.claimable(Todo.CALL):
+    for picked in tx.claimable(todo):
         wait = 0.0 if opens_in is None else opens_in(picked.number, tx.now)
         change = Change(number=picked.number, event=Event.CALL, at=tx.now)
         if wait > 0:

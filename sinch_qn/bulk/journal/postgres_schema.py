@@ -176,7 +176,14 @@ _SECOND = """
 CREATE INDEX numbers_ref ON numbers (run, left(ref, 100), seq) WHERE ref IS NOT NULL;
 """
 
-_MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = """
+ALTER TABLE numbers ADD COLUMN requested_at float8;
+DROP INDEX numbers_todo;
+-- Requested calls that are due at once are made in the order of their requests.
+CREATE INDEX numbers_todo ON numbers (run, todo, due, requested_at, seq) WHERE todo > 0;
+"""
+
+_MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 """Forward only: a schema of version n becomes n + 1 by the n-th. Never change one, append."""
 
 VERSION = len(_MIGRATIONS)
@@ -200,6 +207,7 @@ _TYPES = {
     "to_ring": "boolean",
     "tries": "integer",
     "batch": "bigint",
+    "requested_at": "float8",
     "todo": "smallint",
     "writer": "bigint",
 }

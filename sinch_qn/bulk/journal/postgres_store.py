@@ -28,6 +28,8 @@ from sinch_qn.bulk.journal.protocol import (
     Batch,
     BatchState,
     Identity,
+    Readiness,
+    RunSettings,
     Submission,
     invalid_line,
 )
@@ -119,6 +121,18 @@ class PostgresStore:
         )
         ((is_open,),) = await self._rows(query, self._run)
         return bool(is_open)
+
+    async def readiness(self) -> Readiness:
+        """Return whether calls are made now."""
+        query = (
+            "SELECT r.settings, coalesce((p.value->>'paused')::boolean, true), r.stopped IS NULL "
+            "AND EXISTS (SELECT 1 FROM writers AS w WHERE w.run = r.id AND w.calls "
+            f"AND NOT w.reaped AND w.lease_end > {NOW}) "
+            "FROM runs AS r LEFT JOIN pacing AS p ON p.run = r.id WHERE r.id = %s"
+        )
+        ((written, paused, has_runner),) = await self._rows(query)
+        settings = None if written is None else RunSettings(**written)
+        return Readiness(settings=settings, has_runner=has_runner, paused=paused)
 
     async def next_due(self, *todos: Todo) -> float | None:
         """Return when the next entry (with one of *todos*) is due."""

@@ -44,7 +44,7 @@ class Job:
     work: Callable[[Transaction], Work[Any]]
     numbers: Sequence[str] = ()
     """Locked and read before. No two jobs of a transaction have a number in common."""
-    pick: tuple[Todo, int] | None = None
+    picks: Sequence[tuple[Todo, int]] = ()
     """How many due entries to lock and read; those that others have locked are skipped."""
     slot: int | None = None
     """The slot of a turn to lock; `Transaction.turns` has it, unless it is void."""
@@ -94,7 +94,7 @@ class Transaction:
     def _pick(self, todo: Todo, limit: int, others: list[str]) -> Statement:
         query = (
             f"{SELECT} WHERE run = %s AND todo = %s AND todo > 0 AND due <= {NOW} "
-            "AND number <> ALL(%s) ORDER BY due, seq LIMIT %s FOR UPDATE SKIP LOCKED"
+            "AND number <> ALL(%s) ORDER BY due, requested_at, seq LIMIT %s FOR UPDATE SKIP LOCKED"
         )
         return Statement(query, (self.run, todo.value, others, limit))
 
@@ -196,7 +196,7 @@ class Transaction:
 def _picks(jobs: Sequence[Job]) -> Mapping[Todo, int]:
     """Return how many entries all *jobs* together want of each kind."""
     wanted: Counter[Todo] = Counter()
-    for todo, limit in filter(None, (job.pick for job in jobs)):
+    for todo, limit in itertools.chain.from_iterable(job.picks for job in jobs):
         wanted[todo] += limit
     return wanted
 

@@ -18,7 +18,8 @@ from sinch_qn.bulk.journal.protocol import (
     logged_write,
 )
 from sinch_qn.bulk.permits import holds_slot
-from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, step
+from sinch_qn.bulk.states import INTENTS, Change, Entry, Event
+from sinch_qn.bulk.transitions import step
 
 
 def apply(tx: Transaction, change: Change) -> Entry | None:

@@ -53,12 +53,20 @@ class RunSettings:
     add_missing: bool = False
     regions: tuple[str, ...] = attrs.field(default=(), converter=_to_tuple)
     recheck: float = 30.0
+    on_request: bool = False
 
     def __attrs_post_init__(self) -> None:
         for name in ("calls_per_second", "ring_window", "code_timeout", "recheck"):
             check_above_zero(getattr(self, name), name)
         for name in ("max_ringing", "max_unknown", "max_codes"):
             check_whole(getattr(self, name), name)
+
+    @property
+    def calls(self) -> tuple[Todo, ...]:
+        """The kinds of calls that are made, the first ones first."""
+        if self.on_request:
+            return (Todo.REQUESTED_CALL,)
+        return (Todo.REQUESTED_CALL, Todo.CALL)
 
     def pacing(self) -> Pacing:
         """Return the pace of a run that starts: paused, until a probe succeeds."""
@@ -68,6 +76,18 @@ class RunSettings:
             ring_window=self.ring_window,
             max_unknown=self.max_unknown,
         )
+
+
+@attrs.frozen(kw_only=True)
+class Readiness:
+    """Whether a run calls at this moment, as far as its journal tells."""
+
+    settings: RunSettings | None = None
+    """None: no runner has begun yet."""
+    has_runner: bool = False
+    """Whether a process works on it."""
+    paused: bool = True
+    """No calls until a probe succeeds: at the start, and in an outage."""
 
 
 class Submission(enum.Enum):
@@ -186,6 +206,7 @@ class Journal(Queries, Protocol):
     ) -> Entry | None:
         """Use *turn*: commit the intent to call the number that is due longest; return its entry.
 
+        Requested calls are first; with `on_request` there are no others.
         *opens_in* returns the seconds until a number's calling hours; numbers outside them are
         postponed in the same commit, and the next one is tried. None, and the turn is given up, if
         there is nothing to call, the turn has lapsed, or the call may not be sent any more.
@@ -228,6 +249,10 @@ class Journal(Queries, Protocol):
 
     async def open_numbers(self) -> bool:
         """Return whether any number is not settled."""
+        ...
+
+    async def readiness(self) -> Readiness:
+        """Return whether calls are made now; also beside a run."""
         ...
 
     async def stop_run(self, reason: str) -> None:
@@ -311,7 +336,7 @@ OUTSIDE_HOURS = "outside its calling hours"
 MAX_POSTPONED = 200
 """Numbers outside their calling hours that one `start_call` postpones."""
 
-ADVANCED = (Todo.LOOK_UP, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
+ADVANCED = (Todo.LOOK_UP, Todo.REQUESTED_CALL, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
 """The steps that `advance_due` is about."""
 
 CODE_STATUS_AFTER: Mapping[Event, str | None] = {

@@ -12,7 +12,15 @@ from typing import TypeVar
 from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.journal import sqlite_work
 from sinch_qn.bulk.journal.local_runner import LocalRunner
-from sinch_qn.bulk.journal.protocol import ADVANCED, Identity, RunSettings, Submission, invalid_line
+from sinch_qn.bulk.journal.protocol import (
+    ADVANCED,
+    Identity,
+    Readiness,
+    RunSettings,
+    Submission,
+    invalid_line,
+)
+from sinch_qn.bulk.journal.sqlite_file import is_locked
 from sinch_qn.bulk.journal.sqlite_schema import INSERT, SELECT, to_row
 from sinch_qn.bulk.journal.sqlite_session import SqliteSession
 from sinch_qn.bulk.journal.sqlite_thread import Connection
@@ -38,6 +46,7 @@ class SqliteJournal(SqliteSession):
         super().__init__(path)
         self._runner = LocalRunner()
         self._has_reaped = False
+        self._is_told_paused = True
         self.clock = clock
 
     def now(self) -> float:
@@ -73,6 +82,12 @@ class SqliteJournal(SqliteSession):
         since = now - settings.ring_window
         called = await self._read(lambda db: sqlite_work.entries(db, query, since))
         self._runner.start(settings, [entry for entry in called if holds_slot(entry)], now)
+        await self._tell(settings, paused=True)
+
+    async def _tell(self, settings: RunSettings, *, paused: bool) -> None:
+        """Write down for other processes how the run stands."""
+        self._is_told_paused = paused
+        await self._write(lambda database: sqlite_work.save_standing(database, settings, paused))
 
     async def add(self, entries: Sequence[Entry]) -> int:
         """Store the entries whose number is new, or was INVALID and no longer is."""
@@ -117,8 +132,18 @@ class SqliteJournal(SqliteSession):
     async def permits(self, told: Sequence[Told], want: int) -> Permits:
         """Tell how calls ended, and ask for up to *want* turns."""
         if limit := self._runner.to_count(want):
-            self._runner.counted(await self.backlog(Todo.CALL, limit), limit)
-        return self._runner.permits(told, want)
+            due = sum([await self.backlog(todo, limit) for todo in self._runner.calls])
+            self._runner.counted(min(due, limit), limit)
+        permits = self._runner.permits(told, want)
+        if permits.paused is not self._is_told_paused:
+            await self._tell(self._runner.settings, paused=permits.paused)
+        return permits
+
+    async def readiness(self) -> Readiness:
+        """Return whether calls are made now."""
+        settings, paused = await self._read(sqlite_work.standing)
+        has_runner = self._runner.calls_now or await asyncio.to_thread(is_locked, self._path)
+        return Readiness(settings=settings, has_runner=has_runner, paused=paused)
 
     async def start_call(
         self, turn: Turn, opens_in: Callable[[str, float], float] | None = None
@@ -127,7 +152,8 @@ class SqliteJournal(SqliteSession):
         now, slots = self.now(), self._runner.slots
         entry = None
         if slots.take(turn, asyncio.get_running_loop().time()):
-            entry = await self._write(lambda db: sqlite_work.start_call(db, now, opens_in))
+            calls = self._runner.calls
+            entry = await self._write(lambda db: sqlite_work.start_call(db, now, calls, opens_in))
             self._runner.call_started(entry)
         if entry is None:
             slots.give_up(turn)
@@ -143,7 +169,10 @@ class SqliteJournal(SqliteSession):
 
     async def claim(self, todo: Todo, limit: int, hold: float) -> list[Entry]:
         """Return up to *limit* entries with *todo* that are due; the claims are in memory."""
-        query = SELECT + " WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
+        query = (
+            SELECT
+            + " WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, requested_at, seq LIMIT ?"
+        )
         parameters = (todo.value, self.now(), limit + self._runner.claims())
         due = await self._read(lambda db: sqlite_work.entries(db, query, *parameters))
         return self._runner.unclaimed(due, limit, hold)

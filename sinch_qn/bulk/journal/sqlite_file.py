@@ -29,7 +29,7 @@ else:
 OLDEST_SQLITE = (3, 34, 0)
 """Every statement runs on this version."""
 
-VERSION = 2
+VERSION = 3
 """Kept in the file's `user_version`."""
 
 BUSY_TIMEOUT = 120.0
@@ -216,11 +216,12 @@ def lock(path: Path, *, attempts: int = _LOCK_ATTEMPTS) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Return whether a runner has the journal at *path*. Raises `OSError`."""
     try:
-        descriptor = os.open(_lock_of(path), os.O_RDWR)
+        descriptor = os.open(_lock_of(path), os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        return not _take(descriptor)
+        # Shared: others may look as well, and a runner that starts tries again.
+        return not _take(descriptor, shared=True)
     finally:
         os.close(descriptor)
 
@@ -229,10 +230,10 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _take(descriptor: int) -> bool:
+def _take(descriptor: int, *, shared: bool = False) -> bool:
     """Take the lock if nobody has it, and return whether it was taken."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -100,10 +100,17 @@ _SECOND = """
     CREATE INDEX numbers_ref ON numbers (ref) WHERE ref IS NOT NULL;
 """
 
-_MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = """
+    ALTER TABLE numbers ADD COLUMN requested_at REAL;
+    DROP INDEX numbers_todo;
+    -- Requested calls that are due at once are made in the order of their requests.
+    CREATE INDEX numbers_todo ON numbers (todo, due, requested_at, seq) WHERE todo > 0;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 """Forward only: a file of version n becomes n + 1 by the n-th. Never change one, append."""
 
-assert len(_MIGRATIONS) == VERSION  # noqa: S101 - of this file and `sqlite_file`
+assert len(MIGRATIONS) == VERSION  # noqa: S101 - of this file and `sqlite_file`
 
 _FIELDS = tuple(field.name for field in attrs.fields(Entry))
 _values = operator.attrgetter(*_FIELDS)
@@ -130,7 +137,7 @@ def check_content(
         check_tables(database)
     elif version < VERSION:  # 0: its first runner ended before it had created the tables
         database.execute("PRAGMA journal_mode = WAL")
-        steps = "".join(_MIGRATIONS[version:])
+        steps = "".join(MIGRATIONS[version:])
         database.executescript(f"BEGIN IMMEDIATE; {steps}; PRAGMA user_version = {VERSION}; COMMIT")
     if identity is None:
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 
 import attrs
+import orjson
 
 from sinch_qn.bulk.journal.protocol import (
     CODE_STATUS_AFTER,
@@ -14,12 +16,14 @@ from sinch_qn.bulk.journal.protocol import (
     Batch,
     BatchState,
     LoggedWrite,
+    RunSettings,
     Submission,
     logged_write,
 )
 from sinch_qn.bulk.journal.sqlite_schema import IS_TOLL_FREE, from_row
 from sinch_qn.bulk.journal.sqlite_thread import Connection
-from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, Todo, step
+from sinch_qn.bulk.states import INTENTS, Change, Entry, Event, Todo
+from sinch_qn.bulk.transitions import step
 from sinch_qn.errors import JournalError
 
 
@@ -106,18 +110,40 @@ def submit(
 
 
 def start_call(
-    database: Connection, now: float, opens_in: Callable[[str, float], float] | None
+    database: Connection,
+    now: float,
+    calls: Sequence[Todo],
+    opens_in: Callable[[str, float], float] | None,
 ) -> Entry | None:
-    """Log the intent to call the number that is due longest; postpone those outside their hours."""
+    """Log the intent to make the first call that is due; postpone those outside their hours."""
     limit = 1 if opens_in is None else MAX_POSTPONED
-    rows = database.execute(_DUE, (Todo.CALL.value, now, limit)).fetchall()
-    for (number,) in rows:
+    found = (database.execute(_DUE, (todo.value, now, limit)).fetchall() for todo in calls)
+    for (number,) in islice(chain.from_iterable(found), limit):
         closed = 0.0 if opens_in is None else opens_in(number, now)
         if not closed:
             return apply(database, Change(number=number, event=Event.CALL, at=now))
         due, event = now + closed, Event.POSTPONED
         apply(database, Change(number=number, event=event, at=now, due=due, note=OUTSIDE_HOURS))
     return None
+
+
+def save_standing(
+    database: Connection,
+    settings: RunSettings,
+    paused: bool,  # noqa: FBT001 - the protocol's is keyword-only
+) -> None:
+    """Write down how the run stands, for other processes."""
+    value = orjson.dumps({"settings": attrs.asdict(settings), "paused": paused}).decode()
+    database.execute("INSERT OR REPLACE INTO meta VALUES ('run', ?)", (value,))
+
+
+def standing(database: Connection) -> tuple[RunSettings | None, bool]:
+    """Return the settings of the last run, if there was one, and whether it is paused."""
+    row = database.execute("SELECT value FROM meta WHERE key = 'run'").fetchone()
+    if row is None:
+        return None, True
+    value = orjson.loads(row[0])
+    return RunSettings(**value["settings"]), value["paused"]
 
 
 def take_code(database: Connection, now: float) -> tuple[Entry, str] | None:
@@ -138,7 +164,8 @@ def take_code(database: Connection, now: float) -> tuple[Entry, str] | None:
 
 
 _DUE = (
-    "SELECT number FROM numbers WHERE todo = ? AND todo > 0 AND due <= ? ORDER BY due, seq LIMIT ?"
+    "SELECT number FROM numbers WHERE todo = ? AND todo > 0 AND due <= ? "
+    "ORDER BY due, requested_at, seq LIMIT ?"
 )
 
 
