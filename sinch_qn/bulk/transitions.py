@@ -165,14 +165,20 @@ def _effects(  # noqa: C901, PLR0911, PLR0912 - an arm an event
             return {"tries": 0}
         case Event.CODE_TIMEOUT:
             return {"window_end": None}
-        case Event.RECALL:
-            again = {"to_ring": True, "remote": None, "window_end": None}
-            return again | {"requested_at": change.at}
-        case Event.REQUEST:  # it may be postponed: a request does not undo that
-            due = entry.due if entry.due > change.at else 0.0
-            return {"requested_at": change.at, "due": due, "note": entry.note or change.note}
+        case Event.RECALL | Event.REQUEST:
+            return _request(entry, change)
         case _:
             return {}
+
+
+def _request(entry: Entry, change: Change) -> dict[str, Any]:
+    """Return what it does to *entry* that a person asks for a call."""
+    requested = {"requested_at": change.at}
+    if change.event is Event.RECALL:
+        return requested | {"to_ring": True, "remote": None, "window_end": None}
+    # It may be postponed: a request does not undo that.
+    due = entry.due if entry.due > change.at else 0.0
+    return requested | {"due": due, "note": entry.note or change.note}
 
 
 _FALLS_BACK = frozenset(

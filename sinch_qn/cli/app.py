@@ -52,6 +52,7 @@ COMMANDS: Final = {
     "pace": ("workers:pace", "Change the pace of the run at URL, for all its runners at once."),
     "status": ("run_tools:status", "Show the state of the run in JOURNAL."),
     "code": ("run_tools:code", "Submit a CODE of NUMBER to the run in JOURNAL."),
+    "request": ("run_tools:request", "Have the run in JOURNAL call NUMBERS next."),
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
     "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
     "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),

@@ -39,6 +39,11 @@ class RunSettings:
     orders: Orders | None = None
 
     @property
+    def on_request(self) -> bool:
+        """Whether a number is called only once somebody asks for it."""
+        return bool(self.run_options["on_request"])
+
+    @property
     def hours(self) -> CallingHours | None:
         """When phones may ring."""
         hours: CallingHours | None = self.run_options["calling_hours"]

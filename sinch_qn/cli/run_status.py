@@ -35,16 +35,20 @@ class RunStatus:
     last_error: str = ""
     _next: dict[Todo, float] = attrs.field(init=False, factory=dict)
     """When the next number is due, by what is to be done."""
+    _requested: int = attrs.field(init=False, default=0)
+    """Requested calls that are due."""
     _samples: deque[tuple[float, int]] = attrs.field(init=False, factory=deque)
 
     async def update(self) -> None:
         """Read the counts from the journal."""
         self.counts = await self.run.counts()
         self._next.clear()
-        for todo in (Todo.CALL, Todo.LOOK_UP, Todo.EXPIRE):
+        for todo in (Todo.REQUESTED_CALL, Todo.CALL, Todo.LOOK_UP, Todo.EXPIRE):
             due = await self.journal.next_due(todo)
             if due is not None:
                 self._next[todo] = due
+        if self.settings.on_request:
+            self._requested = await self.journal.backlog(Todo.REQUESTED_CALL)
         now = time.monotonic()
         self._samples.append((now, self.counts[ChallengeState.PENDING]))
         while len(self._samples) > 2 and self._samples[0][0] < now - _RATE_WINDOW:
@@ -67,7 +71,7 @@ class RunStatus:
         elif self.run.ringing:
             yield f"{self.run.ringing} phones ringing, at most {self.run.rate:.3g} calls a second"
         if pending := self.counts[ChallengeState.PENDING]:
-            yield self._pending(pending)
+            yield from self._pending(pending)
         if awaited := self.counts[ChallengeState.AWAITING_CODE]:
             yield self._awaited(awaited)
 
@@ -76,19 +80,35 @@ class RunStatus:
             return "checking that Sinch responds"
         return f"calls are paused until Sinch responds: {printable(self.run.last_error)}"
 
-    def _pending(self, pending: int) -> str:
-        """Return why the numbers wait that are not called yet, and how long, as far as is known."""
+    def _pending(self, pending: int) -> Iterator[str]:
+        """Yield why the numbers wait that are not called yet, and how long, as far as is known."""
         now = time.time()
-        call, look_up = self._next.get(Todo.CALL), self._next.get(Todo.LOOK_UP)
+        call, look_up = min(self._next_calls(), default=None), self._next.get(Todo.LOOK_UP)
         if call is None and look_up is not None:
             again = f", again at {clock(look_up)}" if look_up > now + _SOON else ""
-            return f"{pending} to look up at Sinch{again}"
-        if call is not None and call > now + _SOON and self.settings.hours is not None:
-            return f"{pending} to call, within calling hours: from {clock(call)}"
-        (start, had), (end, has) = self._samples[0], self._samples[-1]
-        if had <= has or end <= start:
-            return f"{pending} to call"
-        return f"{pending} to call, in about {rounded(has * (end - start) / (had - has))}"
+            yield f"{pending} to look up at Sinch{again}"
+        elif self.settings.on_request:
+            yield from self._on_request(pending)
+        elif call is not None and call > now + _SOON and self.settings.hours is not None:
+            yield f"{pending} to call, within calling hours: from {clock(call)}"
+        else:
+            (start, had), (end, has) = self._samples[0], self._samples[-1]
+            left = "" if had <= has or end <= start else rounded(has * (end - start) / (had - has))
+            yield f"{pending} to call" + (f", in about {left}" if left else "")
+
+    def _next_calls(self) -> Iterator[float]:
+        return (self._next[todo] for todo in (Todo.REQUESTED_CALL, Todo.CALL) if todo in self._next)
+
+    def _on_request(self, pending: int) -> Iterator[str]:
+        """Yield how many calls are asked for, and how to ask for one."""
+        after = self._next.get(Todo.REQUESTED_CALL)
+        if self._requested:
+            yield f"{self._requested} requested, called next"
+        elif after is not None:
+            yield f"the next requested call is due at {clock(after)}"
+        if waiting := pending - self._requested:
+            path = shlex.quote(str(self.settings.journal))
+            yield f"{waiting} called on request: sinch-qn request {path} NUMBER"
 
     def _awaited(self, awaited: int) -> str:
         """Return how many codes are awaited, until when, and how to submit them."""

@@ -31,7 +31,6 @@ from tests.support.journals import Backend, at_time, called, happen
 from tests.support.runs import NUMBER, OTHER, numbers
 from tests.support.scheduling import callable_now
 
-State = ChallengeState
 THIRD = "+12025550136"
 HOURS = "09:00-20:00"
 NIGHT, MORNING = 1_767_243_600.0, 1_767_276_000.0
@@ -77,7 +76,10 @@ async def test_only_requested_numbers_are_due(backend: Backend) -> None:
     assert await journal.open_numbers()
     request = await request_call(journal, OTHER)
     assert (request.new, request.earliest, request.reason) == (True, None, None)
-    assert (request.entry.todo, request.entry.state) == (Todo.REQUESTED_CALL, State.PENDING)
+    assert (request.entry.todo, request.entry.state) == (
+        Todo.REQUESTED_CALL,
+        ChallengeState.PENDING,
+    )
     assert await calls(journal) == OTHER
     assert await calls(journal) == ""
     journal = await run_on(backend)  # the same run, without waiting for requests
@@ -119,10 +121,10 @@ async def test_two_processes_at_once(backend: Backend) -> None:
 
 CALLED_AT = 100.0
 OUTCOMES = [
-    ((Event.CALLED,), State.AWAITING_CODE),
-    ((Event.CALL_UNKNOWN,), State.UNKNOWN),
-    ((Event.CALLED, Event.CODE_TIMEOUT), State.EXPIRED),
-    ((Event.NOT_CALLABLE,), State.FAILED),
+    ((Event.CALLED,), ChallengeState.AWAITING_CODE),
+    ((Event.CALL_UNKNOWN,), ChallengeState.UNKNOWN),
+    ((Event.CALLED, Event.CODE_TIMEOUT), ChallengeState.EXPIRED),
+    ((Event.NOT_CALLABLE,), ChallengeState.FAILED),
 ]
 
 
@@ -148,13 +150,13 @@ async def test_a_request_after_the_call(backend: Backend) -> None:
         before = await happen(journal, number, Event.CALL, *events, at=CALLED_AT)
         assert before.state is state
         request = await request_call(journal, number, attempt=attempt, at=CALLED_AT + after)
-        may_ring = state in (State.AWAITING_CODE, State.UNKNOWN)
+        may_ring = state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN)
         is_new = not may_ring if expected is None else expected
         assert request.new is is_new, (state, attempt, after)
         if not is_new:
             assert request.entry == before == await journal.get(number)
             continue
-        assert (request.entry.state, request.entry.attempt) == (State.PENDING, 1)
+        assert (request.entry.state, request.entry.attempt) == (ChallengeState.PENDING, 1)
         assert request.entry.todo is Todo.LOOK_UP  # as after a recall
         entry = await happen(journal, number, Event.LOOKED_UP, remote=SinchState.ELIGIBLE)
         assert (entry.todo, entry.due) == (Todo.REQUESTED_CALL, CALLED_AT + after)

@@ -90,6 +90,7 @@ def test_a_url_stands_wherever_a_command_takes_a_journal(
     assert json.loads(qn("status", url, "--json").stdout)["counts"]["awaiting_code"] == 1
     assert qn("code", url, ONE, "0417").stdout == f"{ONE}\taccepted\n"
     assert qn("recall", url, ONE).exit_code == Exit.OK
+    assert json.loads(qn("request", url, ONE, "--json").stdout)["new"] is False
     numbers = [json.loads(line) for line in qn("report", url, "--json").stdout.splitlines()]
     assert [each["phoneNumber"] for each in numbers] == [ONE, TWO]
 

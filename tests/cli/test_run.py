@@ -443,6 +443,34 @@ def test_codes_and_recalls_come_from_other_processes(
     assert rings(sandbox, ONE, TWO) == [1, 2]
 
 
+def test_calls_on_request(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
+    """Rule 26: with `--on-request` a number is called once `request` asks for it, and only then."""
+    write(ONE, TWO, THREE)
+    with process(*RUN, "--yes", "--on-request") as command:
+        assert command.stderr is not None
+        lines: list[str] = []
+        while "3 called on request: sinch-qn request run.db NUMBER" not in "".join(lines):
+            lines.append(command.stderr.readline())
+        assert qn("request", "run.db", "202-555-0101").stdout == f"{TWO}\tpending\tnext\n"
+        eventually(lambda: sandbox.code_for(TWO))
+        eventually(lambda: counts(qn) == {"pending": 2, "awaiting_code": 1})
+        again = json.loads(qn("request", "run.db", TWO, "--json").stdout)
+        assert (again["state"], again["new"]) == ("awaiting_code", False)
+        shown = qn("status", "run.db")
+        assert "Pending numbers are called on request: sinch-qn request run.db" in shown.stderr
+        assert json.loads(qn("status", "run.db", "--json").stdout)["onRequest"] is True
+        command.send_signal(signal.SIGINT)
+        assert finish(command)[0] == Exit.INTERRUPTED
+    assert "3 to call once somebody asks for it, at most 5 a second" in "".join(lines)
+    assert qn("request", "run.db", ONE).stdout == f"{ONE}\tpending\tno runner is on this journal\n"
+    assert "is not in this run" in qn("request", "run.db", "+12025559999").stderr
+    assert qn("report", "run.db", "--html", "report.html").exit_code == 0
+    assert "called once somebody asks for it: 1 were asked for" in Path("report.html").read_text()
+    preview = qn(*RUN, "--on-request", stdin="n\n").stderr
+    assert "run.db: 2 waiting for a request, 1 for a code or a response." in preview
+    assert rings(sandbox, ONE, TWO, THREE) == [0, 1, 0]
+
+
 def test_missing_numbers_are_added(sandbox: Sandbox, qn: Callable[..., Result]) -> None:
     """`--add-missing` adds numbers that are not in the project, and calls them once eligible."""
     new = "+14165550134"

@@ -225,13 +225,7 @@ class MemoryJournal(MemoryQueries):
 
     async def readiness(self) -> Readiness:
         """Return whether calls are made now."""
-        store = self._store
-        is_running = store.slots is not None and store.stopped is None
-        return Readiness(
-            settings=store.settings,
-            has_runner=is_running and (self._runner is not None or bool(self._others())),
-            paused=store.slots is None or store.slots.pacing.paused,
-        )
+        return self._store.readiness(self.now())
 
     async def stop_run(self, reason: str) -> None:
         """Stop all runners: their permits have the *reason*."""

@@ -18,6 +18,7 @@ from sinch_qn.bulk.journal.protocol import (
     BatchState,
     Identity,
     LoggedWrite,
+    Readiness,
     RunSettings,
     can_be_enabled,
     logged_write,
@@ -125,6 +126,15 @@ class MemoryStore:
         self.chores = {what: who for what, who in self.chores.items() if who[0] != runner}
         if self.slots is not None:
             self.slots.forget(runner)
+
+    def readiness(self, now: float) -> Readiness:
+        """Return whether calls are made."""
+        has_runner = any(runner.until > now for runner in self.runners.values())
+        return Readiness(
+            settings=self.settings,
+            has_runner=has_runner and self.slots is not None and self.stopped is None,
+            paused=self.slots is None or self.slots.pacing.paused,
+        )
 
     def take_code(self, now: float, runner: int) -> tuple[Entry, str] | None:
         """Log the intent to verify the oldest code of the number that is due longest."""

@@ -63,6 +63,7 @@ _MEANINGS = {
     ChallengeState.INVALID: ("none", "not a number that can be qualified"),
 }
 """Colour class and meaning of each state, in the order of the page."""
+_ON_REQUEST = "called once somebody asks for it: {:,} were asked for"
 
 
 def write_html(
@@ -72,6 +73,7 @@ def write_html(
     batches: Sequence[Batch] = (),
     deliveries: Sequence[Delivery] = (),
     orders: Mapping[int, OrderRecord] = MappingProxyType({}),
+    on_request: bool = False,
     title: str = "Voice challenges",
     about: str | None = None,
     now: float | None = None,
@@ -79,7 +81,8 @@ def write_html(
     """Write a self-contained page with counts, charts, batches and what needs attention.
 
     *deliveries* are the emails with invoices: `await journal.deliveries.all()`. *orders* say how
-    far the orders of *batches* have got: `order_records.load_orders`.
+    far the orders of *batches* have got: `order_records.load_orders`. *on_request*: the run calls a
+    number only once somebody asks for it.
     *about* is shown under the title, such as the project and the input file, a line each. *now* is
     the date shown, in wall-clock seconds since the epoch; the default is the current time.
     """
@@ -92,7 +95,7 @@ def write_html(
         about="".join(f"<p>{_text(line)}</p>" for line in about.splitlines()) if about else "",
         now=f"Written: {written_at:%d %B %Y, %H:%M UTC}",
         tiles=_tiles(summary, batches),
-        states=_states(summary),
+        states=_states(summary, on_request=on_request),
         timeline=timeline_chart(summary.timeline.curve()),
         waits=wait_chart(summary.waits, summary.shortest_wait, summary.longest_wait),
         batches=_batches(batches, orders, summary),
@@ -148,10 +151,13 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
     )
 
 
-def _states(summary: Summary) -> str:
+def _states(summary: Summary, *, on_request: bool) -> str:
     whole, most = summary.states.total(), max(summary.states.values(), default=1)
     rows, strip = [], []
-    for state, (kind, meaning) in _MEANINGS.items():
+    meanings = dict(_MEANINGS)
+    if on_request:
+        meanings[ChallengeState.PENDING] = ("open", _ON_REQUEST.format(summary.requested))
+    for state, (kind, meaning) in meanings.items():
         if n := summary.states[state]:
             name = state.value.replace("_", " ")
             strip.append(f'<i class="{kind}" style="flex:{n}" title="{name}: {n:,}"></i>')

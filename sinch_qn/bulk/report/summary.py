@@ -77,6 +77,8 @@ class Summary:
     """Numbers by advice."""
     emailed: frozenset[str] = frozenset()
     """The numbers whose invoices were emailed."""
+    requested: int = 0
+    """Numbers whose call a person asked for, and that were not called yet."""
     without_invoices: int = 0
     """Numbers that need invoices, and were not emailed."""
     listed_without_invoices: list[Entry] = attrs.field(factory=list)
@@ -95,6 +97,8 @@ class Summary:
     def add(self, entry: Entry) -> None:
         """Count one row."""
         self.states[entry.state] += 1
+        is_pending = entry.state is ChallengeState.PENDING
+        self.requested += is_pending and entry.requested_at is not None
         verified = entry.state is ChallengeState.VERIFIED
         if entry.settled_at is not None and entry.state is not ChallengeState.INVALID:
             self.timeline.add(entry.settled_at, verified=verified)

@@ -1,4 +1,4 @@
-"""`sinch-qn status`, `code`, `recall`, `free` and `report`: the run of a journal, from anywhere."""
+"""`sinch-qn status`, `code`, `request`, `recall`, `free`, `report`: a run, from anywhere."""
 
 from __future__ import annotations
 
@@ -68,6 +68,24 @@ def code(journal: JournalName, number: str, code: str | None, *, as_json: bool) 
     Prompts for a code that is not given. The code is on disk when this ends; the run verifies it.
     """
     jobs.submit_code(journal, number, code_or_prompt(number, code), as_json=as_json)
+
+
+@command(
+    examples="""
+        sinch-qn request run.db +12025550134
+        sinch-qn request postgresql://db.example/sinch?run=january 202-555-0134
+    """
+)
+@journal_argument
+@click.argument("numbers", nargs=-1, required=True, type=number_of_run)
+@json_option
+def request(journal: JournalName, numbers: Sequence[str], *, as_json: bool) -> None:
+    """Have the run in JOURNAL call NUMBERS next, because somebody is at the phone.
+
+    One request is one call: asked again before the call has an outcome, or while the phone may
+    still ring, it is the same request. After that it is a recall.
+    """
+    jobs.request_calls(journal, numbers, as_json=as_json)
 
 
 @command(

@@ -83,6 +83,11 @@ _options = combine(
     click.option(
         "--add-missing", is_flag=True, help="First add numbers that are not in the project."
     ),
+    click.option(
+        "--on-request",
+        is_flag=True,
+        help="Call a number only once somebody asks for it: sinch-qn request.",
+    ),
     column_option,
     more_regions_option,
     click.option("--limit", type=click.IntRange(min=1), help="Trial: add only this many numbers."),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.reports import write_reports as write_reports
     from sinch_qn.cli.jobs.run_state import free_batch as free_batch
     from sinch_qn.cli.jobs.run_state import recall_numbers as recall_numbers
+    from sinch_qn.cli.jobs.run_state import request_calls as request_calls
     from sinch_qn.cli.jobs.run_state import show_status as show_status
     from sinch_qn.cli.jobs.run_state import submit_code as submit_code
     from sinch_qn.cli.jobs.runs import run_file as run_file
@@ -67,7 +68,7 @@ _NAMES = {
     "number_files": ("check_file",),
     "numbers": ("add_numbers", "delete_numbers", "get_numbers", "list_numbers"),
     "reports": ("print_entries", "write_reports"),
-    "run_state": ("free_batch", "recall_numbers", "show_status", "submit_code"),
+    "run_state": ("free_batch", "recall_numbers", "request_calls", "show_status", "submit_code"),
     "runs": ("run_file",),
     "sandbox": ("serve_sandbox",),
     "text_enabling": ("order_sms", "order_toll_free_sms", "show_planned_orders"),

@@ -40,6 +40,7 @@ def write_reports(journal: JournalName, *, html: Path | None, csv_file: Path | N
             batches=run.batches,
             deliveries=run.deliveries,
             orders=run.orders,
+            on_request=run.on_request,
             about=lines,
         )
         print_message(f"HTML report: {html.absolute()}")

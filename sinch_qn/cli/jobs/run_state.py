@@ -1,9 +1,10 @@
-"""What `sinch-qn status`, `code`, `recall` and `free` do, also while a run is active."""
+"""What `sinch-qn status`, `code`, `request`, `recall` and `free` do, also while a run is active."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
@@ -12,7 +13,7 @@ import click
 import orjson
 
 from sinch_qn import bulk
-from sinch_qn.bulk import Batch, ChallengeState
+from sinch_qn.bulk import Batch, CallRequest, ChallengeState
 from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
 from sinch_qn.bulk.order_records import OrderRecord, load_orders
 from sinch_qn.bulk.report import (
@@ -34,6 +35,7 @@ from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.output import Lines
 from sinch_qn.cli.run_inputs import input_names
 from sinch_qn.cli.run_standing import is_here, show_standing, standing_record
+from sinch_qn.cli.times import clock
 
 
 def show_status(
@@ -58,6 +60,7 @@ def show_status(
         record = {
             "journal": os.fsencode(journal).decode(errors="replace"),
             "counts": {state.value: count for state, count in run.counts.items()},
+            "onRequest": run.on_request,
             "needsAttention": [entry_record(entry, emailed=emailed) for entry in entries],
             "batches": [batch_record(batch, run.orders.get(batch.id)) for batch in run.batches],
             "emails": [delivery_record(delivery) for delivery in run.deliveries],
@@ -70,6 +73,9 @@ def show_status(
     if standing is not None:
         show_standing(standing)
     print_counts(journal, run.counts, emailed)
+    if run.on_request and run.counts[ChallengeState.PENDING]:
+        name = shlex.quote(str(journal))
+        print_message(f"Pending numbers are called on request: sinch-qn request {name} NUMBER")
     with Lines("NUMBER", "STATE", "NOTE", "NEXT", as_json=False) as lines:
         for entry in entries:
             advice = what_to_do(entry, emailed=emailed) or ""
@@ -122,12 +128,15 @@ class RunSnapshot:
     inputs: Sequence[str]
     orders: Mapping[int, OrderRecord]
     """By batch, how far its order has got."""
+    on_request: bool
+    """Whether numbers are called only once somebody asks for it."""
 
 
 async def read_snapshot(journal: JournalName) -> RunSnapshot:
     """Read what a journal has besides its rows."""
     async with open_journal(journal) as opened:
         batches = await opened.batches()
+        settings = (await opened.readiness()).settings
         return RunSnapshot(
             await opened.identity(),
             await opened.counts(),
@@ -135,6 +144,7 @@ async def read_snapshot(journal: JournalName) -> RunSnapshot:
             await opened.deliveries.all(),
             await input_names(opened),
             await load_orders(opened, [batch.id for batch in batches]),
+            settings is not None and settings.on_request,
         )
 
 
@@ -169,6 +179,35 @@ def submit_code(journal: JournalName, number: str, code: str, *, as_json: bool) 
     result = asyncio.run(submit())
     with Lines("NUMBER", "CODE", as_json=as_json) as lines:
         lines.add({"phoneNumber": number, "code": result}, number, result)
+
+
+def request_calls(journal: JournalName, numbers: Sequence[str], *, as_json: bool) -> None:
+    """Ask for a call to each of *numbers*, and print when it can be."""
+
+    async def request_all() -> None:
+        with Lines("NUMBER", "STATE", "CALL", as_json=as_json) as lines:
+            async with open_journal(journal) as opened:
+                for number in numbers:
+                    with error_context(number):
+                        request = await bulk.request_call(opened, number)
+                    record = {
+                        "phoneNumber": number,
+                        "state": request.entry.state.value,
+                        "new": request.new,
+                        "earliest": request.earliest,
+                        "reason": request.reason,
+                    }
+                    lines.add(record, number, request.entry.state.value, _when(request))
+
+    asyncio.run(request_all())
+
+
+def _when(request: CallRequest) -> str:
+    """Return when a requested call is made, as far as is known."""
+    if request.entry.state is not ChallengeState.PENDING:
+        return "made already" if request.entry.called_at is not None else ""
+    reason = request.reason or "next"
+    return reason if request.earliest is None else f"from {clock(request.earliest)}: {reason}"
 
 
 def recall_numbers(journal: JournalName, numbers: Sequence[str], *, as_json: bool) -> None:

@@ -255,9 +255,10 @@ def _confirm(
             print_message(warning, "warning")
         if sys.stderr.isatty():
             print_letter(settings.orders.request)
-    parts = []
+    parts, on_request = [], settings.on_request
     if to_call := preview.to_call(settings.limit):
-        parts.append(f"Call {to_call} {'phone' if to_call == 1 else 'phones'} now")
+        phones = f"{to_call} {'phone' if to_call == 1 else 'phones'}"
+        parts.append(f"Call {phones} {'on request' if on_request else 'now'}")
     if settings.orders is not None:
         order = "rder SMS for the verified numbers"
         parts.append(f"o{order}" if parts else f"O{order}")
@@ -274,7 +275,10 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
     waiting = preview.counts[ChallengeState.PENDING]
     if preview.counts:
         held = preview.open - waiting
-        yield f"{settings.journal}: {waiting} waiting for a call, {held} for a code or a response."
+        what = "request" if settings.on_request else "call"
+        yield (
+            f"{settings.journal}: {waiting} waiting for a {what}, {held} for a code or a response."
+        )
     if settings.run_options["add_missing"]:
         yield (
             "Numbers that are not in the project are added. Those that are not proved by a call"
@@ -290,10 +294,11 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
     if to_call := preview.to_call(settings.limit):
         hours = f", within {settings.hours.window} where each phone is" if settings.hours else ""
         rate, ringing = (settings.run_options[key] for key in ("calls_per_second", "max_ringing"))
-        yield (
-            f"{to_call} to call, at most {rate:g} a second and {ringing}"
-            f" phones at once{hours}: {_estimate(preview, settings, to_call)}."
-        )
+        pace = f"at most {rate:g} a second and {ringing} phones at once{hours}"
+        if settings.on_request:
+            yield f"{to_call} to call once somebody asks for it, {pace}."
+        else:
+            yield f"{to_call} to call, {pace}: {_estimate(preview, settings, to_call)}."
 
 
 def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
