@@ -7,6 +7,7 @@ from typing import NamedTuple
 FLOORS: dict[str, dict[int, str]] = {
     "": {
         6: "cli",
+        5: "desk",
         4: "bulk sandbox pytest_plugin",
         3: "client resources parsing invoices preflight",
         2: (
@@ -61,6 +62,12 @@ FLOORS: dict[str, dict[int, str]] = {
     "resources": {
         1: "imported_numbers",
         0: "hosting_orders callback_configuration number_links",
+    },
+    "desk": {
+        3: "app",
+        2: "security",
+        1: "state",
+        0: "links watch pages",
     },
     "sandbox": {
         8: "server",
@@ -135,14 +142,16 @@ NEIGHBOURS = {
 
 _SERVERS = "sandbox/server.py sandbox/app.py sandbox/callbacks.py"
 OWNERS = {
-    "aiohttp": f"_transport.py _connections.py bulk/callback_receiver.py {_SERVERS}",
+    "aiohttp": f"_transport.py _connections.py bulk/callback_receiver.py desk/ {_SERVERS}",
     "aiolimiter": "rate_limit.py",
     "aiosmtplib": "smtp.py",
     "attrs": "anywhere",
     "cattrs": "_codec.py",
     "click": "cli/",
+    "cryptography": "desk/links.py",
     "dotenv": "cli/env_file.py",
     "fcntl": "bulk/journal/sqlite_file.py",
+    "jinja2": "desk/pages.py",
     "jsonschema_rs": "sandbox/request_validation.py",
     "multidict": "_connections.py",
     "opentelemetry": "instrumentation/opentelemetry.py",
