@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-all check codegen format docs man pictures dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
+.PHONY: help demo demo-desk test test-fast test-all check codegen format docs man pictures dist-check release soak soak-distributed fuzz bench audit lock sqlite-oldest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -19,6 +19,9 @@ $(READY): requirements.txt pyproject.toml
 
 demo: $(READY) ## Verify and text-enable examples/numbers.csv against the embedded sandbox
 	@$(BIN)/sinch-qn demo examples/numbers.csv
+
+demo-desk: $(READY) ## Open the code desk on the embedded sandbox, with people who answer by themselves
+	@$(BIN)/sinch-qn demo --desk examples/numbers.csv
 
 # The tests of a file stay in one process, for what they share. Files run in order: those of bulk and
 # cli, which take longest, come first.

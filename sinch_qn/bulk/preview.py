@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Final
 import attrs
 
 from sinch_qn.bulk.admission import NewNumber
+from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import is_line
 from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.parsing import BadLine, Column, GoodLine
@@ -20,6 +22,11 @@ _MAX_WARNINGS: Final = 20
 _PAGE: Final = 1000
 _MAX_TEXT: Final = 100
 """Characters of an invalid number that the journal keeps."""
+
+_NO_ZONE: Final = (
+    "its time zone is not known, which calling hours need: give it with --default-zone, such as"
+    " --default-zone America/New_York"
+)
 
 _NEW, _OPEN, _SETTLED = 0, 1, 2
 """Values of the column `known`."""
@@ -172,7 +179,44 @@ class RunPreview:
         """Return how many phones may be called: new numbers and pending ones."""
         return self.to_add(limit) + self.counts[ChallengeState.PENDING]
 
+    def calling_ends(
+        self,
+        to_call: int,
+        *,
+        calls_per_second: float,
+        max_ringing: int,
+        ring_window: float,
+        hours: CallingHours | None,
+        now: float,
+    ) -> tuple[float, float]:
+        """Return until when *to_call* phones are called: if codes come at once, and if none does.
+
+        Times are in seconds since the epoch.
+        """
+        fastest = to_call / calls_per_second
+        rounds = math.ceil(to_call / max_ringing)
+        slowest = max(fastest, (rounds - 1) * ring_window)
+        numbers = list(self.one_of_each_area_code()) if hours else []
+        if hours is None or not numbers:
+            return now + fastest, now + slowest
+        first, last = (
+            max(hours.end_of_work(number, now, seconds) for number in numbers)
+            for seconds in (fastest, slowest)
+        )
+        return first, last
+
     @property
     def open(self) -> int:
         """How many numbers of the journal are not settled."""
         return sum(count for state, count in self.counts.items() if not state.settled)
+
+
+def with_zones(
+    lines: Iterable[GoodLine | BadLine], hours: CallingHours | None
+) -> Iterator[GoodLine | BadLine]:
+    """Yield *lines*; one whose number has no time zone is bad if there are calling *hours*."""
+    for line in lines:
+        if hours is None or isinstance(line, BadLine) or hours.zones(line.number.e164):
+            yield line
+        else:
+            yield BadLine(line.line, line.number.e164, _NO_ZONE, ref=line.ref)

@@ -54,6 +54,8 @@ COMMANDS: Final = {
     "code": ("run_tools:code", "Submit a CODE of NUMBER to the run in JOURNAL."),
     "request": ("run_tools:request", "Have the run in JOURNAL call NUMBERS next."),
     "recall": ("run_tools:recall", "Have the run in JOURNAL call NUMBERS again."),
+    "desk": ("desk:desk", "Serve the code desk of the run in JOURNAL, until Ctrl-C."),
+    "links": ("desk:links", "Print the links of the run in JOURNAL as CSV, for a mail merge."),
     "free": ("run_tools:free", "Free the numbers of BATCH for another order."),
     "report": ("run_tools:report", "Report the outcome of each number in JOURNAL."),
     "journal": ("journal:journal", "Copy or accept a JOURNAL file; prepare or repair a database."),

@@ -224,6 +224,9 @@ URL: Final = _Url()
 _REGIONS_KEY: Final = "sinch_qn_regions"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+public_url_option = click.option(
+    "--public-url", metavar="URL", help="Where browsers reach the desk, path included."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 region_option = click.option(
     "--region",

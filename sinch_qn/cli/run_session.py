@@ -76,6 +76,7 @@ async def _call_and_verify(
                         display.show(),
                         jobs.follow(),
                         *_code_sources(intake, journal, settings, prompt),
+                        *([settings.beside(client, journal, run)] if settings.beside else []),
                     )
                 finally:
                     await display.pause()

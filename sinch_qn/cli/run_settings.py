@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
-from sinch_qn.bulk import CallingHours
+from sinch_qn.bulk import CallingHours, VoiceChallengeRun
+from sinch_qn.bulk.journal import Journal
 from sinch_qn.cli.journals import JournalName
+from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.models import TextEnableNumbersRequest, TextEnableTollFreeNumbersRequest
+
+Beside: TypeAlias = Callable[
+    [QualifiedNumbersClient, Journal, VoiceChallengeRun], Coroutine[Any, Any, None]
+]
+"""What goes on beside a run, until it is cancelled: its code desk."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +44,7 @@ class RunSettings:
     codes: Path | None = None
     limit: int | None = None
     orders: Orders | None = None
+    beside: Beside | None = None
 
     @property
     def on_request(self) -> bool:

@@ -12,6 +12,7 @@ import binascii
 import enum
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -36,6 +37,8 @@ class Subject(enum.Enum):
     """A person's page about all numbers of a ref."""
     HISTORY = "h"
     """The operator's page about one number."""
+    OPERATOR = "o"
+    """What the URLs of the operator's pages carry: a search, a place in a list, a message."""
 
 
 @attrs.frozen
@@ -67,6 +70,16 @@ class Links:
     async def token(self, subject: Subject, value: str) -> str:
         """Return the token of the valid link to *value*; always the same until it is revoked."""
         return self.seal(Link(subject, value, await self._revision(subject, value)))
+
+    async def tokens(self, subject: Subject) -> Callable[[str], str]:
+        """Return what returns the tokens of all values of *subject*: `token` for many of them.
+
+        Links that are revoked meanwhile are not noticed.
+        """
+        start = _revision_name(subject, "")
+        stored = await self._journal.bookmarks(start)
+        revisions = {name.removeprefix(start): int(text) for name, text in stored.items()}
+        return lambda value: self.seal(Link(subject, value, revisions.get(value, 0)))
 
     async def read(self, token: str) -> Link | None:
         """Return what *token* says; None if it is forged, damaged or revoked."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+import logging
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from sinch_qn.desk.state import DESK
+from sinch_qn.errors import InvalidRequestError, JournalError
+
+_log = logging.getLogger("sinch_qn")
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -23,7 +30,9 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "X-Robots-Tag": "noindex, nofollow",
+    "Server": "sinch-qn desk",
 }
+_TRANSPORT_SECURITY: Final = "max-age=31536000"
 
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 
@@ -37,21 +46,74 @@ async def refuse_foreign_writes(request: web.Request, handler: Handler) -> web.S
     return await handler(request)
 
 
-async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+@web.middleware
+async def answer_outages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer with 503 while the journal cannot be used: its database may be away for a moment."""
+    try:
+        return await handler(request)
+    except JournalError:
+        _log.warning("the journal of the desk cannot be used")
+        text = "The run's journal cannot be reached now. Try again in a moment."
+        headers = {hdrs.RETRY_AFTER: "5"}
+        return web.Response(status=503, text=text, headers=headers)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every response."""
     response.headers.update(_HEADERS)
+    if request.app[DESK].is_https:
+        response.headers["Strict-Transport-Security"] = _TRANSPORT_SECURITY
 
 
 def is_foreign(request: web.Request) -> bool:
     """Return whether a browser says that another site sent *request*.
 
-    Browsers say it in `Sec-Fetch-Site`, older ones in `Origin`. Programs send neither.
+    Browsers say it in `Sec-Fetch-Site`; without TLS only in `Origin`, which a page without referrer
+    sends as `null`: then the token of the form or link decides. Programs send neither.
     """
     site = request.headers.get("Sec-Fetch-Site")
-    if site is not None and site not in ("same-origin", "none"):
-        return True
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return False
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get(hdrs.ORIGIN, "null")
     own = urlsplit(request.app[DESK].public_url)
-    return origin not in (f"{own.scheme}://{own.netloc}", f"{request.scheme}://{request.host}")
+    allowed = ("null", f"{own.scheme}://{own.netloc}", f"{request.scheme}://{request.host}")
+    return origin not in allowed
+
+
+def parse_networks(texts: object) -> tuple[Network, ...]:
+    """Return the networks of proxies whose `X-Forwarded-For` is believed.
+
+    Each is an address or a network such as `10.0.0.0/8`. Raises `InvalidRequestError`.
+    """
+    if isinstance(texts, str) or not hasattr(texts, "__iter__"):
+        raise InvalidRequestError("trusted_proxies: expected networks, such as ['10.0.0.0/8']")
+    try:
+        return tuple(ip_network(text) for text in texts)
+    except ValueError as error:
+        raise InvalidRequestError(f"trusted_proxies: {error}") from error
+
+
+def client_address(request: web.Request) -> str:
+    """Return the address that limits count: of an IPv6 client its network, as it has them all.
+
+    `X-Forwarded-For` is read from its end, for as long as the proxies are trusted ones.
+    """
+    trusted = request.app[DESK].trusted_proxies
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
+    address = request.remote or ""
+    while hops and _is_in(address, trusted):
+        address = hops.pop() or address
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        return any(ip_address(address) in network for network in networks)
+    except ValueError:
+        return False

@@ -247,6 +247,16 @@ async def test_the_first_one_keeps_a_bookmark(backend: Backend, path: Path, url:
     await other.close()
 
 
+async def test_bookmarks_are_found_by_the_beginning_of_their_name(backend: Backend) -> None:
+    """Bookmarks with a prefix are all that have it, of this run, and no pattern is read in it."""
+    journal = backend.journal
+    for name in ("link 1", "link 2", "linking", "a link 3", "lin_ 4"):
+        await journal.set_bookmark(name, f"<{name}>")
+    assert await journal.bookmarks("link ") == {"link 1": "<link 1>", "link 2": "<link 2>"}
+    assert await journal.bookmarks("lin_ ") == {"lin_ 4": "<lin_ 4>"}
+    assert await journal.bookmarks("other") == {}
+
+
 async def test_closed_journals_answer_nothing(backend: Backend) -> None:
     """A question to a closed file or database is a JournalError, not a wait."""
     if backend.is_in_memory:

@@ -64,10 +64,16 @@ FLOORS: dict[str, dict[int, str]] = {
         0: "hosting_orders callback_configuration number_links",
     },
     "desk": {
-        3: "app",
-        2: "security",
-        1: "state",
-        0: "links watch pages",
+        9: "server",
+        8: "app",
+        7: "operator_pages",
+        6: "operator_numbers operator_orders operator_links operator_uploads",
+        5: "login",
+        4: "security",
+        3: "uploads",
+        2: "state",
+        1: "sessions summaries link_files",
+        0: "attempts links watch pages live",
     },
     "sandbox": {
         8: "server",
@@ -95,12 +101,12 @@ FLOORS: dict[str, dict[int, str]] = {
     },
     "cli/commands": {
         0: "doctor runs workers run_tools journal invoices numbers number_files verification"
-        " text_enabling sandbox demo hosting_orders imported_numbers callbacks",
+        " text_enabling sandbox demo desk hosting_orders imported_numbers callbacks",
     },
     "cli/jobs": {
-        2: "runs",
+        2: "runs demo_desk",
         1: "reports workers demo",
-        0: "doctor run_state journals invoices numbers number_files verification text_enabling"
+        0: "doctor desk run_state journals invoices numbers number_files verification text_enabling"
         " sandbox hosting_orders imported_numbers callbacks",
     },
 }

@@ -348,3 +348,8 @@ class MemoryQueries:
     async def keep_bookmark(self, name: str, value: str) -> str:
         """Store *value* as *name* if nothing is stored there; return what is."""
         return self._store.bookmarks.setdefault(name, value)
+
+    async def bookmarks(self, prefix: str) -> dict[str, str]:
+        """Return all bookmarks whose name begins with *prefix*."""
+        stored = self._store.bookmarks
+        return {name: value for name, value in stored.items() if name.startswith(prefix)}

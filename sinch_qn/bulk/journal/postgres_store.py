@@ -237,6 +237,11 @@ class PostgresStore:
         await self._change(lambda tx: tx.execute(query, tx.run, name, value))
         return await self.bookmark(name) or value
 
+    async def bookmarks(self, prefix: str) -> dict[str, str]:
+        """Return all bookmarks whose name begins with *prefix*."""
+        query = "SELECT name, value FROM bookmarks WHERE run = %s AND starts_with(name, %s)"
+        return dict(await self._rows(query, prefix))
+
     async def find(
         self, query: EntryQuery, *, limit: int = 50, after: str | None = None
     ) -> EntryPage:

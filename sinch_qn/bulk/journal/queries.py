@@ -124,6 +124,10 @@ class Queries(Protocol):
         """Store *value* as *name* if nothing is stored there; return what is, durably."""
         ...
 
+    async def bookmarks(self, prefix: str) -> dict[str, str]:
+        """Return all bookmarks whose name begins with *prefix*."""
+        ...
+
 
 Key: TypeAlias = tuple[float | str, ...]
 """The place of an entry in an order: what it is sorted by, then, if that is not unique, when it was

@@ -157,5 +157,13 @@ def keep_bookmark(database: sqlite3.Connection, name: str, value: str) -> str:
     return str(database.execute(query, (f"bookmark {name}",)).fetchone()[0])
 
 
+def bookmarks(database: sqlite3.Connection, prefix: str) -> dict[str, str]:
+    """Return the bookmarks whose name begins with *prefix*."""
+    start = f"bookmark {prefix}"
+    query = "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?"
+    rows = database.execute(query, (len(start), start))
+    return {key.removeprefix("bookmark "): value for key, value in rows}
+
+
 def _marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))

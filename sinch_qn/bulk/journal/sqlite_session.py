@@ -179,6 +179,10 @@ class SqliteSession:
         """Store *value* as *name* if nothing is stored there; return what is."""
         return await self._write(lambda db: sqlite_queries.keep_bookmark(db, name, value))
 
+    async def bookmarks(self, prefix: str) -> dict[str, str]:
+        """Return all bookmarks whose name begins with *prefix*."""
+        return await self._ask(lambda database: sqlite_queries.bookmarks(database, prefix))
+
     async def claim_batch(
         self, *, toll_free: bool, region: str | None, limit: int, at: float
     ) -> Batch | None:

@@ -49,7 +49,7 @@ _ENTRY_HEADINGS = (
 )
 """Headings of the tables, and their CSS classes."""
 
-_MEANINGS = {
+MEANINGS = {
     ChallengeState.VERIFIED: ("done", "ownership proved"),
     ChallengeState.SKIPPED: ("before", "verified before this run"),
     ChallengeState.PENDING: ("open", "waiting to be called"),
@@ -154,7 +154,7 @@ def _tiles(summary: Summary, batches: Sequence[Batch]) -> str:
 def _states(summary: Summary, *, on_request: bool) -> str:
     whole, most = summary.states.total(), max(summary.states.values(), default=1)
     rows, strip = [], []
-    meanings = dict(_MEANINGS)
+    meanings = dict(MEANINGS)
     if on_request:
         meanings[ChallengeState.PENDING] = ("open", _ON_REQUEST.format(summary.requested))
     for state, (kind, meaning) in meanings.items():
@@ -301,7 +301,7 @@ def _attention(summary: Summary) -> str:
 
 
 def _entry_row(entry: Entry) -> list[str]:
-    kind, _ = _MEANINGS[entry.state]
+    kind, _ = MEANINGS[entry.state]
     if entry.state in (ChallengeState.VERIFIED, ChallengeState.SKIPPED):
         kind = "warn"
     return [

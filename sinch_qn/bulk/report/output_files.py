@@ -40,7 +40,7 @@ def write_csv(
         writer.writerow(entry_record(Entry(number="")))
         for entry in rows:
             writer.writerow(
-                [_disarm(value) for value in entry_record(entry, emailed=emailed).values()]
+                [disarm(value) for value in entry_record(entry, emailed=emailed).values()]
             )
 
 
@@ -54,7 +54,8 @@ def write_json_lines(
             file.write(json.dumps(entry_record(entry, emailed=emailed)) + "\n")
 
 
-def _disarm(value: str | int | None) -> str | int | None:
+def disarm(value: str | int | None) -> str | int | None:
+    """Return *value* so that no spreadsheet takes it for a formula."""
     if not isinstance(value, str):
         return value
     value = _INNER_FORMULA.sub(r"\1'", value)

@@ -15,14 +15,19 @@ from sinch_qn.cli.options import FILE, json_option
     examples="""
         sinch-qn demo
         sinch-qn demo customers.csv
+        sinch-qn demo --desk
     """
 )
 @click.argument("path", metavar="[FILE]", required=False, type=FILE)
+@click.option("--desk", "is_desk", is_flag=True, help="Show the code desk instead, until Ctrl-C.")
 @json_option
-def demo(path: Path | None, *, as_json: bool) -> None:
+def demo(path: Path | None, *, is_desk: bool, as_json: bool) -> None:
     """Show the whole job on a sandbox, without an account.
 
     A run adds, calls, verifies and text-enables the numbers in FILE, or made-up ones; it is killed
     and resumed. Writes demo-report.html to the current folder.
     """
+    if is_desk:
+        jobs.demonstrate_desk(path)
+        return
     jobs.demonstrate(path, as_json=as_json)

@@ -24,6 +24,7 @@ from sinch_qn.cli.options import (
     json_option,
     loa_option,
     more_regions_option,
+    public_url_option,
     yes_option,
 )
 
@@ -105,6 +106,14 @@ _options = combine(
     ),
     click.option("--report", type=OUTPUT, help="Write an HTML report."),
     click.option("--csv", "csv_file", type=OUTPUT, help="Write a CSV line for each number."),
+    click.option(
+        "--desk",
+        "desk_port",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        help="Serve the code desk of the run on this port; see `sinch-qn desk`.",
+    ),
+    public_url_option,
     click.option("--demo", "is_demo", is_flag=True, hidden=True),
     yes_option,
     json_option,
@@ -121,11 +130,16 @@ _options = combine(
     if_failed="Run the same command to resume; no phone is called twice.",
 )
 @_options
-def run(path: Path, **options: Any) -> None:
+def run(path: Path, *, desk_port: int | None, public_url: str | None, **options: Any) -> None:
     """Call the numbers in FILE, and verify their codes.
 
     Shows a preview, and asks for confirmation. The journal keeps the state: run the same command
     to resume after any stop, and no phone is called twice. Exits with 0 if every number is
     verified, with 1 if some need attention.
     """
-    jobs.run_file(path, **options)
+    beside = None
+    if desk_port is not None:
+        beside = jobs.desk_beside(options["journal"], desk_port, public_url)
+    elif public_url is not None:
+        raise click.UsageError("--public-url is for a desk: give --desk PORT.")
+    jobs.run_file(path, beside=beside, **options)

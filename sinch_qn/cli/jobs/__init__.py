@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.callbacks import set_callback_secret as set_callback_secret
     from sinch_qn.cli.jobs.callbacks import show_callbacks as show_callbacks
     from sinch_qn.cli.jobs.demo import demonstrate as demonstrate
+    from sinch_qn.cli.jobs.demo_desk import demonstrate_desk as demonstrate_desk
+    from sinch_qn.cli.jobs.desk import desk_beside as desk_beside
+    from sinch_qn.cli.jobs.desk import print_links as print_links
+    from sinch_qn.cli.jobs.desk import print_operator_secret as print_operator_secret
+    from sinch_qn.cli.jobs.desk import serve_code_desk as serve_code_desk
     from sinch_qn.cli.jobs.doctor import examine as examine
     from sinch_qn.cli.jobs.hosting_orders import follow_order as follow_order
     from sinch_qn.cli.jobs.hosting_orders import get_orders as get_orders
@@ -56,6 +61,8 @@ _NAMES = {
         *("follow_order", "get_orders", "list_order_numbers", "list_orders", "report_orders"),
     ),
     "imported_numbers": (*("delete_imported", "get_imported", "list_imported", "update_imported"),),
+    "demo_desk": ("demonstrate_desk",),
+    "desk": ("desk_beside", "print_links", "print_operator_secret", "serve_code_desk"),
     "doctor": ("examine",),
     "invoices": ("send_invoices",),
     "journals": (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shlex
 import sys
 import time
@@ -26,7 +25,7 @@ from sinch_qn.bulk import (
     VoiceChallengeRun,
 )
 from sinch_qn.bulk.journal import Identity, Journal
-from sinch_qn.bulk.preview import RunPreview
+from sinch_qn.bulk.preview import RunPreview, with_zones
 from sinch_qn.bulk.report import needs_attention, without_invoices
 from sinch_qn.bulk.run import RING_WINDOW
 from sinch_qn.cli.client import Dependencies, client_from_env
@@ -38,7 +37,7 @@ from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import check_files, confirm, no_number, print_letter, read_lines
 from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
-from sinch_qn.cli.run_settings import Orders, RunSettings
+from sinch_qn.cli.run_settings import Beside, Orders, RunSettings
 from sinch_qn.cli.streams import discard_unwritten
 from sinch_qn.cli.times import clock
 from sinch_qn.client import QualifiedNumbersClient
@@ -47,15 +46,13 @@ from sinch_qn.models import (
     TextEnableNumbersRequest,
     TextEnableTollFreeNumbersRequest,
 )
-from sinch_qn.parsing import BadLine, Column, GoodLine
+from sinch_qn.parsing import Column
 from sinch_qn.preflight import order_problems, order_warnings
 
 _PAGE: Final = 10_000
 """Numbers added together."""
-_NO_ZONE: Final = (
-    "its time zone is not known, which calling hours need: give it with --default-zone, such as"
-    " --default-zone America/New_York"
-)
+_DESK_LINGER: Final = 10.0
+"""Seconds that the desk of a run stays after it, so that the last people see their results."""
 
 
 def run_file(
@@ -64,13 +61,14 @@ def run_file(
     column: str | None,
     yes: bool,
     is_demo: bool,
+    beside: Beside | None = None,
     report: Path | None,
     csv_file: Path | None,
     add_only: bool,
     **options: Any,
 ) -> None:
     """Preview the run of a file, carry it out, write its reports, and exit as it ended."""
-    settings = _settings(**options)
+    settings = _settings(beside=beside, **options)
     check_files(settings.journal)
     client = client_from_env()
     with closing(RunPreview()) as preview:
@@ -102,6 +100,7 @@ def _settings(
     codes: Path | None,
     limit: int | None,
     as_json: bool,
+    beside: Beside | None,
     **run_options: Any,
 ) -> RunSettings:
     orders = None
@@ -122,6 +121,7 @@ def _settings(
         codes=codes,
         limit=limit,
         orders=orders,
+        beside=beside,
     )
 
 
@@ -160,7 +160,7 @@ def _fill(
         preview.column = column
 
     lines = read_lines(path, column, find_duplicates=False, on_column=remember)
-    preview.add_lines(_with_zones(lines, settings.hours))
+    preview.add_lines(with_zones(lines, settings.hours))
     if exists:
         preview.mark_known(make_journal(settings.journal).rows())
     for warning in preview.warnings():
@@ -195,6 +195,9 @@ async def _add_and_finish(
     """Add the numbers of the file, and wait until all of the run are settled."""
     await _add(run.add, journal, path, preview, settings)
     await run.finish()
+    if settings.beside is not None:
+        print_message(f"All numbers are settled. The desk closes in {_DESK_LINGER:.0f} s.")
+        await asyncio.sleep(_DESK_LINGER)
 
 
 async def _add_only(
@@ -225,17 +228,6 @@ async def _add(
     numbers = preview.new_numbers(settings.limit)
     while page := await asyncio.to_thread(list, islice(numbers, _PAGE)):  # read from a file
         await add(page)
-
-
-def _with_zones(
-    lines: Iterable[GoodLine | BadLine], hours: CallingHours | None
-) -> Iterator[GoodLine | BadLine]:
-    """Yield *lines*; one whose number has no time zone is bad if there are calling hours."""
-    for line in lines:
-        if hours is None or isinstance(line, BadLine) or hours.zones(line.number.e164):
-            yield line
-        else:
-            yield BadLine(line.line, line.number.e164, _NO_ZONE, ref=line.ref)
 
 
 def _confirm(
@@ -303,17 +295,14 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
 
 def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
     """Return until when phones are called, if codes come at once and if none comes."""
-    fastest = to_call / settings.run_options["calls_per_second"]
-    rounds = math.ceil(to_call / settings.run_options["max_ringing"])
-    slowest = max(fastest, (rounds - 1) * RING_WINDOW)
-    now = time.time()
-    numbers = list(preview.one_of_each_area_code()) if settings.hours else []
-    until = [now + fastest, now + slowest]
-    if settings.hours is not None and numbers:
-        until = [
-            max(settings.hours.end_of_work(number, now, seconds) for number in numbers)
-            for seconds in (fastest, slowest)
-        ]
+    until = preview.calling_ends(
+        to_call,
+        calls_per_second=settings.run_options["calls_per_second"],
+        max_ringing=settings.run_options["max_ringing"],
+        ring_window=RING_WINDOW,
+        hours=settings.hours,
+        now=time.time(),
+    )
     first, last = map(clock, until)
     if first == last:
         return f"until {first} at the earliest"
