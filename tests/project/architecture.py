@@ -70,10 +70,10 @@ FLOORS: dict[str, dict[int, str]] = {
         6: "operator_numbers operator_orders operator_links operator_uploads",
         5: "login",
         4: "security",
-        3: "uploads",
+        3: "uploads person",
         2: "state",
         1: "sessions summaries link_files",
-        0: "attempts links watch pages live",
+        0: "attempts links watch pages live person_cards translations",
     },
     "sandbox": {
         8: "server",
