@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from sinch_qn.desk.links import Links
 from sinch_qn.desk.login import add_login_routes
 from sinch_qn.desk.operator_pages import add_operator_routes
 from sinch_qn.desk.pages import static_file
+from sinch_qn.desk.person import add_person_routes
 from sinch_qn.desk.security import (
     add_headers,
     answer_outages,
@@ -67,8 +68,9 @@ def create_app(
     app.router.add_get("/static/{name}", static_file)
     add_login_routes(app)
     add_operator_routes(app)
+    add_person_routes(app)
     app.on_response_prepare.append(add_headers)
-    app.cleanup_ctx.append(_close_watch)
+    app.on_shutdown.append(_close_watch)
     return app
 
 
@@ -81,6 +83,6 @@ def _check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-async def _close_watch(app: web.Application) -> AsyncIterator[None]:
-    yield
+async def _close_watch(app: web.Application) -> None:
+    """End the streams of open pages, which would keep a server from stopping."""
     await app[DESK].watch.close()

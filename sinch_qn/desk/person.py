@@ -231,14 +231,16 @@ async def _follow(request: web.Request, page: _Page) -> web.StreamResponse:
 
 async def _changes(request: web.Request, page: _Page) -> AsyncGenerator[str, None]:
     """Yield the cards of *page* that look different from before; nothing as a heartbeat."""
-    desk, shown = page.desk, dict.fromkeys(card.number for card in page.cards)
+    desk = page.desk
+    shown: dict[str, Card | None] = dict.fromkeys(card.number for card in page.cards)
 
     def at_most() -> float:
         now = desk.journal.now()
-        times = (card and card.next_change(now) for card in shown.values())
-        return min([KEEP_ALIVE, *(max(0.0, at - now) + 0.05 for at in times if at is not None)])
+        times = [card.next_change(now) for card in shown.values() if card is not None]
+        waits = [max(0.0, at - now) + 0.05 for at in times if at is not None]
+        return min(KEEP_ALIVE, *waits) if waits else KEEP_ALIVE
 
-    latest: dict[str, Card | None] = dict(shown)
+    latest = dict(shown)
     async with aclosing(desk.watch.entries(list(shown), at_most)) as changes:
         async for entries in changes:
             now = desk.journal.now()

@@ -77,7 +77,7 @@ def choose_language(wanted: str | None, accepted: str | None) -> Language:
 
     A language of another country is better than English: `fr-FR` and `fr` get `fr-CA`.
     """
-    if wanted in LANGUAGES:
+    if wanted is not None and wanted in LANGUAGES:
         return LANGUAGES[wanted]
     parts = (accepted or "")[:_MAX_HEADER].split(",")
     ranges = [match for part in parts if (match := _RANGE.fullmatch(part))]
