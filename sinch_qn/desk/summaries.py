@@ -13,8 +13,6 @@ from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.report.summary import Summary
 from sinch_qn.bulk.states import ChallengeState
 
-_MIN_AGE = 2.0
-"""Seconds until a summary is made again, at least."""
 _SHARE = 20
 """A summary is made again after so many times the time that it took: it costs a twentieth."""
 _PATIENCE = 1.0
@@ -54,4 +52,4 @@ class Summaries:
         emailed = delivered_numbers(await deliveries.all() if deliveries else ())
         self._summary = await asyncio.to_thread(Summary.of, self.journal.rows(), emailed)
         self._counts, ended = counts, time.monotonic()
-        self._due = ended + max(_MIN_AGE, _SHARE * (ended - began))
+        self._due = ended + _SHARE * (ended - began)

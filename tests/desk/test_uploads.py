@@ -28,6 +28,7 @@ Eve,{NUMBER},again
 @pytest.fixture
 async def desk(sandbox: Sandbox) -> AsyncIterator[Site]:
     """Serve a desk beside a run that calls on request."""
+    sandbox.add([NUMBER, OTHER])
     async with site(sandbox, on_request=True) as desk:
         yield desk
 
