@@ -24,6 +24,7 @@ _MAY_BLOCK: Final = (
     # A time zone is loaded once, too: 2 KB.
     ("sinch_qn/bulk/calling_hours.py", "_zone"),
     ("sinch_qn/bulk/calling_hours.py", "_check_zones_exist"),
+    ("sinch_qn/desk/translations.py", "moment"),
     # A terminal is read only when it has input.
     ("sinch_qn/cli/code_prompt.py", "_read"),
     # The sandbox compiles the description of the API once in a process, before it serves.
