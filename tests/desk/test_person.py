@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 
@@ -51,6 +52,29 @@ async def test_a_person_without_javascript_verifies_a_number(
     assert (await world.entry()).state is ChallengeState.VERIFIED
     assert world.rings() == 1
     assert code not in page
+
+
+async def test_no_number_is_in_a_url_or_log_and_no_code_anywhere(
+    world: DeskWorld, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A whole journey leaves no number in a URL or log, and its code in no page, URL or log."""
+    caplog.set_level(logging.DEBUG)
+    seen: list[str] = []
+    await visitor.open(await world.link(NUMBER))
+    await visitor.press("Call me now")
+    code = await world.rang()
+    world.sandbox.world.settings.max_attempts = 100
+    wrong = f"{(int(code) + 1) % 10_000:04}"
+    for typed, then in ((wrong, "left."), (wrong, "already"), (code, "Verified")):
+        await visitor.until("Verify")
+        await visitor.press("Verify", code=typed)
+        seen += [visitor.url, visitor.page, await visitor.until(then), visitor.url]
+    logs = "".join(record.getMessage() for record in caplog.records if record.name != "asyncio")
+    for text in (logs, *(url for url in seen if url.startswith("http"))):
+        assert NUMBER[2:] not in text
+    pages = [re.sub(r'data-state="[^"]*"', "", text) for text in seen]
+    for text in (logs, *pages):
+        assert not re.search(rf"\b({wrong}|{code})\b", text)
 
 
 async def test_one_press_is_one_call(world: DeskWorld, visitor: Visitor) -> None:
