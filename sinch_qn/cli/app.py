@@ -66,7 +66,7 @@ COMMANDS: Final = {
 
 SECTIONS: Final = {
     "Numbers": "list get add delete send verify invoices",
-    "Bulk runs": "run worker status code recall report pace journal",
+    "Bulk runs": "run worker desk links status code request recall report pace journal",
     "Text-enabling and orders": "text-enable text-enable-toll-free free orders imported callbacks",
     "Tools": "check doctor sandbox demo",
 }
