@@ -18,7 +18,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SITE = ROOT / "build" / "site"
-FACES = ("sinch_qn", "sinch_qn.bulk", "sinch_qn.parsing", "sinch_qn.resources", "sinch_qn.sandbox")
+FACES = (
+    *("sinch_qn", "sinch_qn.bulk", "sinch_qn.desk", "sinch_qn.parsing", "sinch_qn.resources"),
+    "sinch_qn.sandbox",
+)
 _LOADS = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 """The attribute with which each tag loads something."""
 
