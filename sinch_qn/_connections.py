@@ -12,7 +12,7 @@ from functools import partial
 from http.cookies import SimpleCookie
 from inspect import signature
 from ssl import SSLContext
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import attrs
@@ -329,7 +329,7 @@ class OwnRequest(ClientRequest):
         else:
             writer.set_eof()
         options: dict[str, Any] = {"stream_writer": writer} if _TAKES_WRITER else {}
-        self.response = self.response_class(
+        response = self.response_class(
             self.method,
             self.original_url,
             writer=None,
@@ -341,7 +341,8 @@ class OwnRequest(ClientRequest):
             session=self._session,
             **options,
         )
-        return self.response
+        self.response = cast("Any", response)  # aiohttp's class has it as None, with no type
+        return response
 
 
 class _NoCookies(aiohttp.DummyCookieJar):
