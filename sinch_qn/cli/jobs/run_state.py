@@ -14,7 +14,7 @@ import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, CallRequest, ChallengeState
-from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
+from sinch_qn.bulk.journal import Delivery, Identity, Standing, delivered_numbers
 from sinch_qn.bulk.order_records import OrderRecord, load_orders
 from sinch_qn.bulk.report import (
     batch_record,
@@ -48,10 +48,7 @@ def show_status(
     run = asyncio.run(read_snapshot(journal))
     standing = asyncio.run(control_of(journal).standing()) if isinstance(journal, str) else None
     if need_runner:
-        works = bulk.SqliteJournal(journal).has_runner() if standing is None else is_here(standing)
-        if not works:
-            print_message("no runner of this machine is at work", "error")
-            raise click.exceptions.Exit(Exit.FAILED)
+        _check_runner(journal, standing)
     rows, emailed = make_journal(journal).rows, delivered_numbers(run.deliveries)
     attention = entries_needing_attention(rows(), run.counts, run.batches, emailed)
     entries = list(islice(attention, first))
@@ -86,6 +83,14 @@ def show_status(
             advice = what_to_do_about_delivery(row) or ""
             lines.add({}, row.key, row.state.value, len(row.numbers), row.note or "", advice)
     print_without_invoices(missing, more=len(missing) == first, journal=journal)
+
+
+def _check_runner(journal: JournalName, standing: Standing | None) -> None:
+    """Fail unless a runner of this machine is at work."""
+    works = bulk.SqliteJournal(journal).has_runner() if standing is None else is_here(standing)
+    if not works:
+        print_message("no runner of this machine is at work", "error")
+        raise click.exceptions.Exit(Exit.FAILED)
 
 
 def print_orders(run: RunSnapshot) -> None:
