@@ -13,11 +13,15 @@ from sinch_qn.desk.server import listen as listen
 from sinch_qn.desk.server import serve_desk as serve_desk
 from sinch_qn.desk.server import signing_secret as signing_secret
 from sinch_qn.desk.sessions import Sessions as Sessions
+from sinch_qn.desk.tokens import Token as Token
+from sinch_qn.desk.tokens import Tokens as Tokens
 
 __all__ = (
     "Links",
     "ServedDesk",
     "Sessions",
+    "Token",
+    "Tokens",
     "create_app",
     "last_served_url",
     "link_lines",

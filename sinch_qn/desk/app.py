@@ -10,11 +10,13 @@ from aiohttp import web
 from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.run import VoiceChallengeRun
 from sinch_qn.client import QualifiedNumbersClient
+from sinch_qn.desk.api import add_api_routes
 from sinch_qn.desk.links import Links
 from sinch_qn.desk.login import add_login_routes
 from sinch_qn.desk.operator_pages import add_operator_routes
 from sinch_qn.desk.pages import static_file
 from sinch_qn.desk.person import add_person_routes
+from sinch_qn.desk.problems import answer_problems
 from sinch_qn.desk.security import (
     add_headers,
     answer_outages,
@@ -23,6 +25,7 @@ from sinch_qn.desk.security import (
 )
 from sinch_qn.desk.sessions import Sessions
 from sinch_qn.desk.state import DESK, Desk
+from sinch_qn.desk.tokens import Tokens
 from sinch_qn.desk.watch import Watch
 from sinch_qn.errors import InvalidRequestError
 
@@ -51,7 +54,7 @@ def create_app(
     Serve it with `access_log=None`: the URL of a person's page is the key to it.
     """
     key = secret.encode() if isinstance(secret, str) else secret
-    middlewares = (refuse_foreign_writes, answer_outages)
+    middlewares = (refuse_foreign_writes, answer_outages, answer_problems)
     app = web.Application(client_max_size=_MAX_BODY, middlewares=middlewares)
     app[DESK] = Desk(
         client=client,
@@ -61,6 +64,7 @@ def create_app(
         title=title,
         links=Links(journal, key),
         sessions=Sessions(journal, key, journal.now),
+        tokens=Tokens(journal),
         watch=Watch(journal),
         trusted_proxies=parse_networks(trusted_proxies),
         clock=journal.now,
@@ -69,6 +73,7 @@ def create_app(
     add_login_routes(app)
     add_operator_routes(app)
     add_person_routes(app)
+    add_api_routes(app)
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(_close_watch)
     return app

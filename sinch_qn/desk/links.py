@@ -37,6 +37,8 @@ class Subject(enum.Enum):
     """A person's page about all numbers of a ref."""
     HISTORY = "h"
     """The operator's page about one number."""
+    API = "a"
+    """The id of a number in the HTTP API."""
     OPERATOR = "o"
     """What the URLs of the operator's pages carry: a search, a place in a list, a message."""
 

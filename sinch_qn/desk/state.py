@@ -19,6 +19,7 @@ from sinch_qn.bulk.run import VoiceChallengeRun
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.desk.links import Link, Links, Subject
 from sinch_qn.desk.sessions import Sessions
+from sinch_qn.desk.tokens import Tokens
 from sinch_qn.desk.watch import Watch
 from sinch_qn.phone import REGIONS
 
@@ -40,6 +41,7 @@ class Desk:
     """Shown to operators: which run this is."""
     links: Links
     sessions: Sessions
+    tokens: Tokens
     watch: Watch
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     clock: Callable[[], float]

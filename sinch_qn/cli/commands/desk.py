@@ -19,6 +19,7 @@ from sinch_qn.cli.options import journal_argument, public_url_option
         sinch-qn desk postgresql://db.example/sinch?run=january --host 0.0.0.0 --port 8080
             --public-url https://desk.example --trusted-proxy 10.0.0.0/8
         sinch-qn desk run.db --show-secret
+        sinch-qn desk run.db --new-token ivr
     """
 )
 @journal_argument
@@ -44,6 +45,9 @@ from sinch_qn.cli.options import journal_argument, public_url_option
     is_flag=True,
     help="Make a new secret, end all logins, and print it.",
 )
+@click.option("--new-token", metavar="NAME", help="Print a new token for robots.")
+@click.option("--list-tokens", is_flag=True, help="List the names of the tokens.")
+@click.option("--revoke-token", metavar="NAME", help="Revoke a token.")
 def desk(
     journal: JournalName,
     *,
@@ -53,6 +57,9 @@ def desk(
     trusted_proxies: Sequence[str],
     show_secret: bool,
     new_secret: bool,
+    new_token: str | None,
+    list_tokens: bool,
+    revoke_token: str | None,
 ) -> None:
     """Serve the code desk of the run in JOURNAL, until Ctrl-C.
 
@@ -62,6 +69,15 @@ def desk(
     """
     if show_secret or new_secret:
         jobs.print_operator_secret(journal, is_new=new_secret)
+        return
+    if new_token is not None:
+        jobs.print_new_token(journal, new_token)
+        return
+    if revoke_token is not None:
+        jobs.revoke_token(journal, revoke_token)
+        return
+    if list_tokens:
+        jobs.print_tokens(journal)
         return
     jobs.serve_code_desk(
         journal, host=host, port=port, public_url=public_url, trusted_proxies=trusted_proxies

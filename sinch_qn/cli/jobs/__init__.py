@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from sinch_qn.cli.jobs.demo_desk import demonstrate_desk as demonstrate_desk
     from sinch_qn.cli.jobs.desk import desk_beside as desk_beside
     from sinch_qn.cli.jobs.desk import print_links as print_links
+    from sinch_qn.cli.jobs.desk import print_new_token as print_new_token
     from sinch_qn.cli.jobs.desk import print_operator_secret as print_operator_secret
+    from sinch_qn.cli.jobs.desk import print_tokens as print_tokens
+    from sinch_qn.cli.jobs.desk import revoke_token as revoke_token
     from sinch_qn.cli.jobs.desk import serve_code_desk as serve_code_desk
     from sinch_qn.cli.jobs.doctor import examine as examine
     from sinch_qn.cli.jobs.hosting_orders import follow_order as follow_order
@@ -62,7 +65,15 @@ _NAMES = {
     ),
     "imported_numbers": (*("delete_imported", "get_imported", "list_imported", "update_imported"),),
     "demo_desk": ("demonstrate_desk",),
-    "desk": ("desk_beside", "print_links", "print_operator_secret", "serve_code_desk"),
+    "desk": (
+        "desk_beside",
+        "print_links",
+        "print_new_token",
+        "print_operator_secret",
+        "print_tokens",
+        "revoke_token",
+        "serve_code_desk",
+    ),
     "doctor": ("examine",),
     "invoices": ("send_invoices",),
     "journals": (

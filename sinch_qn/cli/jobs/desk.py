@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import click
 
@@ -21,6 +22,8 @@ from sinch_qn.desk import (
     Links,
     ServedDesk,
     Sessions,
+    Token,
+    Tokens,
     last_served_url,
     link_lines,
     listen,
@@ -102,6 +105,44 @@ def print_operator_secret(name: JournalName, *, is_new: bool) -> None:
     click.echo(asyncio.run(read()))
     if is_new:
         print_message("All logins have ended. Links are as before.")
+
+
+def print_new_token(name: JournalName, token_name: str) -> None:
+    """Print a new token of the HTTP API."""
+
+    async def make() -> str:
+        async with open_journal(name) as journal:
+            return await Tokens(journal).make(token_name)
+
+    click.echo(asyncio.run(make()))
+    print_message("Shown only now; its digest is kept.")
+
+
+def revoke_token(name: JournalName, token_name: str) -> None:
+    """Revoke a token of the HTTP API."""
+
+    async def revoke() -> None:
+        async with open_journal(name) as journal:
+            await Tokens(journal).revoke(token_name)
+
+    asyncio.run(revoke())
+    print_message(f"Revoked: {token_name}")
+
+
+def print_tokens(name: JournalName) -> None:
+    """Print the names of all tokens, when they were made, and when they were revoked."""
+
+    async def read() -> list[Token]:
+        async with open_journal(name) as journal:
+            return await Tokens(journal).all()
+
+    for token in asyncio.run(read()):
+        state = "valid" if token.revoked_at is None else f"revoked {_day(token.revoked_at)}"
+        click.echo(f"{token.name}\tmade {_day(token.made_at)}\t{state}")
+
+
+def _day(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def print_links(name: JournalName, public_url: str | None) -> None:
