@@ -80,7 +80,8 @@ def _change(entry: Entry, attempt: int | None, now: float, window: float) -> Cha
         return None
     event, note = Event.RECALL, NOTE_RECALL
     if entry.state is ChallengeState.PENDING:
-        event, note = Event.REQUEST, _NOTE_REQUEST
+        reason = entry.note if entry.due > now else None
+        event, note = Event.REQUEST, reason or _NOTE_REQUEST
     elif entry.state not in TABLE[event]:
         state = entry.state.value
         raise InvalidRequestError(

@@ -27,6 +27,7 @@ EventName: TypeAlias = Literal[
     "blocked",
     "late",
     "recall",
+    "request",
 ]
 """The names of a run's events: type checkers report a comparison with any other."""
 

@@ -178,7 +178,7 @@ def _request(entry: Entry, change: Change) -> dict[str, Any]:
         return requested | {"to_ring": True, "remote": None, "window_end": None}
     # It may be postponed: a request does not undo that.
     due = entry.due if entry.due > change.at else 0.0
-    return requested | {"due": due, "note": entry.note or change.note}
+    return requested | {"due": due}
 
 
 _FALLS_BACK = frozenset(

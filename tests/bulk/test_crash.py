@@ -12,12 +12,14 @@ import signal
 import sqlite3
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
-from sinch_qn.bulk import ChallengeState, SqliteJournal, submit_code
+from sinch_qn.bulk import ChallengeState, SqliteJournal, request_call, submit_code
 from sinch_qn.errors import InvalidRequestError, JournalError
 from sinch_qn.sandbox import Sandbox
+from tests.support.runs import numbers, until
 
 SOAK = bool(os.environ.get("SINCH_QN_SOAK"))  # make soak
 COUNT = 10_000 if SOAK else 120
@@ -166,3 +168,76 @@ async def test_kill_minus_nine(tmp_path: Path) -> None:
             f"called twice: {sum(n for times, n in rings.items() if times > 1)}; "
             f"lost: {COUNT - len(rows)}; integrity: ok"
         )
+
+
+ON_REQUEST = """
+import asyncio, sys
+from sinch_qn import QualifiedNumbersClient
+from sinch_qn.bulk import SqliteJournal, VoiceChallengeRun
+async def main():
+    async with QualifiedNumbersClient.from_env() as client:
+        async with VoiceChallengeRun(
+            client, SqliteJournal(sys.argv[1]), on_request=True, calls_per_second=float(sys.argv[2])
+        ) as run:
+            await run.add(sys.argv[3:])
+            print("started", flush=True)
+            await run.finish()
+asyncio.run(main())
+"""
+
+
+@contextlib.asynccontextmanager
+async def killed_in_the_end(
+    path: Path, sandbox: Sandbox, *numbers: str, rate: float = 5.0
+) -> AsyncIterator[SqliteJournal]:
+    """Run on request, in another process that is killed; yield its journal as it is seen here."""
+    runner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", ON_REQUEST, str(path), str(rate), *numbers),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | sandbox.environment(),
+    )
+    assert runner.stdout is not None
+    assert await runner.stdout.readline() == b"started\n"
+    journal = SqliteJournal(path)
+    await journal.open(None, running=False)
+    try:
+        yield journal
+    finally:
+        runner.send_signal(signal.SIGKILL)
+        await runner.wait()
+        await journal.close()
+
+
+async def test_a_request_survives_kill_minus_nine(tmp_path: Path) -> None:
+    """Rule 26: a request whose runner is killed before its call is called by the next one.
+
+    Killed during the call, the number is UNKNOWN: the same request calls it no more, another does.
+    """
+    path = tmp_path / "run.db"
+    first, second, third = numbers(3)
+    async with Sandbox(random=Random(SEED), latency=0.5) as sandbox:
+        sandbox.add(numbers(3))
+
+        async def rang(number: str) -> None:
+            await until(lambda: sandbox.world.rings(number), seconds=MAX_SECONDS)
+
+        # The next call is made after 100 seconds.
+        async with killed_in_the_end(path, sandbox, *numbers(3), rate=0.01) as journal:
+            await request_call(journal, first)
+            await rang(first)
+            assert (await request_call(journal, second, attempt=0)).new
+        assert sandbox.calls.count("sendVoiceChallenge", second) == 0
+        async with killed_in_the_end(path, sandbox) as journal:
+            assert not (await request_call(journal, second, attempt=0)).new
+            await until(lambda: in_flight(path), seconds=MAX_SECONDS, step=0.003)
+        async with killed_in_the_end(path, sandbox) as journal:
+            lost = await request_call(journal, second, attempt=0)
+            assert (lost.new, lost.entry.state) == (False, ChallengeState.UNKNOWN)
+            await request_call(journal, third)
+            await rang(third)  # the runner is at work: it would have called the other one before
+            assert sandbox.calls.count("sendVoiceChallenge", second) <= 1
+            before = sandbox.world.rings(second)
+            assert (await request_call(journal, second, attempt=1)).new
+            await until(lambda: sandbox.world.rings(second) > before, seconds=MAX_SECONDS)
+        assert [sandbox.world.rings(number) for number in (first, third)] == [1, 1]
+        assert sandbox.world.rings(second) == before + 1

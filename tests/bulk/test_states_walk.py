@@ -9,9 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sinch_qn.bulk import MemoryJournal, RunEvent, Submission
+from sinch_qn.bulk import MemoryJournal, RunEvent, Submission, request_call
 from sinch_qn.bulk.states import INTENTS, TABLE, ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.transitions import step
+from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import GlobalProcessState
 from tests.bulk.test_states import ACCEPTS_CODES, ENTRY, NUMBER, RECALLABLE
 from tests.support.journals import at_once, take_code, token
@@ -33,6 +34,7 @@ class LifeOfANumber(RuleBasedStateMachine):
         self.may_have_rung: set[int] = set()
         self.codes = 0
         self.recalled = False
+        self.requested = self.call_was_requested = False
         self.tokens: set[int | None] = set()
 
     def happens(self, event: Event, **more: Any) -> Entry | None:
@@ -67,8 +69,12 @@ class LifeOfANumber(RuleBasedStateMachine):
             event is Event.CODE_REJECTED and done.state is ChallengeState.FAILED
         ):
             assert done.codes_waiting >= before.codes_waiting
+        if event in (Event.RECALL, Event.REQUEST):
+            self.requested = True
+        if event is Event.CALL:
+            self.call_was_requested = self.requested
         if event is Event.NOT_CALLABLE:
-            self.recalled = False
+            self.recalled = self.requested = False
         if (
             before.state is ChallengeState.CALLING
             and event is not Event.CALL_NOT_SENT
@@ -76,10 +82,11 @@ class LifeOfANumber(RuleBasedStateMachine):
         ):
             assert before.attempt not in self.may_have_rung
             self.may_have_rung.add(before.attempt)
-            self.recalled = False
+            self.recalled = self.requested = False
         if taken_back:
             self.may_have_rung.discard(before.attempt)
             self.recalled = bool(self.may_have_rung)  # that call is still to be made
+            self.requested = self.call_was_requested
         return done
 
     def stored(self) -> Entry:
@@ -163,6 +170,28 @@ class LifeOfANumber(RuleBasedStateMachine):
         if accepted is not None:
             self.recalled = True
 
+    @rule(attempt=st.none() | st.integers(0, 3))
+    def request(self, attempt: int | None) -> None:
+        """Rule 26: a request is new once, until its call has an outcome that the asker knows of."""
+        self.time += 1.0
+        before = self.entry
+        try:
+            request = at_once(request_call(self.journal, NUMBER, attempt=attempt, at=self.time))
+        except InvalidRequestError:
+            assert before.state not in RECALLABLE | {ChallengeState.PENDING, ChallengeState.CALLING}
+            assert self.stored() == before
+            return
+        self.entry = self.stored()
+        assert self.entry == request.entry
+        if not request.new:
+            assert self.entry == before
+            return
+        assert not self.requested
+        assert attempt is None or before.attempt <= attempt
+        assert self.entry.state is ChallengeState.PENDING
+        self.requested = True
+        self.recalled |= before.state in RECALLABLE
+
     @rule(again=st.booleans())
     def submit(self, again: bool) -> None:  # noqa: FBT001 - Hypothesis passes it by name
         """Rule 12: a code is accepted once a phone may have rung; the same one twice is one."""
@@ -239,6 +268,15 @@ class LifeOfANumber(RuleBasedStateMachine):
                 in {ChallengeState.PENDING, ChallengeState.CALLING, ChallengeState.VERIFYING}
                 | ended
             )
+
+    @invariant()
+    def a_request_is_not_lost(self) -> None:
+        """Rule 26: a number waits for its requested call, or for none that nobody asked for."""
+        entry = self.entry
+        if entry.state is ChallengeState.PENDING:
+            assert (entry.requested_at is not None) is self.requested
+            if entry.todo in (Todo.CALL, Todo.REQUESTED_CALL):
+                assert (entry.todo is Todo.REQUESTED_CALL) is self.requested
 
     @invariant()
     def counts_by_state(self) -> None:

@@ -279,7 +279,7 @@ def events(event: RunEvent) -> str:
         return event.number
     _ = event.what == "caled"  # type: ignore[comparison-overlap]
     match event.what:
-        case "verified" | "nothing to do" | "code" | "recall" | "again":
+        case "verified" | "nothing to do" | "code" | "recall" | "request" | "again":
             return "good"
         case "lost" | "unsure" | "not called" | "not added" | "not verified" | "wrong" | "ask":
             return "try again"

@@ -20,7 +20,6 @@ from sinch_qn.bulk.journal.protocol import (
     Submission,
     invalid_line,
 )
-from sinch_qn.bulk.journal.sqlite_file import is_locked
 from sinch_qn.bulk.journal.sqlite_schema import INSERT, SELECT, to_row
 from sinch_qn.bulk.journal.sqlite_session import SqliteSession
 from sinch_qn.bulk.journal.sqlite_thread import Connection
@@ -142,7 +141,7 @@ class SqliteJournal(SqliteSession):
     async def readiness(self) -> Readiness:
         """Return whether calls are made now."""
         settings, paused = await self._read(sqlite_work.standing)
-        has_runner = self._runner.calls_now or await asyncio.to_thread(is_locked, self._path)
+        has_runner = self._runner.calls_now or await asyncio.to_thread(self.has_runner)
         return Readiness(settings=settings, has_runner=has_runner, paused=paused)
 
     async def start_call(

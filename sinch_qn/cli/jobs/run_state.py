@@ -70,9 +70,7 @@ def show_status(
     if standing is not None:
         show_standing(standing)
     print_counts(journal, run.counts, emailed)
-    if run.on_request and run.counts[ChallengeState.PENDING]:
-        name = shlex.quote(str(journal))
-        print_message(f"Pending numbers are called on request: sinch-qn request {name} NUMBER")
+    _print_on_request(journal, run)
     with Lines("NUMBER", "STATE", "NOTE", "NEXT", as_json=False) as lines:
         for entry in entries:
             advice = what_to_do(entry, emailed=emailed) or ""
@@ -91,6 +89,12 @@ def _check_runner(journal: JournalName, standing: Standing | None) -> None:
     if not works:
         print_message("no runner of this machine is at work", "error")
         raise click.exceptions.Exit(Exit.FAILED)
+
+
+def _print_on_request(journal: JournalName, run: RunSnapshot) -> None:
+    if run.on_request and run.counts[ChallengeState.PENDING]:
+        name = shlex.quote(str(journal))
+        print_message(f"Pending numbers are called on request: sinch-qn request {name} NUMBER")
 
 
 def print_orders(run: RunSnapshot) -> None:
