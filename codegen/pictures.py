@@ -1,10 +1,11 @@
 """Make the pictures of the docs: `make pictures` (needs Chromium for the screenshots).
 
-The demo is recorded in a terminal as it runs; its report is photographed.
+The demo is recorded in a terminal as it runs; its report is photographed, and so is a code desk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from codegen.desk_pictures import photograph_desk
 from codegen.terminal_svg import frames, record, svg
 
 ROOT = Path(__file__).parents[1]
@@ -42,13 +44,19 @@ def main() -> int:
         )
         report = page.as_uri()
         screenshot(report, PICTURES / "report.png", width=1000, height=760)
+    if (chromium := _chromium()) is not None:
+        asyncio.run(photograph_desk(PICTURES, chromium))
     print(*(f"wrote {path.relative_to(ROOT)}" for path in sorted(PICTURES.iterdir())), sep="\n")
     return 0
 
 
+def _chromium() -> str | None:
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+
+
 def screenshot(url: str, path: Path, *, width: int, height: int) -> None:
     """Photograph the top of a page."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    chromium = _chromium()
     if chromium is None:
         print(f"no Chromium, so {path.name} stays as it is: set CHROMIUM to its path")
         return

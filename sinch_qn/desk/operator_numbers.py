@@ -172,6 +172,10 @@ async def _show_number(request: web.Request) -> web.StreamResponse:
     desk, entry = request.app[DESK], await _entry_of(request)
     settings = await desk.settings()
     kind, meaning = MEANINGS[entry.state]
+    if entry.state is ChallengeState.PENDING and entry.requested_at is not None:
+        meaning = "a call is asked for; waiting for its turn"
+    elif entry.state is ChallengeState.PENDING and settings.on_request:
+        meaning = "called once somebody asks for it"
     return operator_page(
         request,
         "operator_number.html",

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from sinch_qn.bulk.journal.protocol import Readiness
 from sinch_qn.bulk.report.charts import timeline_chart
-from sinch_qn.bulk.report.html import MEANINGS
+from sinch_qn.bulk.report.html import MEANINGS, ON_REQUEST
 from sinch_qn.bulk.report.summary import Summary
 from sinch_qn.bulk.states import ChallengeState
 from sinch_qn.desk.live import send_live
@@ -76,7 +77,7 @@ async def _overview(request: web.Request, counts: Mapping[ChallengeState, int]) 
     return {
         "ready": ready,
         "tiles": _tiles(counts, summary),
-        "states": _states(counts),
+        "states": _states(counts, _meanings(ready, summary)),
         "curve": None if summary is None else timeline_chart(summary.timeline.curve()),
         "attention": _attention(desk, summary),
         "numbers_path": desk.path("operator/numbers"),
@@ -108,7 +109,18 @@ def _tiles(counts: Mapping[ChallengeState, int], summary: Summary | None) -> lis
     ]
 
 
-def _states(counts: Mapping[ChallengeState, int]) -> list[dict[str, Any]]:
+def _meanings(ready: Readiness, summary: Summary | None) -> dict[ChallengeState, tuple[str, str]]:
+    """Return colour and meaning of each state, in the order of the page."""
+    meanings = dict(MEANINGS)
+    if ready.settings is not None and ready.settings.on_request:
+        asked = 0 if summary is None else summary.requested
+        meanings[ChallengeState.PENDING] = ("open", ON_REQUEST.format(asked))
+    return meanings
+
+
+def _states(
+    counts: Mapping[ChallengeState, int], meanings: Mapping[ChallengeState, tuple[str, str]]
+) -> list[dict[str, Any]]:
     most = max(counts.values(), default=0)
     return [
         {
@@ -119,7 +131,7 @@ def _states(counts: Mapping[ChallengeState, int]) -> list[dict[str, Any]]:
             "n": counts[state],
             "share": 100 * counts[state] / most,
         }
-        for state, (kind, meaning) in MEANINGS.items()
+        for state, (kind, meaning) in meanings.items()
         if counts[state]
     ]
 

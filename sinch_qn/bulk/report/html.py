@@ -63,7 +63,7 @@ MEANINGS = {
     ChallengeState.INVALID: ("none", "not a number that can be qualified"),
 }
 """Colour class and meaning of each state, in the order of the page."""
-_ON_REQUEST = "called once somebody asks for it: {:,} were asked for"
+ON_REQUEST = "called once somebody asks for it: {:,} were asked for"
 
 
 def write_html(
@@ -156,7 +156,7 @@ def _states(summary: Summary, *, on_request: bool) -> str:
     rows, strip = [], []
     meanings = dict(MEANINGS)
     if on_request:
-        meanings[ChallengeState.PENDING] = ("open", _ON_REQUEST.format(summary.requested))
+        meanings[ChallengeState.PENDING] = ("open", ON_REQUEST.format(summary.requested))
     for state, (kind, meaning) in meanings.items():
         if n := summary.states[state]:
             name = state.value.replace("_", " ")

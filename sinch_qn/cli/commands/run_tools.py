@@ -80,10 +80,10 @@ def code(journal: JournalName, number: str, code: str | None, *, as_json: bool) 
 @click.argument("numbers", nargs=-1, required=True, type=number_of_run)
 @json_option
 def request(journal: JournalName, numbers: Sequence[str], *, as_json: bool) -> None:
-    """Have the run in JOURNAL call NUMBERS next, because somebody is at the phone.
+    """Have the run in JOURNAL call NUMBERS next.
 
-    One request is one call: asked again before the call has an outcome, or while the phone may
-    still ring, it is the same request. After that it is a recall.
+    For people who are at the phone. One request is one call: asked again before the call has an
+    outcome, or while the phone may still ring, it is the same request. After that it is a recall.
     """
     jobs.request_calls(journal, numbers, as_json=as_json)
 
