@@ -62,10 +62,10 @@ async def test_one_read_serves_all_pages(journal: Counted) -> None:
                 heard.extend(entries)
 
     pages = [asyncio.create_task(page(number)) for number in NUMBERS]
-    await until(lambda: len(heard) == len(NUMBERS), step=0.001)
+    await until(lambda: len(heard) == len(NUMBERS), seconds=5.0, step=0.001)
     before = journal.reads
     await change(journal, NUMBERS[7])
-    await until(lambda: len(heard) > len(NUMBERS), step=0.001)
+    await until(lambda: len(heard) > len(NUMBERS), seconds=5.0, step=0.001)
     assert heard[len(NUMBERS) :] == [NUMBERS[7]]
     assert journal.reads - before <= 3
     await subject.close()
@@ -82,7 +82,7 @@ async def test_an_outage_of_the_journal_ends_no_page(
         journal.is_down = True
         await change(journal, NUMBERS[0])
         reads = journal.reads
-        await until(lambda: journal.reads >= reads + 3, step=0.001)
+        await until(lambda: journal.reads >= reads + 3, seconds=5.0, step=0.001)
         journal.is_down = False
         entry = (await asyncio.wait_for(anext(changes), 1.0))[NUMBERS[0]]
         assert entry is not None
