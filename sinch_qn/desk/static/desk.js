@@ -25,6 +25,8 @@
       const next = successor(field);
       if (next) { next.value = field.value; next.checked = field.checked; }
     }
+    const said = isSame ? old.querySelector(".said") : null; // the answer to what was typed last
+    if (said && !part.querySelector(".said")) part.querySelector(".text").after(said);
     old.replaceWith(part);
     enhance(part);
     if (focused) {
