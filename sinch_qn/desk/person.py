@@ -64,7 +64,8 @@ def add_person_routes(app: web.Application) -> None:
     """Add the pages of the people at the phones."""
     app[LIMITS] = Limits()
     app.router.add_get("/n/{token}", _opened(_show))
-    app.router.add_get("/n/{token}/events", _opened(_follow, closes=True))
+    app.router.add_get("/n/{token}/events", _opened(_follow, closes=True), allow_head=False)
+    app.router.add_get("/n/{token}/{action:call|code}", _opened(_back))
     app.router.add_post("/n/{token}/call", _opened(_call))
     app.router.add_post("/n/{token}/code", _opened(_code))
 
@@ -181,6 +182,11 @@ async def _show(request: web.Request, page: _Page) -> web.StreamResponse:
         said=said if said in _SAID else "",
         place=place,
     )
+
+
+async def _back(_: web.Request, page: _Page) -> web.StreamResponse:
+    """Redirect to the page: a reader changed the language of the answer to a form."""
+    raise page.redirect(None)
 
 
 async def _call(request: web.Request, page: _Page) -> web.StreamResponse:

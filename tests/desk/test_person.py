@@ -269,6 +269,9 @@ async def test_codes_are_limited_by_link_and_in_all(world: DeskWorld, visitor: V
     await visitor.open(await world.link(NUMBERS[2]))
     await visitor.press("Call me now")
     assert visitor.status == 429
+    page = await visitor.open(visitor.url.partition("?")[0] + "?lang=fr-CA")  # its language link
+    assert visitor.status == 200
+    assert "Prêt à appeler" in page
     clock.ahead = 3601.0
     await visitor.open(await world.link(SECOND))
     await visitor.press("Verify", code=code)
