@@ -204,6 +204,8 @@ def _with_obstacle(card: Card, entry: Entry, readiness: Readiness, now: float) -
     earliest, reason = obstacle(entry, readiness, now)
     if reason is None:
         return card
+    if reason == NO_RUNNER and earliest is not None and card.situation is not Situation.ASKED:
+        reason = OUTSIDE_HOURS  # as well, and nothing can be asked for at this hour
     zones = _ANYWHERE.zones(entry.number)
     card = attrs.evolve(
         card,

@@ -88,6 +88,10 @@ def test_a_card_knows_when_time_alone_changes_it() -> None:
     assert shut.button == "call_now"
     shut = card_of(entry(), closed, EPOCH + 2 * 3600)
     assert (shut.situation.value, shut.button) == ("closed", None)
+    alone = attrs.evolve(closed, has_runner=False)
+    assert card_of(entry(), alone, EPOCH + 2 * 3600).situation.value == "closed"
+    asked = card_of(entry(requested_at=EPOCH), alone, EPOCH + 2 * 3600)
+    assert asked.obstacle == "no_runner"
     assert shut.next_change(EPOCH + 2 * 3600) == EPOCH + 14 * 3600
     assert card_of(entry(), closed, EPOCH + 14 * 3600).button == "call_now"
     done = card_of(entry(S.VERIFIED, settled_at=EPOCH), READY, EPOCH)
