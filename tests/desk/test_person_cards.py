@@ -18,10 +18,9 @@ SETTINGS = RunSettings(on_request=True, ring_window=90.0, max_codes=3)
 READY = Readiness(settings=SETTINGS, has_runner=True, paused=False)
 CALLED = {"attempt": 1, "called_at": EPOCH - 10, "to_ring": False}
 LONG_AGO = CALLED | {"called_at": EPOCH - 90}
-S = ChallengeState
 
 
-def entry(state: ChallengeState = S.PENDING, **fields: Any) -> Entry:
+def entry(state: ChallengeState = ChallengeState.PENDING, **fields: Any) -> Entry:
     """Return an entry."""
     usual = {"number": NUMBER, "remote": GlobalProcessState.ELIGIBLE}
     return Entry(state=state, **usual | fields)
@@ -33,22 +32,32 @@ def entry(state: ChallengeState = S.PENDING, **fields: Any) -> Entry:
         (entry(), "ready", "call_now", False),
         (entry(requested_at=EPOCH), "asked", None, False),
         (entry(attempt=1, requested_at=EPOCH, codes_waiting=1), "checking", None, False),
-        (entry(S.CALLING, attempt=1, called_at=EPOCH - 900), "ringing", None, True),
-        (entry(S.AWAITING_CODE, **CALLED), "ringing", None, True),
-        (entry(S.UNKNOWN, **CALLED), "ringing", None, True),
-        (entry(S.AWAITING_CODE, **LONG_AGO), "awaiting", "call_again", True),
-        (entry(S.UNKNOWN, **LONG_AGO), "unsure", "call_again", True),
-        (entry(S.AWAITING_CODE, **CALLED, codes_used=1), "wrong", "call_again", True),
-        (entry(S.AWAITING_CODE, **CALLED, codes_used=2, note=ASK_AGAIN), "ask", "call_again", True),
-        (entry(S.AWAITING_CODE, **CALLED, codes_waiting=1), "checking", None, False),
-        (entry(S.VERIFYING, **CALLED), "checking", None, False),
-        (entry(S.EXPIRED, **LONG_AGO), "expired", "call_again", True),
-        (entry(S.FAILED, **CALLED, codes_used=3), "used_up", "call_again", False),
-        (entry(S.FAILED, remote=GlobalProcessState.NOT_ELIGIBLE), "refused", "try_again", False),
-        (entry(S.VERIFIED, **CALLED), "verified", None, False),
-        (entry(S.SKIPPED), "skipped", None, False),
-        (entry(S.BLOCKED, **CALLED), "blocked", None, False),
-        (entry(S.INVALID), "refused", None, False),
+        (entry(ChallengeState.CALLING, attempt=1, called_at=EPOCH - 900), "ringing", None, True),
+        (entry(ChallengeState.AWAITING_CODE, **CALLED), "ringing", None, True),
+        (entry(ChallengeState.UNKNOWN, **CALLED), "ringing", None, True),
+        (entry(ChallengeState.AWAITING_CODE, **LONG_AGO), "awaiting", "call_again", True),
+        (entry(ChallengeState.UNKNOWN, **LONG_AGO), "unsure", "call_again", True),
+        (entry(ChallengeState.AWAITING_CODE, **CALLED, codes_used=1), "wrong", "call_again", True),
+        (
+            entry(ChallengeState.AWAITING_CODE, **CALLED, codes_used=2, note=ASK_AGAIN),
+            "ask",
+            "call_again",
+            True,
+        ),
+        (entry(ChallengeState.AWAITING_CODE, **CALLED, codes_waiting=1), "checking", None, False),
+        (entry(ChallengeState.VERIFYING, **CALLED), "checking", None, False),
+        (entry(ChallengeState.EXPIRED, **LONG_AGO), "expired", "call_again", True),
+        (entry(ChallengeState.FAILED, **CALLED, codes_used=3), "used_up", "call_again", False),
+        (
+            entry(ChallengeState.FAILED, remote=GlobalProcessState.NOT_ELIGIBLE),
+            "refused",
+            "try_again",
+            False,
+        ),
+        (entry(ChallengeState.VERIFIED, **CALLED), "verified", None, False),
+        (entry(ChallengeState.SKIPPED), "skipped", None, False),
+        (entry(ChallengeState.BLOCKED, **CALLED), "blocked", None, False),
+        (entry(ChallengeState.INVALID), "refused", None, False),
     ],
 )
 def test_each_state_has_its_card(
@@ -80,9 +89,12 @@ def test_what_is_in_the_way_of_a_call_is_said(readiness: Readiness, obstacle: st
 
 def test_a_card_knows_when_time_alone_changes_it() -> None:
     """The end of ringing, the opening of calling hours and the end of a link are known before."""
-    ringing = card_of(entry(S.AWAITING_CODE, **CALLED), READY, EPOCH)
+    ringing = card_of(entry(ChallengeState.AWAITING_CODE, **CALLED), READY, EPOCH)
     assert ringing.next_change(EPOCH) == ringing.ring_end == EPOCH + 80
-    assert card_of(entry(S.AWAITING_CODE, **CALLED), READY, EPOCH + 80).button == "call_again"
+    assert (
+        card_of(entry(ChallengeState.AWAITING_CODE, **CALLED), READY, EPOCH + 80).button
+        == "call_again"
+    )
     closed = attrs.evolve(READY, settings=attrs.evolve(SETTINGS, calling_hours="09:00-20:00"))
     shut = card_of(entry(), closed, EPOCH)  # 19:00 in New York, the day before
     assert shut.button == "call_now"
@@ -94,7 +106,7 @@ def test_a_card_knows_when_time_alone_changes_it() -> None:
     assert asked.obstacle == "no_runner"
     assert shut.next_change(EPOCH + 2 * 3600) == EPOCH + 14 * 3600
     assert card_of(entry(), closed, EPOCH + 14 * 3600).button == "call_now"
-    done = card_of(entry(S.VERIFIED, settled_at=EPOCH), READY, EPOCH)
+    done = card_of(entry(ChallengeState.VERIFIED, settled_at=EPOCH), READY, EPOCH)
     assert done.next_change(EPOCH) == EPOCH + RESULT_KEPT
     assert not is_gone([done], EPOCH + RESULT_KEPT - 1)
     assert is_gone([done], EPOCH + RESULT_KEPT)
@@ -104,7 +116,7 @@ def test_a_card_knows_when_time_alone_changes_it() -> None:
 def test_a_number_is_shown_in_groups() -> None:
     """People read it aloud: `+1 202 555 0134`, on one line."""
     assert card_of(entry(), READY, EPOCH).digits.split("\u00a0") == ["+1", "202", "555", "0134"]
-    odd = card_of(attrs.evolve(entry(S.INVALID), number="12 (line 3)"), READY, EPOCH)
+    odd = card_of(attrs.evolve(entry(ChallengeState.INVALID), number="12 (line 3)"), READY, EPOCH)
     assert odd.digits == "12 (line 3)"
 
 
