@@ -23,8 +23,8 @@ from sinch_qn.cli.background_stream import BackgroundStream
 from sinch_qn.cli.code_prompt import CodePrompt
 from sinch_qn.cli.journals import StoredJournal
 from sinch_qn.cli.messages import in_full, is_dumb, print_message
-from sinch_qn.cli.run_settings import RunSettings
 from sinch_qn.cli.run_status import RunStatus
+from sinch_qn.cli.session_settings import SessionSettings
 from sinch_qn.cli.tables import make_console
 
 _log = logging.getLogger("sinch_qn")
@@ -75,7 +75,7 @@ class RunDisplay:
         self,
         run: VoiceChallengeRun,
         journal: StoredJournal,
-        settings: RunSettings,
+        settings: SessionSettings,
         prompt: CodePrompt | None,
     ) -> None:
         self._run = run

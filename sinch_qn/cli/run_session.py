@@ -16,7 +16,7 @@ from sinch_qn.cli.journals import JournalName, make_journal, open_journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_codes import CodeIntake, CodesFile
 from sinch_qn.cli.run_display import RunDisplay, is_live
-from sinch_qn.cli.run_settings import Orders, RunSettings
+from sinch_qn.cli.session_settings import Orders, SessionSettings
 from sinch_qn.cli.signals import GracefulStop, JobControl
 from sinch_qn.client import QualifiedNumbersClient
 
@@ -37,7 +37,7 @@ Work: TypeAlias = Callable[[VoiceChallengeRun, Journal], Coroutine[Any, Any, Non
 
 
 async def run_to_completion(
-    client: QualifiedNumbersClient, settings: RunSettings, work: Work
+    client: QualifiedNumbersClient, settings: SessionSettings, work: Work
 ) -> SessionResult:
     """Call and take codes until *work* is done or a signal comes, then place the orders."""
     orders = None
@@ -56,7 +56,7 @@ async def run_to_completion(
 
 
 async def _call_and_verify(
-    client: QualifiedNumbersClient, settings: RunSettings, work: Work, stop: GracefulStop
+    client: QualifiedNumbersClient, settings: SessionSettings, work: Work, stop: GracefulStop
 ) -> None:
     journal = make_journal(settings.journal)
     run = VoiceChallengeRun(client, journal, **settings.run_options)
@@ -100,7 +100,7 @@ async def _show_last_events(follower: asyncio.Task[None], stop: GracefulStop) ->
 
 
 def _code_sources(
-    intake: CodeIntake, journal: Journal, settings: RunSettings, prompt: CodePrompt | None
+    intake: CodeIntake, journal: Journal, settings: SessionSettings, prompt: CodePrompt | None
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if prompt is not None:
         yield prompt.follow(intake)

@@ -14,7 +14,7 @@ from sinch_qn._redaction import printable
 from sinch_qn.bulk import ChallengeState, VoiceChallengeRun
 from sinch_qn.bulk.states import Todo
 from sinch_qn.cli.journals import StoredJournal
-from sinch_qn.cli.run_settings import RunSettings
+from sinch_qn.cli.session_settings import SessionSettings
 from sinch_qn.cli.times import clock, rounded
 
 _RATE_WINDOW: Final = 60.0
@@ -29,7 +29,7 @@ class RunStatus:
 
     run: VoiceChallengeRun
     journal: StoredJournal
-    settings: RunSettings
+    settings: SessionSettings
     has_prompt: bool = attrs.field(kw_only=True)
     counts: Mapping[ChallengeState, int] = attrs.field(init=False, factory=dict)
     last_error: str = ""

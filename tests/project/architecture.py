@@ -96,7 +96,7 @@ FLOORS: dict[str, dict[int, str]] = {
         4: "run_display",
         3: "code_prompt resources run_standing",
         2: "signals app output run_status",
-        1: "tables run_settings run_codes exit_codes options client",
+        1: "tables session_settings run_codes exit_codes options client",
         0: ("background_stream client_options messages env_file run_inputs streams journals times"),
     },
     "cli/commands": {

@@ -15,7 +15,7 @@ from sinch_qn.bulk import VoiceChallengeRun
 from sinch_qn.bulk.journal import Journal
 from sinch_qn.cli.journals import JournalName, open_journal
 from sinch_qn.cli.messages import print_message
-from sinch_qn.cli.run_settings import Beside
+from sinch_qn.cli.session_settings import Beside
 from sinch_qn.cli.signals import GracefulStop
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.desk import (

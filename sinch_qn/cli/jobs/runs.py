@@ -37,7 +37,7 @@ from sinch_qn.cli.messages import invoices_command, print_message
 from sinch_qn.cli.options import check_files, confirm, no_number, print_letter, read_lines
 from sinch_qn.cli.run_inputs import remember_input
 from sinch_qn.cli.run_session import SessionResult, run_to_completion
-from sinch_qn.cli.run_settings import Beside, Orders, RunSettings
+from sinch_qn.cli.session_settings import Beside, Orders, SessionSettings
 from sinch_qn.cli.streams import discard_unwritten
 from sinch_qn.cli.times import clock
 from sinch_qn.client import QualifiedNumbersClient
@@ -102,7 +102,7 @@ def _settings(
     as_json: bool,
     beside: Beside | None,
     **run_options: Any,
-) -> RunSettings:
+) -> SessionSettings:
     orders = None
     if text_enable:
         if service_plan_id is None or blanket_loa == (loa is not None):
@@ -113,7 +113,7 @@ def _settings(
     elif service_plan_id or campaign_id or loa or blanket_loa:
         raise click.UsageError("options of an order, but no --text-enable.")
     hours = None if calling_hours is None else CallingHours(calling_hours, default_zone)
-    return RunSettings(
+    return SessionSettings(
         journal=journal,
         run_options={**run_options, "calls_per_second": rate, "calling_hours": hours},
         as_json=as_json,
@@ -151,7 +151,7 @@ def _fill(
     client: QualifiedNumbersClient,
     path: Path,
     column: str | None,
-    settings: RunSettings,
+    settings: SessionSettings,
 ) -> None:
     """Read the file, and compare it with the journal, which must be of the same project."""
     exists = asyncio.run(_check_journal(client, settings.journal))
@@ -190,7 +190,7 @@ async def _add_and_finish(
     *,
     path: Path,
     preview: RunPreview,
-    settings: RunSettings,
+    settings: SessionSettings,
 ) -> None:
     """Add the numbers of the file, and wait until all of the run are settled."""
     await _add(run.add, journal, path, preview, settings)
@@ -201,7 +201,7 @@ async def _add_and_finish(
 
 
 async def _add_only(
-    client: QualifiedNumbersClient, path: Path, preview: RunPreview, settings: RunSettings
+    client: QualifiedNumbersClient, path: Path, preview: RunPreview, settings: SessionSettings
 ) -> None:
     """Add the numbers of the file to the run, for other runners to call."""
     journal = make_journal(settings.journal)
@@ -219,7 +219,7 @@ async def _add(
     journal: Journal,
     path: Path,
     preview: RunPreview,
-    settings: RunSettings,
+    settings: SessionSettings,
 ) -> None:
     await remember_input(journal, path)
     gone = preview.lines_gone() if settings.limit is None else iter(())
@@ -234,7 +234,7 @@ def _confirm(
     client: QualifiedNumbersClient,
     path: Path,
     preview: RunPreview,
-    settings: RunSettings,
+    settings: SessionSettings,
     *,
     yes: bool,
 ) -> None:
@@ -258,7 +258,7 @@ def _confirm(
         confirm(f"{', then '.join(parts)}?", yes=yes)
 
 
-def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterator[str]:
+def _describe(preview: RunPreview, path: Path, settings: SessionSettings) -> Iterator[str]:
     column = f", {preview.column}" if preview.column and preview.column.of > 1 else ""
     yield (
         f"{path}{column}: {preview.new} new numbers, {preview.known} already in {settings.journal}"
@@ -293,7 +293,7 @@ def _describe(preview: RunPreview, path: Path, settings: RunSettings) -> Iterato
             yield f"{to_call} to call, {pace}: {_estimate(preview, settings, to_call)}."
 
 
-def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
+def _estimate(preview: RunPreview, settings: SessionSettings, to_call: int) -> str:
     """Return until when phones are called, if codes come at once and if none comes."""
     until = preview.calling_ends(
         to_call,
@@ -310,7 +310,7 @@ def _estimate(preview: RunPreview, settings: RunSettings, to_call: int) -> str:
 
 
 def _show_result(
-    settings: RunSettings, result: SessionResult, *, bad_lines: int, is_demo: bool
+    settings: SessionSettings, result: SessionResult, *, bad_lines: int, is_demo: bool
 ) -> None:
     """Print the states of the numbers, and exit with the code that they mean.
 
@@ -336,7 +336,7 @@ def _show_result(
         raise click.exceptions.Exit(Exit.FAILED)
 
 
-def _print_without_invoices(settings: RunSettings, path: Path, shown: int = 20) -> None:
+def _print_without_invoices(settings: SessionSettings, path: Path, shown: int = 20) -> None:
     """Print which added numbers lack invoices: those that calls have not proved."""
     emailed = asyncio.run(read_emailed(settings.journal))
     rows = make_journal(settings.journal).rows()
@@ -345,7 +345,7 @@ def _print_without_invoices(settings: RunSettings, path: Path, shown: int = 20) 
     print_without_invoices(missing, more=more, journal=settings.journal, file=path)
 
 
-def _print_result(settings: RunSettings, result: SessionResult) -> None:
+def _print_result(settings: SessionSettings, result: SessionResult) -> None:
     if settings.as_json:
         record = {
             "event": "interrupted" if result.interrupted else "finished",

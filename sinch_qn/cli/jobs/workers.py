@@ -19,14 +19,14 @@ from sinch_qn.cli.jobs.run_state import print_counts
 from sinch_qn.cli.journals import control_of, fleet_of, make_journal
 from sinch_qn.cli.messages import print_message
 from sinch_qn.cli.run_session import run_to_completion
-from sinch_qn.cli.run_settings import RunSettings
+from sinch_qn.cli.session_settings import SessionSettings
 from sinch_qn.cli.signals import GracefulStop
 
 
 def work(url: str, *, until_settled: bool, as_json: bool) -> None:
     """Be a runner of the run at *url* until a signal comes, or all its numbers are settled."""
     client = client_from_env()
-    settings = RunSettings(
+    settings = SessionSettings(
         journal=url,
         run_options=asyncio.run(_run_options(url)),
         as_json=as_json,

@@ -32,7 +32,7 @@ class Orders:
 
 
 @attrs.frozen(kw_only=True)
-class RunSettings:
+class SessionSettings:
     """The options of a run, or of one more runner of it."""
 
     journal: JournalName
