@@ -181,6 +181,22 @@ def test_pace_is_the_whole_runs(url: str, qn: Callable[..., Result]) -> None:
     assert asyncio.run(control.standing()).max_ringing == 9
 
 
+def test_a_new_number_has_not_waited(url: str) -> None:
+    """Only a number that was due at a time has waited since; a new one is due as soon as it can."""
+    waited: list[float | None] = []
+
+    async def look(journal: PostgresJournal) -> None:
+        waited.append((await PostgresControl(url, allow_insecure=True).standing()).oldest_due)
+        await happen(journal, TWO, Event.POSTPONED, at=journal.now(), due=journal.now() - 60)
+        waited.append((await PostgresControl(url, allow_insecure=True).standing()).oldest_due)
+
+    with_runner(url, look)
+    new, postponed = waited
+    assert new is None
+    assert postponed is not None
+    assert 60 <= postponed < 3600
+
+
 def test_a_restored_database_calls_nobody_by_itself(url: str, qn: Callable[..., Result]) -> None:
     """After a restore, what waits for a call is UNKNOWN, and takes a recall. Stop runners first."""
     refused: list[Result] = []

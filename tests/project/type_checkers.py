@@ -48,7 +48,12 @@ def test_types_are_right_and_misspellings_wrong(checker: str, tmp_path: Path) ->
         )
     )
     done = subprocess.run(  # noqa: S603 - this environment's
-        [Path(sys.executable).with_name(checker), "--outputjson", "--project", settings],
+        [
+            Path(sys.executable).with_name(checker),
+            "--outputjson",
+            *("--project", settings),
+            *("--pythonpath", sys.executable),
+        ],
         capture_output=True,
         text=True,
         timeout=120,

@@ -56,7 +56,7 @@ class Standing:
     """Calls in flight: those that an outage would leave UNKNOWN."""
     max_unknown: int
     oldest_due: float | None
-    """Seconds for which the number that is due longest has waited; None: none is due."""
+    """Seconds for which the number that is due longest has waited; None: none has a time."""
     has_open_numbers: bool
     """Whether something is left to do, now or later."""
     stopped: str | None
@@ -200,7 +200,8 @@ SELECT {NOW} - min(first.due),
     EXISTS (SELECT 1 FROM numbers WHERE run = %s AND todo > 0)
     OR EXISTS (SELECT 1 FROM numbers WHERE run = %s AND writer IS NOT NULL)
 FROM unnest(%s::smallint[]) AS t (todo), LATERAL (
-    SELECT due FROM numbers WHERE run = %s AND todo = t.todo AND todo > 0 AND due <= {NOW}
+    SELECT due FROM numbers
+    WHERE run = %s AND todo = t.todo AND todo > 0 AND due > 0 AND due <= {NOW}
     ORDER BY due LIMIT 1
 ) AS first
 """
