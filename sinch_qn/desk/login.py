@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from aiohttp import hdrs, web
 
 from sinch_qn.desk.attempts import Attempts
+from sinch_qn.desk.forms import read_form
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.pages import render
 from sinch_qn.desk.security import client_address
@@ -56,7 +57,7 @@ def as_operator(page: Page, *, is_streamed: bool = False) -> Page:
         request[SESSION] = session
         try:
             if request.method == hdrs.METH_POST and not is_streamed:
-                check_form_token(request, (await request.post()).get("token"))
+                check_form_token(request, (await read_form(request)).get("token"))
             response = await page(request)
         except web.HTTPClientError as error:
             return _message(desk, error.status, error.reason, error.text or "")
@@ -154,7 +155,7 @@ async def _show_login(request: web.Request, error: str = "", status: int = 200) 
 
 
 async def _log_in(request: web.Request) -> web.StreamResponse:
-    desk, form = request.app[DESK], await request.post()
+    desk, form = request.app[DESK], await read_form(request)
     attempts = (request.app[_PER_ADDRESS], client_address(request)), (request.app[_IN_ALL], "")
     wait = max(counter.wait(key) for counter, key in attempts)
     if wait:

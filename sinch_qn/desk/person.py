@@ -22,6 +22,7 @@ from sinch_qn.bulk.journal.protocol import Submission
 from sinch_qn.bulk.journal.queries import EntryQuery
 from sinch_qn.bulk.states import Entry
 from sinch_qn.desk.attempts import Attempts
+from sinch_qn.desk.forms import read_form
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.live import send_live
 from sinch_qn.desk.pages import fragment, render
@@ -191,7 +192,7 @@ async def _back(_: web.Request, page: _Page) -> web.StreamResponse:
 
 async def _call(request: web.Request, page: _Page) -> web.StreamResponse:
     """Ask for a call, unless there was one since the page was shown."""
-    form = await request.post()
+    form = await read_form(request)
     card, attempt = page.card(_text(form.get("number"))), _text(form.get("attempt"))
     if card is None or card.button is None or not _is_attempt(attempt, card):
         raise page.redirect(card)
@@ -206,7 +207,7 @@ async def _call(request: web.Request, page: _Page) -> web.StreamResponse:
 
 async def _code(request: web.Request, page: _Page) -> web.StreamResponse:
     """Submit a code, unless it was typed for another call than the last one."""
-    form = await request.post()
+    form = await read_form(request)
     card = page.card(_text(form.get("number")))
     if card is None or card.is_for_good:
         raise page.redirect(card)

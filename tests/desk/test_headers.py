@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sinch_qn.bulk import NewNumber
+from sinch_qn.desk.links import Subject
 from sinch_qn.desk.state import DESK
 from sinch_qn.errors import JournalError
 from sinch_qn.sandbox import Sandbox
@@ -139,3 +140,20 @@ async def test_a_journal_that_is_away_is_said_and_not_an_error(
     monkeypatch.setattr(desk.journal, "batches", fail.__get__(desk.journal))
     page = await desk.browser.get("/operator/orders")
     assert (page.status, page.headers["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded; charset=x"],
+)
+async def test_a_form_that_cannot_be_read_is_refused(
+    desk: Site, content_type: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A damaged form is a 400 for people and operators, and no error of the server."""
+    person = (await desk.app[DESK].url(Subject.NUMBER, NUMBER)).removeprefix(PUBLIC)
+    for path in ("/operator/login", "/operator/numbers", f"{person}/call", f"{person}/code"):
+        headers = {"Content-Type": content_type}
+        async with desk.browser.client.post(path, data=b"--x", headers=headers) as response:
+            assert response.status == 400, path
+            assert response.headers["Cache-Control"] == "no-store"
+    assert not [record for record in caplog.records if record.exc_info]

@@ -73,7 +73,7 @@ FLOORS: dict[str, dict[int, str]] = {
         3: "uploads person problems",
         2: "state",
         1: "sessions summaries link_files tokens",
-        0: "attempts links watch pages live person_cards translations",
+        0: "attempts forms links watch pages live person_cards translations",
     },
     "sandbox": {
         8: "server",

@@ -1,0 +1,16 @@
+"""Forms that are sent to pages: read, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+
+async def read_form(request: web.Request) -> Mapping[str, Any]:
+    """Return the fields of a form; one that is damaged, or of an unknown charset, is a 400."""
+    try:
+        return await request.post()
+    except (ValueError, LookupError):
+        raise web.HTTPBadRequest(text="This form cannot be read.") from None
