@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import traceback
@@ -178,6 +179,8 @@ class _Group(click.Group):
             _print_traceback(ctx)
             message = f"{error.filename or ''}: {error.strerror or error}"
             print_message(message.lstrip(": "), "error")
+            if error.errno == errno.EADDRINUSE:
+                print_message("Another program has that port: give another one; 0 is any free one.")
             discard_unwritten(sys.stdout)
             ctx.exit(Exit.USAGE)
         except click.Abort:

@@ -69,7 +69,8 @@ class RunStatus:
         if not self.run.rate:
             yield self._why_paused()
         elif self.run.ringing:
-            yield f"{self.run.ringing} phones ringing, at most {self.run.rate:.3g} calls a second"
+            phones = "1 phone" if self.run.ringing == 1 else f"{self.run.ringing} phones"
+            yield f"{phones} ringing, at most {self.run.rate:.3g} calls a second"
         if pending := self.counts[ChallengeState.PENDING]:
             yield from self._pending(pending)
         if awaited := self.counts[ChallengeState.AWAITING_CODE]:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -198,6 +199,27 @@ def test_a_number_is_added_called_and_verified(
     verified = run("verify", NUMBER, sandbox.code_for(NUMBER) or "")
     assert verified.exit_code == 0
     assert verified.stdout.startswith(f"{NUMBER}\tUS\tVERIFIED")
+
+
+@pytest.mark.parametrize(
+    "command", ["sandbox --port", "run numbers.csv --journal run.db --yes --desk"]
+)
+def test_a_port_that_is_taken_says_to_give_another(
+    command: str,
+    sandbox: Sandbox,
+    run: Callable[..., Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server whose port is taken ends with 2, says what to do, and calls nobody."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers.csv").write_text("phone\n+12025550134\n")
+    sandbox.add(["+12025550134"])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        result = run(*command.split(), str(other.getsockname()[1]))
+    assert result.exit_code == 2, result.output
+    assert "give another one" in result.stderr
+    assert sandbox.world.rings("+12025550134") == 0
 
 
 def test_a_blocked_number_is_a_failure(sandbox: Sandbox, run: Callable[..., Result]) -> None:

@@ -73,6 +73,8 @@ def _numbers(lines: Sequence[GoodLine | BadLine]) -> Iterator[NewNumber]:
     for index, line in enumerate(lines):
         shop = f"Shop {index // _SITE + 1}"
         if isinstance(line, BadLine):
+            if line.duplicate_of is not None:
+                continue  # as `run` does
             yield NewNumber(number=line.text, ref=shop, line=line.line, problem=line.reason)
         elif line.number.e164 != YOURS:
             yield NewNumber(number=line.number.e164, ref=shop, line=line.line)
