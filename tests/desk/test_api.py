@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from aiohttp import web
 
 from sinch_qn.bulk import ChallengeState, SqliteJournal
 from sinch_qn.desk import Tokens, create_app
@@ -337,3 +338,20 @@ async def test_a_journal_that_is_away_is_a_problem(
     status, problem = await robot.post("numbers/lookup", {"number": NUMBER})
     assert (status, problem["type"]) == (503, "urn:sinch-qn:desk:journal-unavailable")
     assert robot.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize("public_url", ["http://desk.example", "http://desk.example/other"])
+async def test_errors_are_problems_wherever_the_desk_is_mounted(
+    robot: Robot, public_url: str
+) -> None:
+    """Also if a proxy changes the path, so that `public_url` has another one."""
+    app = create_app(None, robot.world.journal, secret=SECRET, public_url=public_url)
+    outer = web.Application()
+    outer.add_subapp("/mounted", app)
+    async with browsing(app, outer) as browser:
+        for path, status in (("codes", 401), ("nothing", 404)):
+            async with browser.client.post(f"/mounted/api/v1/{path}", json={}) as response:
+                assert (response.status, response.content_type) == (
+                    status,
+                    "application/problem+json",
+                )

@@ -84,8 +84,11 @@ async def test_a_stream_is_resumed(world: DeskWorld) -> None:
         _, _, last = await stream.event()
     assert (none, len(last)) == ("", 16)
     async with following(world, NUMBER, SECOND, seen=last) as stream:
+        lines = [await stream.response.content.readline() for _ in range(3)]
+        assert lines == [b"retry: 2000\n", b"\n", b":\n"]
         await world.desk.request_call(SECOND, 0)
-        await stream.event()
+        _, data, _ = await stream.event()
+        assert data["number"] == SECOND
         await world.rang(SECOND)
     async with following(world, NUMBER, SECOND, seen=last) as stream:
         found = [(await stream.event())[1] for _ in range(2)]
