@@ -12,7 +12,7 @@ from functools import partial
 from http.cookies import SimpleCookie
 from inspect import signature
 from ssl import SSLContext
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 import attrs
@@ -341,7 +341,8 @@ class OwnRequest(ClientRequest):
             session=self._session,
             **options,
         )
-        self.response = cast("Any", response)  # aiohttp's class has it as None, with no type
+        untyped: Any = response  # aiohttp's class has it as None
+        self.response = untyped
         return response
 
 
