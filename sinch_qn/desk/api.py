@@ -27,7 +27,6 @@ from sinch_qn.desk.api_requests import (
     view,
 )
 from sinch_qn.desk.attempts import Attempts
-from sinch_qn.desk.links import Subject
 from sinch_qn.desk.live import send_live
 from sinch_qn.desk.person import LIMITS
 from sinch_qn.desk.problems import Problem
@@ -97,7 +96,7 @@ async def _submit_code(request: web.Request, desk: Desk) -> web.StreamResponse:
     code, entry = code_of(fields), await find_entry(desk, fields)
     if fields.get("attempt", entry.attempt) != entry.attempt:
         raise Problem(409, "stale-attempt", "There was another call since: its code is another.")
-    limits, key = request.app[LIMITS], f"{Subject.NUMBER.value}{entry.number}"
+    limits, key = request.app[LIMITS], entry.number
     if wait := max(limits.codes.wait(key), limits.all_codes.wait()):
         raise _too_many("Too many codes were submitted.", wait)
     limits.codes.count(key)

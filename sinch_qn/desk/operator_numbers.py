@@ -15,6 +15,7 @@ from sinch_qn.bulk.journal.queries import EntryOrder, EntryQuery, HistoryItem
 from sinch_qn.bulk.report.advice import what_to_do
 from sinch_qn.bulk.report.html import MEANINGS
 from sinch_qn.bulk.states import ChallengeState, Entry
+from sinch_qn.desk.forms import read_form
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.login import as_operator, operator_page, redirect, see_other
 from sinch_qn.desk.state import DESK, Desk
@@ -116,7 +117,7 @@ def _view_of(request: web.Request) -> _View:
 
 async def _search(request: web.Request) -> web.StreamResponse:
     """Lead to the list of what the form asks for: a number in it is in no URL."""
-    form = await request.post()
+    form = await read_form(request)
     view = _View(
         state=_member(ChallengeState, form.get("state")),
         text=str(form.get("text", "")).strip()[:_MAX_TEXT],
@@ -213,7 +214,7 @@ def _event(item: HistoryItem) -> dict[str, Any]:
 async def _submit_code(request: web.Request) -> web.StreamResponse:
     """Submit a code of the call that the page showed: one of another call would cost a try."""
     desk, entry = request.app[DESK], await _entry_of(request)
-    form = await request.post()
+    form = await read_form(request)
     if _attempt_of(form.get("attempt")) != entry.attempt:
         return _back(desk, entry, "Nothing was done: there was a newer call. Enter its code.")
     code = "".join(str(form.get("code", "")).split())
@@ -229,7 +230,7 @@ async def _submit_code(request: web.Request) -> web.StreamResponse:
 async def _call(request: web.Request) -> web.StreamResponse:
     """Request a call, once for each page that was shown: *attempt* is that page's."""
     desk, entry = request.app[DESK], await _entry_of(request)
-    attempt = _attempt_of((await request.post()).get("attempt"))
+    attempt = _attempt_of((await read_form(request)).get("attempt"))
     try:
         requested = await desk.request_call(entry.number, attempt)
     except InvalidRequestError as error:
@@ -258,7 +259,7 @@ def _confirmation(requested: CallRequest) -> str:
 async def _revoke(request: web.Request) -> web.StreamResponse:
     """Make the links to a number and to its ref invalid, if they still are those of the form."""
     desk, entry = request.app[DESK], await _entry_of(request)
-    form = await request.post()
+    form = await read_form(request)
     for name, subject, value in (
         ("link", Subject.NUMBER, entry.number),
         ("ref_link", Subject.REF, entry.ref),

@@ -10,6 +10,7 @@ from sinch_qn.bulk import actions
 from sinch_qn.bulk.journal.protocol import Batch, BatchState
 from sinch_qn.bulk.order_records import OrderRecord, load_orders
 from sinch_qn.bulk.report.advice import order_progress, what_to_do_about, what_to_do_about_order
+from sinch_qn.desk.forms import read_form
 from sinch_qn.desk.login import as_operator, operator_page, redirect
 from sinch_qn.desk.state import DESK
 from sinch_qn.errors import InvalidRequestError
@@ -51,7 +52,7 @@ def _row(batch: Batch, record: OrderRecord | None) -> dict[str, Any]:
 
 async def _free(request: web.Request) -> web.StreamResponse:
     """Free a batch, if the operator says that its order does not exist."""
-    desk, form = request.app[DESK], await request.post()
+    desk, form = request.app[DESK], await read_form(request)
     path, batch = desk.path("operator/orders"), request.match_info["batch"]
     if not (batch.isascii() and batch.isdecimal() and len(batch) < 10):
         raise web.HTTPNotFound(text="There is no such batch.")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
+from sinch_qn.desk.forms import read_form
 from sinch_qn.desk.login import (
     SESSION,
     as_operator,
@@ -132,7 +133,7 @@ async def _confirm(request: web.Request) -> web.StreamResponse:
             desk.path("operator/upload"),
             "Nothing was added: this preview is gone, or on another replica. Upload it again.",
         )
-    limit = str((await request.post()).get("limit", "")).strip()
+    limit = str((await read_form(request)).get("limit", "")).strip()
     if limit and not (limit.isascii() and limit.isdecimal() and int(limit[:9]) > 0):
         text = "Nothing was added: the number of a trial is a whole number from 1."
         return redirect(desk, _path(desk, upload), text)

@@ -38,7 +38,7 @@ MAX_CARDS: Final = 100
 REFRESH: Final = 3
 """Seconds after which a page without JavaScript looks again, while something is pending."""
 
-CODES_OF_A_LINK: Final = (10, 600.0)
+CODES_OF_A_NUMBER: Final = (10, 600.0)
 CODES_IN_ALL: Final = (600, 60.0)
 CALLS_OF_A_NUMBER: Final = (10, 3600.0)
 """Limits: so many, in so many seconds."""
@@ -53,7 +53,7 @@ _BETWEEN_DIGITS: Final = re.compile(r"[\s.,;\u2010-\u2015-]+")
 class Limits:
     """How often people may try; counted by each process."""
 
-    codes: Attempts = attrs.field(factory=lambda: Attempts(*CODES_OF_A_LINK))
+    codes: Attempts = attrs.field(factory=lambda: Attempts(*CODES_OF_A_NUMBER))
     all_codes: Attempts = attrs.field(factory=lambda: Attempts(*CODES_IN_ALL))
     calls: Attempts = attrs.field(factory=lambda: Attempts(*CALLS_OF_A_NUMBER))
 
@@ -220,7 +220,7 @@ async def _code(request: web.Request, page: _Page) -> web.StreamResponse:
         check_code(code)
     except InvalidRequestError:
         raise page.redirect(card, "unreadable") from None
-    key, limits = f"{page.link.subject.value}{page.link.value}", request.app[LIMITS]
+    key, limits = card.number, request.app[LIMITS]  # a link may have a hundred numbers
     if wait := max(limits.codes.wait(key), limits.all_codes.wait()):
         return _message(request, page.language, "limit", 429, wait)
     limits.codes.count(key)

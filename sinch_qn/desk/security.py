@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -101,24 +101,25 @@ def parse_networks(texts: object) -> tuple[Network, ...]:
 def client_address(request: web.Request) -> str:
     """Return the address that limits count: of an IPv6 client its network, as it has them all.
 
-    `X-Forwarded-For` is read from its end, for as long as the proxies are trusted ones.
+    `X-Forwarded-For` is read from its end, for as long as the proxies are trusted ones. Some add a
+    header of their own behind the one that the client sent.
     """
     trusted = request.app[DESK].trusted_proxies
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
-    address = request.remote or ""
-    while hops and _is_in(address, trusted):
-        address = hops.pop() or address
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(parsed, IPv6Address):
-        return str(ip_network((parsed, 64), strict=False))
-    return str(parsed)
+    forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+    hops = [hop.strip() for hop in forwarded.split(",")]
+    text = request.remote or ""
+    while hops and (address := _parse(text)) and any(address in each for each in trusted):
+        text = hops.pop() or text
+    address = _parse(text)
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False))
+    return str(address or "")
 
 
-def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address; that of IPv4 in one of IPv6, as a socket for both shows it."""
     try:
-        return any(ip_address(address) in network for network in networks)
+        address = ip_address(text)
     except ValueError:
-        return False
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

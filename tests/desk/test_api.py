@@ -17,7 +17,7 @@ from sinch_qn.bulk import ChallengeState, SqliteJournal
 from sinch_qn.desk import Tokens, create_app
 from sinch_qn.desk.api import REQUESTS_OF_A_TOKEN, WRONG_TOKENS_OF_AN_ADDRESS
 from sinch_qn.desk.links import Link, Subject
-from sinch_qn.desk.person import CODES_OF_A_LINK
+from sinch_qn.desk.person import CODES_OF_A_NUMBER
 from sinch_qn.errors import InvalidRequestError, JournalError
 from tests.support.desk import browsing
 from tests.support.desk_world import NUMBERS, SECRET, DeskWorld, desk_world, until
@@ -250,7 +250,7 @@ async def test_codes_of_a_number_are_limited_together_with_its_page(robot: Robot
     """A robot gets no more tries of a number than its page does."""
     code = await robot.rang()
     robot.world.sandbox.world.settings.max_attempts = 100
-    limit, _ = CODES_OF_A_LINK
+    limit, _ = CODES_OF_A_NUMBER
     for at in range(limit):
         await robot.post("codes", {"number": NUMBER, "code": f"{(int(code) + 1 + at) % 10_000:04}"})
     status, problem = await robot.post("codes", {"number": NUMBER, "code": code})

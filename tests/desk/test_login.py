@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from sinch_qn.bulk import MemoryJournal
 from sinch_qn.desk import Sessions, create_app
@@ -206,10 +207,31 @@ async def test_only_trusted_proxies_say_who_a_client_is() -> None:
         async with browsing(app) as browser:
             await browser.get("/who", headers=forwarded)
     assert seen == ["127.0.0.1", "10.0.0.2", "203.0.113.9"]
+    spoofed = CIMultiDict([("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "203.0.113.9")])
+    async with browsing(app) as browser:  # a proxy may add a header, not extend the client's
+        await browser.get("/who", headers=spoofed)
+        await browser.get("/who", headers={"X-Forwarded-For": "203.0.113.8, ::ffff:10.0.0.2"})
+    assert seen[3:] == ["203.0.113.9", "203.0.113.8"]
     with pytest.raises(InvalidRequestError, match="trusted_proxies"):
         parse_networks(["10.0.0.0/33"])
     with pytest.raises(InvalidRequestError, match="trusted_proxies"):
         parse_networks("10.0.0.0/8")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/x-www-form-urlencoded; charset=unknown",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ],
+)
+async def test_what_is_no_form_is_refused(kind: str) -> None:
+    """A body that is no form, or in an unknown encoding, is a 400, and no error of the desk."""
+    async with browsing(desk_of(MemoryJournal())) as browser:
+        url, headers = "/operator/login", {"Content-Type": kind}
+        async with browser.client.post(url, data=b"secret=\xff", headers=headers) as response:
+            assert response.status == 400
 
 
 def test_attempts_are_forgotten_after_a_while_and_bounded() -> None:

@@ -161,6 +161,7 @@ async def test_a_code_of_an_earlier_call_is_not_sent(world: DeskWorld, visitor: 
 
 async def test_a_ref_has_one_page_for_all_its_numbers(world: DeskWorld, visitor: Visitor) -> None:
     """Each number of a ref has its own card; what is done to one leaves the others alone."""
+    world.app[LIMITS].codes.limit = 1
     await visitor.open(await world.link("shop", Subject.REF))
     assert [form.fields["number"] for form in visitor.forms] == list(NUMBERS[1:])
     assert "0 of 2 done" in visitor.page
@@ -171,6 +172,11 @@ async def test_a_ref_has_one_page_for_all_its_numbers(world: DeskWorld, visitor:
     await visitor.press("Verify", code=code)
     assert "1 of 2 done" in await visitor.until("Verified")
     assert (world.rings(SECOND), world.rings(NUMBERS[2])) == (0, 1)
+    await visitor.press(visitor.forms[0])
+    code = await world.rang(SECOND)
+    await visitor.until("Your phone is ringing")
+    await visitor.press("Verify", code=code)  # codes are limited by number, not by link
+    await visitor.until("2 of 2 done")
 
 
 async def test_a_page_acts_on_its_own_numbers_only(world: DeskWorld, visitor: Visitor) -> None:
@@ -245,8 +251,8 @@ async def test_a_language_is_chosen_by_header_or_link(world: DeskWorld, visitor:
     assert "Primero escriba el código." in page
 
 
-async def test_codes_are_limited_by_link_and_in_all(world: DeskWorld, visitor: Visitor) -> None:
-    """Too many codes of a link, or of all, are a 429 that says when to try again."""
+async def test_codes_are_limited_by_number_and_in_all(world: DeskWorld, visitor: Visitor) -> None:
+    """Too many codes of a number, or of all, are a 429 that says when to try again."""
     clock = MovedClock()
     limits = world.app[LIMITS]
     for limit in (limits.codes, limits.all_codes, limits.calls):
