@@ -17,6 +17,7 @@ from sinch_qn.phone import check_e164, mask
 
 NO_RUNNER = "no runner is on this journal"
 PAUSED = "the run is paused until Sinch responds"
+MAY_RING = "the phone may still ring"
 BEING_CHECKED = "Sinch is still checking its eligibility"
 
 _NOTE_REQUEST = "a person asked for a call"
@@ -44,7 +45,7 @@ async def request_call(
     One request is one call: repeated before the call has an outcome it is the same request, and
     changes nothing. *attempt* is the `Entry.attempt` that the asker knew of; if there was another
     call since, it is the same request. Without it, it is the same request while the phone may still
-    ring. After that it is a recall. (As `run.request_call`.)
+    ring, until a code came. After that it is a recall. (As `run.request_call`.)
 
     Raises `InvalidRequestError` for a number that is settled for good, or not in the journal.
     """
@@ -60,6 +61,9 @@ async def request_call(
             raise InvalidRequestError(f"phone_number: {mask(number)} is not in this run")
         change = _change(entry, attempt, now, window)
         if change is None:
+            if _may_ring(entry, now, window):
+                until = (entry.called_at or now) + window
+                return CallRequest(entry=entry, new=False, earliest=until, reason=MAY_RING)
             return _answer(entry, readiness, now, new=False)
         (requested,) = await journal.apply([change])
         if requested is not None:
@@ -105,7 +109,12 @@ def _is_requested(entry: Entry) -> bool:
 
 def _may_ring(entry: Entry, now: float, window: float) -> bool:
     is_called = entry.state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN)
-    return is_called and entry.called_at is not None and now < entry.called_at + window
+    return (
+        is_called
+        and not entry.codes_used
+        and entry.called_at is not None
+        and now < entry.called_at + window
+    )
 
 
 def _answer(entry: Entry, readiness: Readiness, now: float, *, new: bool) -> CallRequest:

@@ -15,6 +15,7 @@ import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from sinch_qn.bulk.states import ChallengeState, Entry
 from sinch_qn.desk.api_requests import (
     MAX_FOUND,
     SUBJECT,
@@ -37,6 +38,12 @@ from sinch_qn.errors import InvalidRequestError
 REQUESTS_OF_A_TOKEN: Final = (600, 60.0)
 WRONG_TOKENS_OF_AN_ADDRESS: Final = (20, 300.0)
 """Limits: so many, in so many seconds; counted by each process."""
+
+_CALLED: Final = (
+    ChallengeState.CALLING,
+    ChallengeState.AWAITING_CODE,
+    ChallengeState.UNKNOWN,
+)
 
 REQUESTS: Final = web.AppKey("api_requests", Attempts)
 WRONG_TOKENS: Final = web.AppKey("api_wrong_tokens", Attempts)
@@ -118,7 +125,7 @@ async def _request_call(request: web.Request, desk: Desk) -> web.StreamResponse:
     if wait := calls.wait(entry.number):
         raise _too_many("Too many calls of this number were requested.", wait)
     try:
-        requested = await desk.request_call(entry.number, fields["attempt"])
+        requested = await desk.request_call(entry.number, _known(entry, fields["attempt"]))
     except InvalidRequestError as error:
         raise Problem(409, "wrong-state", f"{error.message}.") from None
     if requested.new:
@@ -131,6 +138,15 @@ async def _request_call(request: web.Request, desk: Desk) -> web.StreamResponse:
         earliest=to_time(requested.earliest),
         reason=requested.reason,
     )
+
+
+def _known(entry: Entry, attempt: int) -> int | None:
+    """Return the attempt that a robot knows of; None if it may have been another call's.
+
+    A call that was not sent after all gives its attempt to the next one, whose phone may ring now.
+    """
+    is_open = entry.state in _CALLED
+    return None if is_open and attempt == entry.attempt else attempt
 
 
 async def _look_up(request: web.Request, desk: Desk) -> web.StreamResponse:

@@ -80,10 +80,11 @@ class Desk:
             return await self.run.submit_code(number, code)
         return await actions.submit_code(self.journal, number, code)
 
-    async def request_call(self, number: str, attempt: int) -> CallRequest:
+    async def request_call(self, number: str, attempt: int | None) -> CallRequest:
         """Request a call; as `VoiceChallengeRun.request_call`.
 
-        *attempt* is that of the entry which the person saw, so that a form is one request.
+        *attempt* is that of the entry which the person saw, so that a form is one request; None
+        asks for none while the phone may still ring.
         """
         if self.run is not None:
             return await self.run.request_call(number, attempt=attempt)

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from sinch_qn.bulk import ChallengeState, SqliteJournal
+from sinch_qn.bulk.call_requests import MAY_RING
 from sinch_qn.desk import Tokens, create_app
 from sinch_qn.desk.api import REQUESTS_OF_A_TOKEN, WRONG_TOKENS_OF_AN_ADDRESS
 from sinch_qn.desk.links import Link, Subject
@@ -91,6 +92,19 @@ async def test_one_request_is_one_call(robot: Robot) -> None:
     status, answer = await robot.post("calls", body)
     assert (status, answer["new"]) == (202, False)
     assert robot.world.rings() == 1
+
+
+async def test_a_robot_rings_no_phone_that_may_still_ring(robot: Robot) -> None:
+    """Whatever attempt it knows of: one that was not sent after all is the number of the next."""
+    await robot.rang()
+    body = {"number": NUMBER, "attempt": 1}
+    status, answer = await robot.post("calls", body)
+    assert (status, answer["new"], answer["reason"]) == (202, False, MAY_RING)
+    assert answer["earliest"] is not None
+    robot.world.clock.ahead += 91
+    status, answer = await robot.post("calls", body)
+    assert (status, answer["new"]) == (202, True)
+    await robot.world.rang(times=2)
 
 
 async def test_a_call_needs_the_attempt_that_the_robot_knows_of(robot: Robot) -> None:
