@@ -39,7 +39,7 @@ _BY_SINCH_STATE: Mapping[SinchState | None, str] = {
 }
 """For verified numbers."""
 _CODE_RESPONSE_LOST = "Ask for the code again and submit it, or recall."
-_ADDED = "Email its invoices to orders@sinch.com (1 to 3 working days), or let it be called."
+_ADDED = "Let it be called, or email its invoices to orders@sinch.com (1 to 3 working days)."
 _EMAILED = "Its invoices were emailed: they take 1 to 3 working days. After that, ask Sinch."
 _NOT_ELIGIBLE = "Sinch cannot host it: check the number, or ask Sinch why."
 _NOT_IN_PROJECT = "Add it to the project (--add-missing, or sinch-qn add), then recall."

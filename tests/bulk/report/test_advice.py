@@ -47,7 +47,10 @@ from tests.support.run_rows import batch, entry
         ),
         (entry(ChallengeState.FAILED, note="refused: HTTP 400"), "Fix the cause in the note"),
         (entry(ChallengeState.AWAITING_CODE, note=outcomes.ASK_AGAIN), "code again"),
-        (entry(ChallengeState.PENDING, added=True), "Email its invoices to orders@sinch.com"),
+        (
+            entry(ChallengeState.PENDING, added=True),
+            "Let it be called, or email its invoices to orders@sinch.com",
+        ),
         (entry(ChallengeState.VERIFIED, remote=SinchState.HOSTING_FAILED), "Hosting failed"),
         (entry(ChallengeState.SKIPPED, remote=SinchState.UNSPECIFIED), "No longer in the project"),
     ],
@@ -246,4 +249,4 @@ def test_invoices_that_were_emailed() -> None:
     pending, blocked = entry(ChallengeState.PENDING, added=True), entry(ChallengeState.BLOCKED)
     assert what_to_do(pending, emailed=[pending.number]) is None
     assert "1 to 3 working days" in str(what_to_do(blocked, emailed=[blocked.number]))
-    assert "Email its invoices" in str(what_to_do(pending, emailed=["+12025550199"]))
+    assert "email its invoices" in str(what_to_do(pending, emailed=["+12025550199"]))
