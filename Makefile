@@ -71,7 +71,7 @@ dist-check: $(READY) ## Build the wheel, install it into an empty environment, a
 	rm -rf dist build/dist-check
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 	$(PYTHON) -m venv build/dist-check
-	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli,distributed,opentelemetry]"
+	build/dist-check/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls $$PWD/dist/*.whl)[cli,desk,distributed,opentelemetry]"
 	cd build && dist-check/bin/python -W error ../tests/project/installed.py
 
 release: $(READY) ## Check everything, and build a release into dist/; nothing is uploaded
