@@ -50,7 +50,7 @@ check: $(READY) ## Lint, format, types, drift of generated files, the spec, what
 	$(BIN)/openapi-spec-validator openapi/qualified-numbers.yaml
 	$(BIN)/python -m pytest -q tests/project/test_cost.py
 
-codegen: $(READY) ## Write the generated files: models, the sandbox's spec, layers
+codegen: $(READY) ## Write the generated files: models, the sandbox's spec, licences, transcripts, layers
 	$(BIN)/python -m codegen
 	$(BIN)/python -m tests.project.test_architecture
 

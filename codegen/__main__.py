@@ -1,7 +1,8 @@
 """Write the generated files, or check that they are up to date.
 
 The models, their readers and the sandbox's description come from `openapi/qualified-numbers.yaml`,
-the page of licences from the installed packages.
+the page of licences from the installed packages, and the transcripts of the docs from commands that
+are run, once all the others are written.
 
 `python -m codegen` writes; `python -m codegen --check` exits with 1 and names every file that
 differs. A check writes nothing to disk.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,9 +63,16 @@ def main(arguments: Sequence[str] | None = None, *, root: Path | None = None) ->
     parser.add_argument("--check", action="store_true", help="write nothing, exit 1 on any drift")
     check = parser.parse_args(arguments).check
     root = root or Path(__file__).parents[1]
+    drifted = _settle(generate(root), root, check=check)
+    drifted |= _settle(transcript_pages(root), root, check=check)
+    return 1 if check and drifted else 0
+
+
+def _settle(files: dict[Path, bytes], root: Path, *, check: bool) -> bool:
+    """Write, or name, each of *files* that differs below *root*; return whether one does."""
     drifted = [
         (path, content)
-        for path, content in generate(root).items()
+        for path, content in files.items()
         if not (root / path).is_file() or (root / path).read_bytes() != content
     ]
     for path, content in drifted:
@@ -72,11 +81,11 @@ def main(arguments: Sequence[str] | None = None, *, root: Path | None = None) ->
         else:
             (root / path).write_bytes(content)
             print(f"wrote {path}")
-    return 1 if check and drifted else 0
+    return bool(drifted)
 
 
 def generate(root: Path) -> dict[Path, bytes]:
-    """Return the content of every generated file, by its path below *root*."""
+    """Return the content of every file that needs no run of its code, by its path below *root*."""
     spec = yaml.safe_load((root / SPEC).read_text(encoding="utf-8"))
     models = _models(spec, root)
     return {
@@ -85,6 +94,15 @@ def generate(root: Path) -> dict[Path, bytes]:
         SANDBOX_SPEC: (json.dumps(spec, indent=1, ensure_ascii=False) + "\n").encode(),
         licences.PAGE: licences.licences_page(root).encode(),
     }
+
+
+def transcript_pages(root: Path) -> dict[Path, bytes]:
+    """Return the content of every page with transcripts, by its path below *root*.
+
+    It takes a process of its own: the code that is run may just have been written.
+    """
+    pages = json.loads(_run("codegen.transcripts", (), "", root))
+    return {Path(path): text.encode() for path, text in pages.items()}
 
 
 def _models(spec: dict[str, Any], root: Path) -> str:
@@ -142,7 +160,13 @@ def _all_ignored(node: Any) -> bool:
 def _run(module: str, arguments: Iterable[str], text: str, root: Path) -> str:
     command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(
-        command, input=text, cwd=root, capture_output=True, encoding="utf-8", check=False
+        command,
+        input=text,
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env={**os.environ, "TZ": "UTC", "PYTHONUTF8": "1"},
     )
     if result.returncode:
         raise SystemExit(f"{module} failed:\n{result.stderr}")

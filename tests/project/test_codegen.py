@@ -53,6 +53,7 @@ def generated() -> dict[Path, bytes]:
 def checked(generated: dict[Path, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `main` compare files with the generated ones."""
     monkeypatch.setattr("codegen.__main__.generate", lambda _: generated)
+    monkeypatch.setattr("codegen.__main__.transcript_pages", lambda _: {})
 
 
 def wire_fields(name: str) -> Mapping[str, attrs.Attribute[Any]]:
