@@ -21,6 +21,7 @@ MAY_RING = "the phone may still ring"
 BEING_CHECKED = "Sinch is still checking its eligibility"
 
 _NOTE_REQUEST = "a person asked for a call"
+_MAX_INTENT = 2**63 - 1
 
 
 @attrs.frozen(kw_only=True)
@@ -38,20 +39,29 @@ class CallRequest:
 
 
 async def request_call(
-    journal: Journal, phone_number: str, *, attempt: int | None = None, at: float | None = None
+    journal: Journal,
+    phone_number: str,
+    *,
+    attempt: int | None = None,
+    intent: int | None = None,
+    at: float | None = None,
 ) -> CallRequest:
     """Ask in an open *journal* for a call to *phone_number*, before those that nobody asked for.
 
     One request is one call: repeated before the call has an outcome it is the same request, and
-    changes nothing. *attempt* is the `Entry.attempt` that the asker knew of; if there was another
-    call since, it is the same request. Without it, it is the same request while the phone may still
-    ring, until a code came. After that it is a recall. (As `run.request_call`.)
+    changes nothing. *attempt* and *intent* are those of the `Entry` that the asker knew of; if
+    there was another call since, it is the same request. Say both: a call that was not sent after
+    all gives its attempt to the next one, an intent is never given twice. With *intent* it is also
+    the same request if a code was sent since. Without both, it is the same request while the phone
+    may still ring, until a code came. After that it is a recall. (As `run.request_call`.)
 
     Raises `InvalidRequestError` for a number that is settled for good, or not in the journal.
     """
     number = check_e164(phone_number)
     if attempt is not None:
         check_whole(attempt, "attempt", minimum=0)
+    if intent is not None:
+        check_whole(intent, "intent", minimum=0, maximum=_MAX_INTENT)
     readiness = await journal.readiness()
     window = (readiness.settings or RunSettings()).ring_window
     while True:
@@ -59,7 +69,7 @@ async def request_call(
         entry = await journal.get(number)
         if entry is None:
             raise InvalidRequestError(f"phone_number: {mask(number)} is not in this run")
-        change = _change(entry, attempt, now, window)
+        change = _change(entry, attempt, intent, now, window)
         if change is None:
             if _may_ring(entry, now, window):
                 until = (entry.called_at or now) + window
@@ -71,7 +81,9 @@ async def request_call(
         # Something happened to the number since it was read.
 
 
-def _change(entry: Entry, attempt: int | None, now: float, window: float) -> Change | None:
+def _change(
+    entry: Entry, attempt: int | None, intent: int | None, now: float, window: float
+) -> Change | None:
     """Return the change that a request leads to; None if it is the same request as before.
 
     Raises `InvalidRequestError`. The change is refused if anything happens to the number before it.
@@ -80,7 +92,10 @@ def _change(entry: Entry, attempt: int | None, now: float, window: float) -> Cha
         return None
     if entry.state is ChallengeState.CALLING or _is_requested(entry):
         return None
-    if attempt is None and _may_ring(entry, now, window):
+    # A PENDING number is still to be called, so whatever the asker knew of, it asks for that call.
+    if intent not in (None, entry.intent) and entry.state is not ChallengeState.PENDING:
+        return None
+    if attempt is None and intent is None and _may_ring(entry, now, window):
         return None
     event, note = Event.RECALL, NOTE_RECALL
     if entry.state is ChallengeState.PENDING:

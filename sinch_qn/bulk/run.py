@@ -225,14 +225,18 @@ class VoiceChallengeRun:
         self._scheduler.wake(Todo.LOOK_UP)
         return entry
 
-    async def request_call(self, phone_number: str, *, attempt: int | None = None) -> CallRequest:
+    async def request_call(
+        self, phone_number: str, *, attempt: int | None = None, intent: int | None = None
+    ) -> CallRequest:
         """Call *phone_number* before all that nobody asked for; return when that can be.
 
         Asked again before the call has an outcome it is the same request. See
         `call_requests.request_call`.
         """
         self._check_running()
-        request = await call_requests.request_call(self._journal, phone_number, attempt=attempt)
+        request = await call_requests.request_call(
+            self._journal, phone_number, attempt=attempt, intent=intent
+        )
         if request.new:
             self._publish(Event.REQUEST, request.entry)
             self._scheduler.wake(Todo.LOOK_UP, Todo.CALL)

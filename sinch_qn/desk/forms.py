@@ -14,3 +14,13 @@ async def read_form(request: web.Request) -> Mapping[str, Any]:
         return await request.post()
     except (ValueError, LookupError):
         raise web.HTTPBadRequest(text="This form cannot be read.") from None
+
+
+def intent_of(form: Mapping[str, Any]) -> int | None:
+    """Return the `Entry.intent` that a form's page had shown; None if there was none."""
+    value = form.get("intent", "")
+    if value == "":
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        return int(value)
+    raise web.HTTPBadRequest(text="intent: expected a whole number, as the page had it")

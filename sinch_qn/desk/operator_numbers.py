@@ -15,7 +15,7 @@ from sinch_qn.bulk.journal.queries import EntryOrder, EntryQuery, HistoryItem
 from sinch_qn.bulk.report.advice import what_to_do
 from sinch_qn.bulk.report.html import MEANINGS
 from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.desk.forms import read_form
+from sinch_qn.desk.forms import intent_of, read_form
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.login import as_operator, operator_page, redirect, see_other
 from sinch_qn.desk.state import DESK, Desk
@@ -228,11 +228,12 @@ async def _submit_code(request: web.Request) -> web.StreamResponse:
 
 
 async def _call(request: web.Request) -> web.StreamResponse:
-    """Request a call, once for each page that was shown: *attempt* is that page's."""
+    """Request a call, once for each page that was shown: *attempt* and *intent* are that page's."""
     desk, entry = request.app[DESK], await _entry_of(request)
-    attempt = _attempt_of((await read_form(request)).get("attempt"))
+    form = await read_form(request)
+    attempt, intent = _attempt_of(form.get("attempt")), intent_of(form)
     try:
-        requested = await desk.request_call(entry.number, attempt)
+        requested = await desk.request_call(entry.number, attempt, intent=intent)
     except InvalidRequestError as error:
         return _back(desk, entry, f"No call was requested: {error.message}.")
     return _back(desk, entry, _confirmation(requested))

@@ -1,7 +1,8 @@
 """The person's page, `/n/{token}`: one number, or all numbers of a ref.
 
 A page is computed from the journal at each request, and a form is answered by a redirect to it. A
-form carries the attempt that it was shown for, so a press that is repeated is one call.
+form carries the attempt and the intent that it was shown for, so a press that is repeated is one
+call.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sinch_qn.bulk.journal.protocol import Submission
 from sinch_qn.bulk.journal.queries import EntryQuery
 from sinch_qn.bulk.states import Entry
 from sinch_qn.desk.attempts import Attempts
-from sinch_qn.desk.forms import read_form
+from sinch_qn.desk.forms import intent_of, read_form
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.live import send_live
 from sinch_qn.desk.pages import fragment, render
@@ -194,13 +195,14 @@ async def _call(request: web.Request, page: _Page) -> web.StreamResponse:
     """Ask for a call, unless there was one since the page was shown."""
     form = await read_form(request)
     card, attempt = page.card(_text(form.get("number"))), _text(form.get("attempt"))
+    intent = intent_of(form)
     if card is None or card.button is None or not _is_attempt(attempt, card):
         raise page.redirect(card)
     limit = request.app[LIMITS].calls
     if wait := limit.wait(card.number):
         return _message(request, page.language, "limit", 429, wait)
     with suppress(InvalidRequestError):  # its state changed meanwhile: the page shows it
-        if (await page.desk.request_call(card.number, card.attempt)).new:
+        if (await page.desk.request_call(card.number, card.attempt, intent=intent)).new:
             limit.count(card.number)
     raise page.redirect(card)
 

@@ -94,12 +94,14 @@ _ANYWHERE: Final = CallingHours("00:00-12:00")
 
 @attrs.frozen(kw_only=True)
 class Card:
-    """A number on a page. Two cards are equal if they look the same; times are epoch seconds."""
+    """A number on a page. Equal ones look and act alike; times are epoch seconds."""
 
     number: str
     situation: Situation
     attempt: int
     """What its forms carry: how many calls were made when it was shown."""
+    intent: int | None = None
+    """What the form for a call carries, too: two calls may have the same attempt."""
     tries_left: int = 0
     ring_end: float | None = None
     """RINGING: when another call can be asked for."""
@@ -158,6 +160,7 @@ def card_of(entry: Entry, readiness: Readiness, now: float) -> Card:
         number=entry.number,
         situation=situation,
         attempt=entry.attempt,
+        intent=entry.intent,
         tries_left=max(0, settings.max_codes - entry.codes_used),
         is_for_good=entry.state in _SETTLED,
     )

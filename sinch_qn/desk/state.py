@@ -80,15 +80,19 @@ class Desk:
             return await self.run.submit_code(number, code)
         return await actions.submit_code(self.journal, number, code)
 
-    async def request_call(self, number: str, attempt: int | None) -> CallRequest:
+    async def request_call(
+        self, number: str, attempt: int | None, *, intent: int | None = None
+    ) -> CallRequest:
         """Request a call; as `VoiceChallengeRun.request_call`.
 
-        *attempt* is that of the entry which the person saw, so that a form is one request; None
-        asks for none while the phone may still ring.
+        *attempt* and *intent* are those of the entry which the person saw, so that a form is one
+        request; neither asks for none while the phone may still ring.
         """
         if self.run is not None:
-            return await self.run.request_call(number, attempt=attempt)
-        return await call_requests.request_call(self.journal, number, attempt=attempt)
+            return await self.run.request_call(number, attempt=attempt, intent=intent)
+        return await call_requests.request_call(
+            self.journal, number, attempt=attempt, intent=intent
+        )
 
     async def add(self, numbers: Iterable[NewNumber]) -> AddReport:
         """Add numbers; as `VoiceChallengeRun.add`."""

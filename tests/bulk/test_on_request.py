@@ -203,6 +203,48 @@ async def test_a_code_that_is_being_verified(journal: Journal) -> None:
     assert (request.new, request.entry.requested_at) == (False, recalled.requested_at)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_attempt_that_is_given_again(
+    backend: Backend,
+    lost: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """P1: a call that was not sent gives its attempt to the next one, but never its intent.
+
+    Whoever saw the first of them asks for nothing after the second; whoever saw that, for another.
+    """
+    journal = await run_on(backend, on_request=True)
+    await waiting(journal, NUMBER)
+    await request_call(journal, NUMBER)
+    seen = await happen(journal, NUMBER, Event.CALL, *[Event.CALL_UNKNOWN] * lost, at=CALLED_AT)
+    await happen(journal, NUMBER, Event.CALL_NOT_SENT)
+    request = await request_call(journal, NUMBER, attempt=seen.attempt, intent=seen.intent)
+    assert not request.new  # its call is still to be made
+    entry = await happen(journal, NUMBER, Event.CALL, Event.CALLED, at=CALLED_AT)
+    assert entry.attempt == seen.attempt
+    later = CALLED_AT + 1000.0  # it does not ring any more
+    for attempt in (seen.attempt, None):
+        request = await request_call(journal, NUMBER, attempt=attempt, intent=seen.intent, at=later)
+        assert (request.new, request.entry) == (False, entry)
+    assert await journal.get(NUMBER) == entry
+    fresh = {"attempt": entry.attempt, "intent": entry.intent}
+    assert (await request_call(journal, NUMBER, **fresh, at=later)).new
+    assert not (await request_call(journal, NUMBER, **fresh, at=later)).new
+
+
+async def test_an_intent_that_is_not_of_a_call(journal: Journal) -> None:
+    """A number that is added to the project meanwhile is called for the page of before; P1."""
+    await journal.add([Entry(number=NUMBER)])
+    await journal.add([Entry(number=OTHER)])
+    added = await happen(journal, NUMBER, Event.ADD)
+    shown = await happen(journal, OTHER, Event.ADD)
+    assert (await request_call(journal, NUMBER, attempt=0)).new
+    assert (await request_call(journal, OTHER, attempt=0, intent=(added.intent or 0))).new
+    assert shown.intent != added.intent
+    for intent in (-1, True, "1"):
+        with pytest.raises(InvalidRequestError, match="intent"):
+            await request_call(journal, OTHER, intent=intent)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("on_request", [False, True])
 async def test_requests_go_first(
     backend: Backend,

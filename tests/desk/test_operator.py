@@ -100,6 +100,25 @@ async def test_one_press_is_one_ring(desk: Site) -> None:
     assert rings(desk) == 2
 
 
+async def test_a_page_of_a_call_that_was_not_sent(desk: Site) -> None:
+    """P1: the next call has the same attempt, and a page of the first asks for no other one."""
+    for events in ((Event.CALL, Event.CALL_UNKNOWN), (Event.CALL_NOT_SENT, Event.CALL)):
+        await happen(desk.journal, OTHER, *events, at=desk.journal.now())
+        if Event.CALL_UNKNOWN in events:
+            old = await page_of(desk, OTHER)
+    await happen(desk.journal, OTHER, Event.CALLED, at=desk.journal.now())
+    newer = await page_of(desk, OTHER)
+    assert old.field("attempt") == newer.field("attempt")
+    both = {"attempt": "1", "intent": old.field("intent")}
+    assert "stays one call" in (await press(desk, old, "call", **both)).words
+    await asyncio.sleep(0.05)
+    assert rings(desk, OTHER) == 0
+    both = {"attempt": "1", "intent": newer.field("intent")}
+    assert "The call is requested" in (await press(desk, newer, "call", **both)).words
+    await until_state(desk.run, ChallengeState.AWAITING_CODE, number=OTHER)
+    assert rings(desk, OTHER) == 1
+
+
 async def test_a_code_is_entered_for_the_call_that_was_seen(desk: Site) -> None:
     """A code verifies; one of a page older than the last call is not taken; none is shown."""
     before = await page_of(desk)
@@ -129,6 +148,7 @@ async def test_a_code_is_entered_for_the_call_that_was_seen(desk: Site) -> None:
         ("call", {"attempt": "x"}, 400),
         ("call", {"attempt": "-1"}, 400),
         ("call", {}, 400),
+        ("call", {"attempt": "0", "intent": "x"}, 400),
         ("code", {"attempt": "9" * 99, "code": "1"}, 400),
     ],
 )
