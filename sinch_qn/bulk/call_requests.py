@@ -10,7 +10,7 @@ from sinch_qn._checks import check_whole
 from sinch_qn.bulk.actions import NOTE_RECALL
 from sinch_qn.bulk.calling_hours import CallingHours
 from sinch_qn.bulk.journal.protocol import OUTSIDE_HOURS, Journal, Readiness, RunSettings
-from sinch_qn.bulk.states import TABLE, ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.states import LOOK_UPS, TABLE, ChallengeState, Change, Entry, Event
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.lifecycle import CALLABLE
 from sinch_qn.phone import check_e164, mask
@@ -150,7 +150,7 @@ def obstacle(entry: Entry, readiness: Readiness, now: float) -> tuple[float | No
         return opens, OUTSIDE_HOURS
     if readiness.paused:
         return None, PAUSED
-    if entry.todo is Todo.LOOK_UP and entry.remote is not None and entry.remote not in CALLABLE:
+    if entry.todo in LOOK_UPS and entry.remote is not None and entry.remote not in CALLABLE:
         return due, BEING_CHECKED
     if due is None or entry.note == _NOTE_REQUEST:  # it is being looked up
         return None, None

@@ -11,7 +11,7 @@ import attrs
 
 from sinch_qn.bulk.journal.protocol import Journal
 from sinch_qn.bulk.outcomes import is_fatal
-from sinch_qn.bulk.states import ChallengeState, Entry, Event, Todo
+from sinch_qn.bulk.states import LOOK_UPS, ChallengeState, Entry, Event
 from sinch_qn.bulk.steps import Steps
 from sinch_qn.errors import SinchError
 from sinch_qn.waiting import backoff, until_reachable
@@ -71,7 +71,8 @@ class Listing:
         """Return whether many numbers are due to be looked up."""
         if self.is_running or asyncio.get_running_loop().time() < self._next_at:
             return False
-        return await self.journal.backlog(Todo.LOOK_UP, _LIST_FROM) >= _LIST_FROM
+        due = [await self.journal.backlog(todo, _LIST_FROM) for todo in LOOK_UPS]
+        return sum(due) >= _LIST_FROM
 
     async def run(self) -> None:
         """List the numbers, and commit their states; raise a fatal error."""

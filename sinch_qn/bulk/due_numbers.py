@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import attrs
 
 from sinch_qn.bulk.journal.protocol import Journal
-from sinch_qn.bulk.states import Entry, Todo
+from sinch_qn.bulk.states import LOOK_UPS, Entry, Todo
 
 POLL = 0.25
 """Seconds between two polls for what other processes write into the journal."""
@@ -20,7 +20,7 @@ _BUFFER = 200
 _HOLD = 60.0
 """Seconds that a number is claimed: a step takes less."""
 
-_CLAIMED = (Todo.LOOK_UP, Todo.VERIFY, Todo.RESOLVE, Todo.EXPIRE)
+_CLAIMED = (*LOOK_UPS, Todo.VERIFY, Todo.RESOLVE, Todo.EXPIRE)
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -222,7 +222,7 @@ class VoiceChallengeRun:
         self._check_running()
         entry = await actions.recall(self._journal, phone_number, at=self._journal.now())
         self._publish(Event.RECALL, entry)
-        self._scheduler.wake(Todo.LOOK_UP)
+        self._scheduler.wake(Todo.REQUESTED_LOOK_UP)
         return entry
 
     async def request_call(
@@ -239,7 +239,7 @@ class VoiceChallengeRun:
         )
         if request.new:
             self._publish(Event.REQUEST, request.entry)
-            self._scheduler.wake(Todo.LOOK_UP, Todo.CALL)
+            self._scheduler.wake(Todo.REQUESTED_LOOK_UP, Todo.CALL)
         return request
 
     async def result(self, phone_number: str) -> Entry | None:

@@ -25,7 +25,7 @@ from sinch_qn.bulk.pacing import CallResult, Responses
 from sinch_qn.bulk.permits import Permits
 from sinch_qn.bulk.rate_ceiling import RateCeiling
 from sinch_qn.bulk.refusals import Refusals
-from sinch_qn.bulk.states import Change, Entry, Event, Todo
+from sinch_qn.bulk.states import LOOK_UPS, Change, Entry, Event, Todo
 from sinch_qn.bulk.steps import StepResult, Steps
 from sinch_qn.errors import JournalError, SinchError
 
@@ -153,7 +153,7 @@ class Scheduler:
         """Poll at once when the journal tells that another process has written."""
         while True:
             await self.journal.changed(_SILENCE)
-            self.wake(Todo.LOOK_UP, Todo.VERIFY, Todo.CALL)
+            self.wake(*LOOK_UPS, Todo.VERIFY, Todo.CALL)
 
     # ---- what to start -------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Scheduler:
             self._start(group, self._verify)
             started = True
         # One place has no half: calls go first, and leave it to look-ups between their turns.
-        last = (Todo.CALL, Todo.LOOK_UP) if self.concurrency == 1 else (Todo.LOOK_UP, Todo.CALL)
+        last = (Todo.CALL, *LOOK_UPS) if self.concurrency == 1 else (*LOOK_UPS, Todo.CALL)
         for todo in (Todo.RESOLVE, Todo.EXPIRE, *last):
             started |= await self._start_taking(group, todo)
         return started
@@ -186,7 +186,7 @@ class Scheduler:
                 started = True
         elif todo is not Todo.LOOK_UP or not self._listing.is_running:
             while self._has_room_for(todo) and (entry := await self._due.next(todo)):
-                self._looking_up += todo is Todo.LOOK_UP
+                self._looking_up += todo in LOOK_UPS
                 self._start(group, partial(self._take, todo, entry))
                 started = True
         return started
@@ -198,7 +198,7 @@ class Scheduler:
 
     def _has_room_for(self, todo: Todo) -> bool:
         """Return whether a step may start; look-ups leave half of the room to calls."""
-        if todo is Todo.LOOK_UP and self.permits.due and self._looking_up >= self.concurrency / 2:
+        if todo in LOOK_UPS and self.permits.due and self._looking_up >= self.concurrency / 2:
             return False
         return self._room > 0
 
@@ -221,7 +221,7 @@ class Scheduler:
             self._adding_singly = True
             self._start(group, self._add_singly)
         listing = self._listing.is_running
-        more_to_come = listing or self._due.has_claimed(Todo.LOOK_UP) or self._looking_up
+        more_to_come = listing or self._due.has_claimed(*LOOK_UPS) or self._looking_up
         if not self._missing or (len(self._missing) < _MAX_ADD and more_to_come):
             return False
         batch = [self._missing.popleft() for _ in range(min(_MAX_ADD, len(self._missing)))]
@@ -275,7 +275,7 @@ class Scheduler:
         try:
             await self._act_on(await others.get(todo, self.steps.look_up)(entry))
         finally:  # its result is acted on: it may be one more to add
-            self._looking_up -= todo is Todo.LOOK_UP
+            self._looking_up -= todo in LOOK_UPS
 
     async def _act_on(self, result: StepResult, slot: int | None = None) -> None:
         """Tell the pace, commit, publish, wake what became due; raise a fatal error."""
@@ -335,7 +335,7 @@ class Scheduler:
         try:
             await self._listing.run()
         finally:
-            self.wake(Todo.LOOK_UP, Todo.CALL)
+            self.wake(*LOOK_UPS, Todo.CALL)
         await self.journal.chore("list", self.steps.settings.recheck)
 
     async def _probe_and_resume(self) -> None:

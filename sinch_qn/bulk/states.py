@@ -194,6 +194,12 @@ class Todo(enum.IntEnum):
     EXPIRE = 5
     REQUESTED_CALL = 6
     """Before all other calls; with `on_request` the only ones that are made."""
+    REQUESTED_LOOK_UP = 7
+    """Before all other look-ups: a person waits for it."""
+
+
+LOOK_UPS = (Todo.REQUESTED_LOOK_UP, Todo.LOOK_UP)
+"""The first ones first."""
 
 
 @attrs.frozen(kw_only=True)
@@ -259,7 +265,7 @@ def next_step(
         return Todo.VERIFY
     if state is ChallengeState.PENDING:
         if remote not in CALLABLE:
-            return Todo.LOOK_UP
+            return Todo.LOOK_UP if requested_at is None else Todo.REQUESTED_LOOK_UP
         return Todo.CALL if requested_at is None else Todo.REQUESTED_CALL
     if state in (ChallengeState.AWAITING_CODE, ChallengeState.UNKNOWN):
         return Todo.NOTHING if window_end is None else Todo.EXPIRE
@@ -268,8 +274,6 @@ def next_step(
 
 NEVER = float("inf")
 """`due` of an entry that a response, not the clock, moves on."""
-FIRST = -1.0
-"""`due` of a look-up that a person waits for: before all others."""
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,7 @@ from sinch_qn.bulk import outcomes
 from sinch_qn.bulk.at_most_once import at_most_once
 from sinch_qn.bulk.journal.protocol import Journal, RunSettings
 from sinch_qn.bulk.permits import Turn
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.states import LOOK_UPS, ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.bulk.unsafe_writes import CodeVerification, NumberAddition, VoiceCall, get_number
 from sinch_qn.client import QualifiedNumbersClient
 from sinch_qn.errors import NotFoundError, Outcome, SinchError
@@ -168,7 +168,7 @@ class Steps:
         The states are listed in the order of a number's life, so that one which moves meanwhile is
         seen twice rather than not at all. A number that is not seen is looked up by itself.
         """
-        backlog = await self.journal.backlog(Todo.LOOK_UP)
+        backlog = sum([await self.journal.backlog(todo) for todo in LOOK_UPS])
         needed, tokens = 0, {}
         for state in IN_ORDER:
             page = await self._first_page(state)

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 
 from sinch_qn.bulk.states import (
-    FIRST,
     INTENTS,
+    LOOK_UPS,
     NEVER,
     TABLE,
     ChallengeState,
@@ -64,11 +64,8 @@ def step(entry: Entry, change: Change) -> Entry | None:
     todo = next_step(state, *(after[name] for name in _STEP_NAMES))
     if todo is Todo.EXPIRE:
         after["due"] = after["window_end"]
-    elif after["requested_at"] is not None and not after["due"]:
-        if todo is Todo.LOOK_UP:
-            after["due"] = FIRST
-        elif todo is Todo.REQUESTED_CALL:  # first come, first served
-            after["due"] = after["requested_at"]
+    elif todo is Todo.REQUESTED_CALL and not after["due"]:  # first come, first served
+        after["due"] = after["requested_at"]
     if todo is not Todo.NOTHING or not state.settled:
         after["settled_at"] = None
     else:
@@ -104,7 +101,7 @@ def _is_possible(  # noqa: C901, PLR0911 - an arm an event
         case Event.CALL:  # a code goes first: another call would invalidate it
             return not entry.codes_waiting
         case Event.LOOKED_UP:  # a known one may be postponed: a listing must not undo that
-            return entry.todo is Todo.LOOK_UP
+            return entry.todo in LOOK_UPS
         case Event.ADD:
             return not entry.added
         case Event.CODE_TIMEOUT:  # of the call it was due for, not of one that was made since

@@ -12,7 +12,7 @@ import attrs
 
 from sinch_qn._redaction import printable
 from sinch_qn.bulk import ChallengeState, VoiceChallengeRun
-from sinch_qn.bulk.states import Todo
+from sinch_qn.bulk.states import LOOK_UPS, Todo
 from sinch_qn.cli.journals import StoredJournal
 from sinch_qn.cli.session_settings import SessionSettings
 from sinch_qn.cli.times import clock, rounded
@@ -43,7 +43,7 @@ class RunStatus:
         """Read the counts from the journal."""
         self.counts = await self.run.counts()
         self._next.clear()
-        for todo in (Todo.REQUESTED_CALL, Todo.CALL, Todo.LOOK_UP, Todo.EXPIRE):
+        for todo in (Todo.REQUESTED_CALL, Todo.CALL, *LOOK_UPS, Todo.EXPIRE):
             due = await self.journal.next_due(todo)
             if due is not None:
                 self._next[todo] = due
@@ -84,7 +84,8 @@ class RunStatus:
     def _pending(self, pending: int) -> Iterator[str]:
         """Yield why the numbers wait that are not called yet, and how long, as far as is known."""
         now = time.time()
-        call, look_up = min(self._next_calls(), default=None), self._next.get(Todo.LOOK_UP)
+        call = self._first(Todo.REQUESTED_CALL, Todo.CALL)
+        look_up = self._first(*LOOK_UPS)
         if call is None and look_up is not None:
             again = f", again at {clock(look_up)}" if look_up > now + _SOON else ""
             yield f"{pending} to look up at Sinch{again}"
@@ -97,8 +98,8 @@ class RunStatus:
             left = "" if had <= has or end <= start else rounded(has * (end - start) / (had - has))
             yield f"{pending} to call" + (f", in about {left}" if left else "")
 
-    def _next_calls(self) -> Iterator[float]:
-        return (self._next[todo] for todo in (Todo.REQUESTED_CALL, Todo.CALL) if todo in self._next)
+    def _first(self, *todos: Todo) -> float | None:
+        return min((self._next[todo] for todo in todos if todo in self._next), default=None)
 
     def _on_request(self, pending: int) -> Iterator[str]:
         """Yield how many calls are asked for, and how to ask for one."""

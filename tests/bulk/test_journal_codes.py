@@ -115,7 +115,7 @@ async def test_codes_are_erased_when_their_number_settles(backend: Backend, end:
     if end is Event.CODE_REJECTED:
         assert entry.state is ChallengeState.FAILED
         again = await happen(backend.journal, NUMBER, Event.RECALL)
-        assert again.todo is Todo.LOOK_UP
+        assert again.todo is Todo.REQUESTED_LOOK_UP
         taken = await backend.journal.take_code()
         assert taken is not None
         assert taken[1] == "3333"

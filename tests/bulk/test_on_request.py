@@ -23,11 +23,11 @@ from sinch_qn.bulk.journal import Journal
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.protocol import OUTSIDE_HOURS
 from sinch_qn.bulk.pacing import CallResult
-from sinch_qn.bulk.states import Entry, Event, Todo
+from sinch_qn.bulk.states import LOOK_UPS, Entry, Event, Todo
 from sinch_qn.errors import InvalidRequestError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.bulk.test_journal_runners import ended, run_on, turns
-from tests.support.journals import Backend, at_time, called, happen
+from tests.support.journals import Backend, at_time, called, claim, happen
 from tests.support.runs import NUMBER, OTHER, numbers
 from tests.support.scheduling import callable_now
 
@@ -157,7 +157,7 @@ async def test_a_request_after_the_call(backend: Backend) -> None:
             assert request.entry == before == await journal.get(number)
             continue
         assert (request.entry.state, request.entry.attempt) == (ChallengeState.PENDING, 1)
-        assert request.entry.todo is Todo.LOOK_UP  # as after a recall
+        assert request.entry.todo is Todo.REQUESTED_LOOK_UP  # as after a recall
         entry = await happen(journal, number, Event.LOOKED_UP, remote=SinchState.ELIGIBLE)
         assert (entry.todo, entry.due) == (Todo.REQUESTED_CALL, CALLED_AT + after)
 
@@ -267,10 +267,25 @@ async def test_requests_go_first(
 
 
 async def test_a_look_up_that_somebody_waits_for_is_first(journal: Journal) -> None:
-    """A request for a number whose state is not known yet has it looked up before all others."""
+    """A request for a number whose state is not known yet has it looked up before all others.
+
+    Also once it was postponed: after a 429, or while Sinch checks its eligibility.
+    """
     await journal.add([Entry(number=each) for each in (NUMBER, OTHER, THIRD)])
-    await request_call(journal, THIRD)
-    assert [entry.number for entry in await journal.claim(Todo.LOOK_UP, 1, 60.0)] == [THIRD]
+
+    async def claimed(at: float) -> list[list[str]]:
+        return [await claim(journal, todo, at) for todo in LOOK_UPS]
+
+    now = journal.now()
+    await happen(journal, OTHER, Event.POSTPONED, due=now + 5.0)
+    for number in (THIRD, OTHER):
+        await request_call(journal, number, at=now)
+    assert await claimed(now) == [[THIRD], [NUMBER]]
+    await happen(journal, THIRD, Event.POSTPONED, due=now + 9.0, note="rate limit exceeded")
+    pending = SinchState.ELIGIBLE_CHECK_PENDING
+    await happen(journal, OTHER, Event.LOOKED_UP, remote=pending, due=now + 6.0)
+    assert await claimed(now + 5.0) == [[], [NUMBER]]
+    assert await claimed(now + 10.0) == [[OTHER, THIRD], [NUMBER]]
     # It waits for the result of that look-up, as others do.
     entry = await happen(journal, THIRD, Event.LOOKED_UP, remote=SinchState.ELIGIBLE)
     assert entry.todo is Todo.REQUESTED_CALL

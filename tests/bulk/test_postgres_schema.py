@@ -7,16 +7,25 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import attrs
 import pytest
 
 from sinch_qn.bulk import SqliteJournal
-from sinch_qn.bulk.journal import Journal
+from sinch_qn.bulk.journal import Journal, postgres_schema
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.postgres_schema import VERSION, schema_sql
 from sinch_qn.bulk.states import ChallengeState, Entry, Event
 from sinch_qn.errors import JournalError
 from tests.support import postgres
-from tests.support.journals import MINE, called, happen, rows
+from tests.support.journals import (
+    MINE,
+    OLDER_COLUMNS,
+    called,
+    check_upgraded,
+    happen,
+    older_rows,
+    rows,
+)
 from tests.support.postgres import Cluster, execute
 from tests.support.runs import NUMBER, OTHER
 
@@ -87,6 +96,31 @@ async def test_an_older_schema_waits_for_upgrade(new: str, monkeypatch: pytest.M
     assert await journal.upgrade() == (VERSION, VERSION + 1)
     assert execute(new, "SELECT note FROM runs") == []
     await journal.open(MINE, running=True)
+    await journal.close()
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+async def test_an_upgrade_keeps_the_recalls(
+    new: str, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """A recall that is still to be called is a request in the new schema, and no other number."""
+    with monkeypatch.context() as older:
+        older.setattr(postgres_schema, "_MIGRATIONS", postgres_schema._MIGRATIONS[:version])
+        older.setattr(postgres_schema, "VERSION", version)
+        execute(new, schema_sql())
+    execute(
+        new,
+        "INSERT INTO runs (name, project_id, base_url) VALUES ('january', %s, %s)",
+        *attrs.astuple(MINE),
+    )
+    values = ", ".join(["%s"] * len(older_rows()[0]))
+    for row in older_rows():
+        columns = f"INSERT INTO numbers (run, {OLDER_COLUMNS})"
+        execute(new, f"{columns} SELECT id, {values} FROM runs", *row)  # noqa: S608 - constants only
+    journal = journal_at(new)
+    assert await journal.upgrade() == (version, VERSION)
+    await journal.open(MINE, running=True)
+    await check_upgraded(journal, execute(new, "SELECT number, todo FROM numbers ORDER BY seq"))
     await journal.close()
 
 

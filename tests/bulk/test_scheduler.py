@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal
+from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal, request_call
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import STREAK
 from sinch_qn.bulk.states import Change, Event, Todo
@@ -19,7 +19,7 @@ from sinch_qn.bulk.steps import StepResult
 from sinch_qn.errors import AuthenticationError, BadRequestError, SinchError, TransportError
 from sinch_qn.models import GlobalProcessState as SinchState
 from tests.support.fake_sinch import Sinch
-from tests.support.journals import called, take_code
+from tests.support.journals import called, happen, take_code
 from tests.support.runs import NUMBER, OTHER, numbers, run_of, until
 from tests.support.scheduling import (
     NOW,
@@ -53,6 +53,21 @@ async def test_each_change_of_a_result_is_committed() -> None:
         await asyncio.sleep(0.1)
         assert (await setup.entry()).state is ChallengeState.AWAITING_CODE
         assert (await setup.entry(OTHER)).note == "after it"
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@virtual_clock
+async def test_what_a_person_asked_for_is_looked_up_first(concurrency: int) -> None:
+    """A requested number that was postponed goes before all that were never looked up."""
+    setup = Setup()
+    setup.scheduler.concurrency = concurrency
+    many = numbers(20)
+    await setup.journal.add([Entry(number=each) for each in many])
+    await happen(setup.journal, many[7], Event.POSTPONED, due=NOW - 1.0)
+    await request_call(setup.journal, many[7])
+    async with setup.running():
+        await until(lambda: len(setup.steps.log) == len(many))
+    assert setup.steps.log[0][1:] == ("look_up", (many[7],))
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_recall_is_allowed_from_four_states(state: ChallengeState) -> None:
             entry.attempt,
             True,
         )
-        assert again.todo is Todo.LOOK_UP
+        assert again.todo is Todo.REQUESTED_LOOK_UP
         called = after(again, Event.LOOKED_UP, Event.CALL, remote=GlobalProcessState.ELIGIBLE)
         assert called.attempt == entry.attempt + 1
 
@@ -178,7 +178,7 @@ def test_wrong_codes_are_counted_until_they_are_used_up() -> None:
     assert entry.settled_at is not None
     assert entry.codes_waiting == 0
     entry = after(entry, Event.RECALL)
-    assert entry.todo is Todo.LOOK_UP
+    assert entry.todo is Todo.REQUESTED_LOOK_UP
     assert after(entry, Event.CALL, Event.CALLED).codes_used == 0
 
 

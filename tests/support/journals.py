@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -77,6 +78,51 @@ async def called(journal: Journal, *wanted: str) -> None:
     eligible = GlobalProcessState.ELIGIBLE
     for number in wanted:
         await happen(journal, number, Event.LOOKED_UP, Event.CALL, Event.CALLED, remote=eligible)
+
+
+OLDER = [
+    # number, state, attempt, remote, to_ring, todo; whether a recall of it is still to be called
+    (("+12025550134", "pending", 0, "ELIGIBLE", True, Todo.CALL), False),
+    (("+12025550135", "pending", 1, "ELIGIBLE", True, Todo.CALL), True),
+    (("+12025550136", "pending", 1, None, True, Todo.LOOK_UP), True),
+    (("+12025550137", "verifying", 1, "ELIGIBLE", True, Todo.RESOLVE), True),
+    (("+12025550138", "verifying", 1, "ELIGIBLE", False, Todo.RESOLVE), False),
+    (("+12025550139", "pending", 0, None, True, Todo.LOOK_UP), False),
+]
+"""Numbers of a journal that was made before requests had a time."""
+
+
+def older_rows() -> list[tuple[Any, ...]]:
+    """Return the rows of `OLDER`, all with the ref "a", for the columns of `OLDER_COLUMNS`."""
+    rows = []
+    for (number, state, attempt, remote, to_ring, todo), _ in OLDER:
+        stored = remote and f"GLOBAL_PROCESS_STATE_{remote}"
+        rows.append((number, "a", state, attempt, stored, to_ring, todo.value, 0, 0, 0.0, False, 0))
+    return rows
+
+
+OLDER_COLUMNS = (
+    "number, ref, state, attempt, remote, to_ring, todo, "
+    "codes_used, codes_waiting, due, added, tries"
+)
+
+
+async def check_upgraded(journal: Journal, todos: list[tuple[str, int]]) -> None:
+    """Check that each number of `OLDER` is what it was, and each recall in it a request.
+
+    *todos* has the number and the next step of each, as they are stored.
+    """
+    entries = await rows(journal)
+    assert [(each.number, each.todo.value) for each in entries] == todos
+    for entry, ((number, state, attempt, _, to_ring, _), is_recalled) in zip(
+        entries, OLDER, strict=True
+    ):
+        assert (entry.number, entry.ref, entry.state.value) == (number, "a", state)
+        assert (entry.attempt, entry.to_ring) == (attempt, to_ring)
+        assert (entry.requested_at is not None) is is_recalled, number
+        assert entry.requested_at is None or abs(entry.requested_at - time.time()) < 600
+    found = [(todo, entry.number) for todo in Todo for entry in await journal.claim(todo, 9, 0.0)]
+    assert [number for todo, number in found if todo is Todo.REQUESTED_CALL] == [OLDER[1][0][0]]
 
 
 async def submitted(journal: Journal, number: str, code: str, at: float) -> Submission:

@@ -181,6 +181,10 @@ ALTER TABLE numbers ADD COLUMN requested_at float8;
 DROP INDEX numbers_todo;
 -- Requested calls that are due at once are made in the order of their requests.
 CREATE INDEX numbers_todo ON numbers (run, todo, due, requested_at, seq) WHERE todo > 0;
+-- A recall that is still to be called is a request; when it was made is not known.
+UPDATE numbers SET requested_at = epoch(),
+    todo = CASE todo WHEN 1 THEN 7 WHEN 2 THEN 6 ELSE todo END
+    WHERE state IN ('pending', 'verifying') AND to_ring AND attempt > 0;
 """
 
 _MIGRATIONS = (_FIRST, _SECOND, _THIRD)

@@ -20,7 +20,7 @@ from sinch_qn._checks import check_above_zero, check_whole
 from sinch_qn.bulk.journal.queries import Queries
 from sinch_qn.bulk.pacing import MAX_UNKNOWN, Pacing
 from sinch_qn.bulk.permits import Permits, Told, Turn
-from sinch_qn.bulk.states import ChallengeState, Change, Entry, Event, Todo
+from sinch_qn.bulk.states import LOOK_UPS, ChallengeState, Change, Entry, Event, Todo
 from sinch_qn.errors import JournalError
 from sinch_qn.models import GlobalProcessState
 
@@ -336,7 +336,7 @@ OUTSIDE_HOURS = "outside its calling hours"
 MAX_POSTPONED = 200
 """Numbers outside their calling hours that one `start_call` postpones."""
 
-ADVANCED = (Todo.LOOK_UP, Todo.REQUESTED_CALL, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
+ADVANCED = (*LOOK_UPS, Todo.REQUESTED_CALL, Todo.CALL, Todo.VERIFY, Todo.RESOLVE)
 """The steps that `advance_due` is about."""
 
 CODE_STATUS_AFTER: Mapping[Event, str | None] = {

@@ -105,6 +105,10 @@ _THIRD = """
     DROP INDEX numbers_todo;
     -- Requested calls that are due at once are made in the order of their requests.
     CREATE INDEX numbers_todo ON numbers (todo, due, requested_at, seq) WHERE todo > 0;
+    -- A recall that is still to be called is a request; when it was made is not known.
+    UPDATE numbers SET requested_at = CAST(strftime('%s', 'now') AS REAL),
+        todo = CASE todo WHEN 1 THEN 7 WHEN 2 THEN 6 ELSE todo END
+        WHERE state IN ('pending', 'verifying') AND to_ring AND attempt > 0;
 """
 
 MIGRATIONS = (_FIRST, _SECOND, _THIRD)
