@@ -1,7 +1,7 @@
 """The HTTP API for robots, `/api/v1`: codes, calls, numbers and events. See openapi/desk.yaml.
 
-Numbers are in bodies, and in URLs only as ids that nobody can read. A call carries the attempt that
-its robot knows of, and a code counts once a call: so every request can be repeated.
+Numbers are in bodies, and in URLs only as ids that nobody can read. A call carries the attempt and
+the intent that its robot knows of, and a code counts once a call: so every request can be repeated.
 """
 
 from __future__ import annotations
@@ -117,15 +117,18 @@ async def _submit_code(request: web.Request, desk: Desk) -> web.StreamResponse:
 
 async def _request_call(request: web.Request, desk: Desk) -> web.StreamResponse:
     """Ask for a call, unless there was one since the robot looked the number up."""
-    fields = await read_fields(request, (*SUBJECT, "attempt"))
+    fields = await read_fields(request, (*SUBJECT, "attempt", "intent"))
     if "attempt" not in fields:
         detail = "attempt: needed, as the number has it: a repeated request is then the same call"
         raise Problem(400, "invalid-request", detail)
     entry, calls = await find_entry(desk, fields), request.app[LIMITS].calls
     if wait := calls.wait(entry.number):
         raise _too_many("Too many calls of this number were requested.", wait)
+    intent = fields.get("intent")
+    attempt = fields["attempt"] if intent is not None else _known(entry, fields["attempt"])
+    known = None if intent is None else int(intent)
     try:
-        requested = await desk.request_call(entry.number, _known(entry, fields["attempt"]))
+        requested = await desk.request_call(entry.number, attempt, intent=known)
     except InvalidRequestError as error:
         raise Problem(409, "wrong-state", f"{error.message}.") from None
     if requested.new:
@@ -141,7 +144,7 @@ async def _request_call(request: web.Request, desk: Desk) -> web.StreamResponse:
 
 
 def _known(entry: Entry, attempt: int) -> int | None:
-    """Return the attempt that a robot knows of; None if it may have been another call's.
+    """Return the attempt that a robot without intent knows of; None if it may be another call's.
 
     A call that was not sent after all gives its attempt to the next one, whose phone may ring now.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,6 +26,7 @@ MAX_FOUND: Final = 100
 """Numbers of a ref in one response."""
 
 _WHOLE: Final = ("attempt", "length")
+_INTENT: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _MAX_ATTEMPT: Final = 10**9
 _MAX_TEXT: Final = {"ref": 1000, "transcript": 10_000, "language": 20}
 
@@ -47,7 +49,10 @@ async def read_fields(request: web.Request, allowed: Collection[str]) -> dict[st
 
 
 def _check(name: str, value: object) -> None:
-    if name in _WHOLE:
+    if name == "intent":
+        if value is not None and not (isinstance(value, str) and _INTENT.fullmatch(value)):
+            raise _invalid("intent: expected what the number has: digits in a string, or null")
+    elif name in _WHOLE:
         minimum, maximum = (0, _MAX_ATTEMPT) if name == "attempt" else (1, 64)
         if type(value) is not int or not minimum <= value <= maximum:
             raise _invalid(f"{name}: expected a whole number from {minimum} to {maximum}")
@@ -132,6 +137,7 @@ def view(desk: Desk, entry: Entry, max_codes: int) -> dict[str, Any]:
         "ref": entry.ref,
         "state": entry.state.value,
         "attempt": entry.attempt,
+        "intent": None if entry.intent is None else str(entry.intent),
         "accepts_code": entry.state.accepts_code
         or (entry.state is ChallengeState.PENDING and entry.attempt > 0),
         "codes_left": max(0, max_codes - entry.codes_used),

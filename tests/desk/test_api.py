@@ -15,6 +15,7 @@ from aiohttp import web
 
 from sinch_qn.bulk import ChallengeState, SqliteJournal
 from sinch_qn.bulk.call_requests import MAY_RING
+from sinch_qn.bulk.states import Event
 from sinch_qn.desk import Tokens, create_app
 from sinch_qn.desk.api import REQUESTS_OF_A_TOKEN, WRONG_TOKENS_OF_AN_ADDRESS
 from sinch_qn.desk.links import Link, Subject
@@ -22,6 +23,7 @@ from sinch_qn.desk.person import CODES_OF_A_NUMBER
 from sinch_qn.errors import InvalidRequestError, JournalError
 from tests.support.desk import browsing
 from tests.support.desk_world import NUMBERS, SECRET, DeskWorld, desk_world, until
+from tests.support.journals import happen
 
 NUMBER, SECOND, THIRD = NUMBERS
 
@@ -105,6 +107,28 @@ async def test_a_robot_rings_no_phone_that_may_still_ring(robot: Robot) -> None:
     status, answer = await robot.post("calls", body)
     assert (status, answer["new"]) == (202, True)
     await robot.world.rang(times=2)
+
+
+async def test_a_robot_that_says_its_intent(robot: Robot) -> None:
+    """P1: a call that was not sent gives its attempt to the next one, but never its intent."""
+    journal = robot.world.journal
+    for events in ((Event.CALL, Event.CALL_UNKNOWN), (Event.CALL_NOT_SENT, Event.CALL)):
+        await happen(journal, NUMBER, *events, at=journal.now())
+        if Event.CALL_UNKNOWN in events:
+            _, found = await robot.post("numbers/lookup", {"number": NUMBER})
+    await happen(journal, NUMBER, Event.CALLED, at=journal.now())
+    robot.world.clock.ahead += 91  # it does not ring any more
+    (old,) = found["numbers"]
+    body = {"number": NUMBER, "attempt": old["attempt"], "intent": old["intent"]}
+    status, answer = await robot.post("calls", body)
+    assert (status, answer["new"]) == (202, False)
+    assert answer["number"]["attempt"] == old["attempt"]
+    body["intent"] = answer["number"]["intent"]
+    status, answer = await robot.post("calls", body)
+    assert (status, answer["new"]) == (202, True)
+    for wrong in (1, "", "x", "1" * 19):
+        assert (await robot.post("calls", body | {"intent": wrong}))[0] == 400
+    await robot.world.rang()
 
 
 async def test_a_call_needs_the_attempt_that_the_robot_knows_of(robot: Robot) -> None:
