@@ -25,7 +25,7 @@ demo-desk: $(READY) ## Open the code desk on the embedded sandbox, with people w
 
 # The tests of a file stay in one process, for what they share; they wait more than they compute, so
 # there are more processes than cores. Files run in order: bulk and cli, which take longest, first.
-PARALLEL := -n 5 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## Run all tests, with their coverage floor
 	@$(BIN)/coverage erase
