@@ -15,6 +15,7 @@ import aiolimiter  # noqa: F401 - RateLimit loads it late: that may block once, 
 import aioresponses.core
 import pytest
 from aiohttp import ClientResponse
+from hypothesis import settings
 
 from sinch_qn.sandbox import Sandbox
 from tests.support import postgres
@@ -25,6 +26,10 @@ pytest_plugins = ("pytester",)
 
 # Where the tests are started in the background, Ctrl-C is ignored, and so by all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, however long a loaded machine takes for one.
+settings.register_profile("laws", deadline=None, derandomize=True, database=None)
+settings.load_profile("laws")
 
 # What the tests start has buffered output, as it has elsewhere.
 os.environ.pop("PYTHONUNBUFFERED", None)
