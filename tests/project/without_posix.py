@@ -31,6 +31,7 @@ MISSING: dict[Any, tuple[str, ...]] = {
 MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
 NEED_POSIX = {"sinch_qn.cli.code_prompt", "sinch_qn.cli.run_display", "sinch_qn.cli.run_session"}
 NEED_POSIX |= {f"sinch_qn.cli.{name}" for name in ("signals", "jobs.runs", "jobs.workers")}
+NEED_POSIX |= {"sinch_qn.cli.jobs.desk", "sinch_qn.cli.jobs.demo_desk"}
 
 
 def take_away() -> None:

@@ -14,7 +14,8 @@ import orjson
 
 from sinch_qn import bulk
 from sinch_qn.bulk import Batch, CallRequest, ChallengeState
-from sinch_qn.bulk.journal import Delivery, Identity, Standing, delivered_numbers
+from sinch_qn.bulk import journal as journals  # its `Standing` would load psycopg, here unused
+from sinch_qn.bulk.journal import Delivery, Identity, delivered_numbers
 from sinch_qn.bulk.order_records import OrderRecord, load_orders
 from sinch_qn.bulk.report import (
     batch_record,
@@ -83,7 +84,7 @@ def show_status(
     print_without_invoices(missing, more=len(missing) == first, journal=journal)
 
 
-def _check_runner(journal: JournalName, standing: Standing | None) -> None:
+def _check_runner(journal: JournalName, standing: journals.Standing | None) -> None:
     """Fail unless a runner of this machine is at work."""
     works = bulk.SqliteJournal(journal).has_runner() if standing is None else is_here(standing)
     if not works:
