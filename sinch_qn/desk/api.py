@@ -112,7 +112,7 @@ async def _submit_code(request: web.Request, desk: Desk) -> web.StreamResponse:
         submission = await desk.submit_code(entry.number, code)
     except InvalidRequestError as error:
         raise Problem(409, "wrong-state", f"{error.message}.") from None
-    return await _answer(desk, entry.number, status=202, result=submission.value)
+    return await _accepted(desk, entry.number, result=submission.value)
 
 
 async def _request_call(request: web.Request, desk: Desk) -> web.StreamResponse:
@@ -133,10 +133,9 @@ async def _request_call(request: web.Request, desk: Desk) -> web.StreamResponse:
         raise Problem(409, "wrong-state", f"{error.message}.") from None
     if requested.new:
         calls.count(entry.number)
-    return await _answer(
+    return await _accepted(
         desk,
         entry.number,
-        status=202,
         new=requested.new,
         earliest=to_time(requested.earliest),
         reason=requested.reason,
@@ -158,11 +157,11 @@ async def _look_up(request: web.Request, desk: Desk) -> web.StreamResponse:
     return _json({"numbers": [view(desk, entry, max_codes) for entry in entries]})
 
 
-async def _answer(desk: Desk, number: str, *, status: int, **values: Any) -> web.Response:
-    """Return what was done, and the number as it is now."""
+async def _accepted(desk: Desk, number: str, **values: Any) -> web.Response:
+    """Return what was accepted, and the number as it is now."""
     (entry,) = await find_entries(desk, {"number": number})
     max_codes = (await desk.settings()).max_codes
-    return _json(values | {"number": view(desk, entry, max_codes)}, status=status)
+    return _json(values | {"number": view(desk, entry, max_codes)}, status=202)
 
 
 def _json(values: object, *, status: int = 200) -> web.Response:

@@ -36,7 +36,3 @@ class Attempts:
         self._counted.move_to_end(key)
         if len(self._counted) > _MAX_KEYS:
             self._counted.popitem(last=False)
-
-    def clear(self, key: str = "") -> None:
-        """Forget the attempts of *key*: one succeeded."""
-        self._counted.pop(key, None)

@@ -16,11 +16,14 @@ async def read_form(request: web.Request) -> Mapping[str, Any]:
         raise web.HTTPBadRequest(text="This form cannot be read.") from None
 
 
-def intent_of(form: Mapping[str, Any]) -> int | None:
-    """Return the `Entry.intent` that a form's page had shown; None if there was none."""
-    value = form.get("intent", "")
+def shown(form: Mapping[str, Any], name: str) -> int | None:
+    """Return the number that a form's page had shown as *name*; None if it had none.
+
+    The `attempt` or `intent` of an entry: what the person knew of. Anything else is a 400.
+    """
+    value = form.get(name, "")
     if value == "":
         return None
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         return int(value)
-    raise web.HTTPBadRequest(text="intent: expected a whole number, as the page had it")
+    raise web.HTTPBadRequest(text=f"{name}: expected a whole number, as the page had it")

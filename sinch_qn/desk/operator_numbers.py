@@ -14,8 +14,8 @@ from sinch_qn.bulk.journal.protocol import Submission
 from sinch_qn.bulk.journal.queries import EntryOrder, EntryQuery, HistoryItem
 from sinch_qn.bulk.report.advice import what_to_do
 from sinch_qn.bulk.report.html import MEANINGS
-from sinch_qn.bulk.states import ChallengeState, Entry
-from sinch_qn.desk.forms import intent_of, read_form
+from sinch_qn.bulk.states import TABLE, ChallengeState, Entry, Event
+from sinch_qn.desk.forms import read_form, shown
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.login import as_operator, operator_page, redirect, see_other
 from sinch_qn.desk.state import DESK, Desk
@@ -23,15 +23,7 @@ from sinch_qn.errors import InvalidRequestError
 
 _PAGE: Final = 50
 _MAX_TEXT: Final = 100
-_CALLABLE: Final = frozenset(
-    {
-        ChallengeState.PENDING,
-        ChallengeState.AWAITING_CODE,
-        ChallengeState.EXPIRED,
-        ChallengeState.FAILED,
-        ChallengeState.UNKNOWN,
-    }
-)
+_CALLABLE: Final = frozenset({*TABLE[Event.REQUEST], *TABLE[Event.RECALL]})
 _LINKED: Final = frozenset(ChallengeState) - {ChallengeState.INVALID}
 _ORDERS: Final = {
     EntryOrder.ADDED: "when added",
@@ -215,7 +207,7 @@ async def _submit_code(request: web.Request) -> web.StreamResponse:
     """Submit a code of the call that the page showed: one of another call would cost a try."""
     desk, entry = request.app[DESK], await _entry_of(request)
     form = await read_form(request)
-    if _attempt_of(form.get("attempt")) != entry.attempt:
+    if shown(form, "attempt") != entry.attempt:
         return _back(desk, entry, "Nothing was done: there was a newer call. Enter its code.")
     code = "".join(str(form.get("code", "")).split())
     try:
@@ -231,19 +223,14 @@ async def _call(request: web.Request) -> web.StreamResponse:
     """Request a call, once for each page that was shown: *attempt* and *intent* are that page's."""
     desk, entry = request.app[DESK], await _entry_of(request)
     form = await read_form(request)
-    attempt, intent = _attempt_of(form.get("attempt")), intent_of(form)
+    attempt, intent = shown(form, "attempt"), shown(form, "intent")
+    if attempt is None:
+        raise web.HTTPBadRequest(text="attempt: expected the number of calls so far")
     try:
         requested = await desk.request_call(entry.number, attempt, intent=intent)
     except InvalidRequestError as error:
         return _back(desk, entry, f"No call was requested: {error.message}.")
     return _back(desk, entry, _confirmation(requested))
-
-
-def _attempt_of(value: object) -> int:
-    """Return the number of calls that a form's page had shown."""
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9:
-        return int(value)
-    raise web.HTTPBadRequest(text="attempt: expected the number of calls so far")
 
 
 def _confirmation(requested: CallRequest) -> str:

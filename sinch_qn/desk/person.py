@@ -23,7 +23,7 @@ from sinch_qn.bulk.journal.protocol import Submission
 from sinch_qn.bulk.journal.queries import EntryQuery
 from sinch_qn.bulk.states import Entry
 from sinch_qn.desk.attempts import Attempts
-from sinch_qn.desk.forms import intent_of, read_form
+from sinch_qn.desk.forms import read_form, shown
 from sinch_qn.desk.links import Link, Subject
 from sinch_qn.desk.live import send_live
 from sinch_qn.desk.pages import fragment, render
@@ -46,7 +46,6 @@ CALLS_OF_A_NUMBER: Final = (10, 3600.0)
 
 _NOBODY: Final = "+10000000000"
 _SAID: Final = ("empty", "unreadable", "duplicate", "stale")
-_ATTEMPT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 _BETWEEN_DIGITS: Final = re.compile(r"[\s.,;\u2010-\u2015-]+")
 
 
@@ -194,15 +193,15 @@ async def _back(_: web.Request, page: _Page) -> web.StreamResponse:
 async def _call(request: web.Request, page: _Page) -> web.StreamResponse:
     """Ask for a call, unless there was one since the page was shown."""
     form = await read_form(request)
-    card, attempt = page.card(_text(form.get("number"))), _text(form.get("attempt"))
-    intent = intent_of(form)
-    if card is None or card.button is None or not _is_attempt(attempt, card):
+    card = page.card(_text(form.get("number")))
+    attempt, intent = shown(form, "attempt"), shown(form, "intent")
+    if card is None or card.button is None or attempt != card.attempt:
         raise page.redirect(card)
     limit = request.app[LIMITS].calls
     if wait := limit.wait(card.number):
         return _message(request, page.language, "limit", 429, wait)
     with suppress(InvalidRequestError):  # its state changed meanwhile: the page shows it
-        if (await page.desk.request_call(card.number, card.attempt, intent=intent)).new:
+        if (await page.desk.request_call(card.number, attempt, intent=intent)).new:
             limit.count(card.number)
     raise page.redirect(card)
 
@@ -216,7 +215,7 @@ async def _code(request: web.Request, page: _Page) -> web.StreamResponse:
     code = _BETWEEN_DIGITS.sub("", _text(form.get("code")))
     if not code:
         raise page.redirect(card, "empty")
-    if not _is_attempt(_text(form.get("attempt")), card):
+    if shown(form, "attempt") != card.attempt:
         raise page.redirect(card, "stale")
     try:
         check_code(code)
@@ -315,8 +314,3 @@ def _query(request: web.Request) -> str:
 def _text(value: object) -> str:
     """Return a field of a form; a file is none."""
     return value if isinstance(value, str) else ""
-
-
-def _is_attempt(text: str, card: Card) -> bool:
-    """Return whether a form was shown for the last call of *card*."""
-    return _ATTEMPT.fullmatch(text) is not None and int(text) == card.attempt

@@ -36,6 +36,18 @@ async def test_a_run() -> None:
     assert max(Counter(int(at) for at in sinch.rang_at).values()) <= 51
 
 
+@virtual_clock
+async def test_a_ref_has_all_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`result_by_ref` returns every number of a ref, as added, however many pages they are."""
+    monkeypatch.setattr("sinch_qn.bulk.run.MAX_LIMIT", 2)
+    many = numbers(12)
+    refs = ["shop" if place % 2 else "depot" for place in range(12)]
+    async with run_of(Sinch(many)) as run:
+        await run.add(zip(many, refs, strict=True))
+        assert [entry.number for entry in await run.result_by_ref("shop")] == many[1::2]
+        assert await run.result_by_ref("sho") == []
+
+
 async def test_numbers_that_misbehave(tmp_path: Path) -> None:
     """P1: every misbehaving number ends in its state, and no phone is called twice."""
     special = {t: f"+1202{t.value}" for t in MisbehavingNumber}

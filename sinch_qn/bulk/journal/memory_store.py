@@ -61,7 +61,7 @@ class Runner:
 
 
 @attrs.define
-class UnsafeWrite:
+class LogRow:
     """One row of the log: an intent, and its outcome once there is one."""
 
     at: float
@@ -91,7 +91,7 @@ class MemoryStore:
         """The runner of each number's open intent."""
         self.chores: dict[str, tuple[int, float]] = {}
         self.entries: dict[str, Entry] = {}
-        self.log: dict[tuple[str, str, int, int], UnsafeWrite] = {}
+        self.log: dict[tuple[str, str, int, int], LogRow] = {}
         self.inbox: dict[str, dict[tuple[int, str], ReceivedCode]] = {}
         self.counts: Counter[ChallengeState] = Counter()
         self.batches: dict[int, Batch] = {}
@@ -254,7 +254,7 @@ class MemoryStore:
             return
         if row is not None and row.outcome != "not sent":
             raise JournalError(f"{logged.operation} attempt {logged.attempt} was made before")
-        self.log[key] = UnsafeWrite(change.at)
+        self.log[key] = LogRow(change.at)
 
     def save(self, before: Entry | None, after: Entry) -> None:
         """Store the new version of an entry."""
