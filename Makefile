@@ -61,7 +61,7 @@ format: $(READY) ## Format the code, and fix lint findings
 docs: $(READY) ## Build the documentation site into build/site, strictly
 	$(BIN)/python -m zensical build --strict --clean
 
-pictures: $(READY) ## Record the demo, and photograph its report, into docs/pictures (needs Chromium)
+pictures: $(READY) ## Record the demo, and photograph its report and the desk, into docs/pictures (needs Chromium)
 	$(BIN)/python -m codegen.pictures
 
 man: $(READY) ## Write a man page for each command into build/man/man1

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from sinch_qn.bulk import ChallengeState, MemoryJournal, NewNumber, VoiceChallengeRun
 from sinch_qn.desk import ServedDesk, listen, serve_desk
@@ -20,7 +20,7 @@ _SCREEN: Final[dict[str, Any]] = {"viewport": {"width": 1100, "height": 720}}
 _NUMBERS: Final = tuple(f"+1202555{last:04}" for last in range(100, 148))
 
 
-async def photograph_desk(folder: Path, chromium: str) -> None:
+async def photograph_desk(browser: Browser, folder: Path) -> None:
     """Write `desk-person.png`, `desk-operator.png` and `desk-number.png` into *folder*."""
     async with Sandbox(random=Random(5)) as sandbox, sandbox.client() as client:  # noqa: S311
         sandbox.add(_NUMBERS)
@@ -28,15 +28,10 @@ async def photograph_desk(folder: Path, chromium: str) -> None:
         async with (
             VoiceChallengeRun(client, journal, on_request=True, calls_per_second=100.0) as run,
             serve_desk(client, journal, listen(), run=run, title="January") as desk,
-            async_playwright() as playwright,
         ):
             await _play(run, sandbox)
-            browser = await playwright.chromium.launch(
-                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-            )
             await _photograph_person(browser, desk, run, folder / "desk-person.png")
             await _photograph_operator(browser, desk, folder)
-            await browser.close()
 
 
 async def _play(run: VoiceChallengeRun, sandbox: Sandbox) -> None:

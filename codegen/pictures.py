@@ -8,22 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from playwright.async_api import async_playwright
+
+from codegen.chromium import VARIABLE, arguments, find_chromium
 from codegen.desk_pictures import photograph_desk
 from codegen.terminal_svg import frames, record, svg
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, ROWS = 100, 30
-_CHROMIUM = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--hide-scrollbars", "--virtual-time-budget=2000"),
-)
 
 
 def main() -> int:
@@ -42,30 +39,25 @@ def main() -> int:
         page.write_text(
             page.read_text(encoding="utf-8").replace(f"{folder}/", ""), encoding="utf-8"
         )
-        report = page.as_uri()
-        screenshot(report, PICTURES / "report.png", width=1000, height=760)
-    if (chromium := _chromium()) is not None:
-        asyncio.run(photograph_desk(PICTURES, chromium))
+        chromium = find_chromium()
+        if chromium is None:
+            print(f"no Chromium, so the photographs stay as they are: set {VARIABLE} to its path")
+        else:
+            asyncio.run(_photograph(chromium, page.as_uri()))
     print(*(f"wrote {path.relative_to(ROOT)}" for path in sorted(PICTURES.iterdir())), sep="\n")
     return 0
 
 
-def _chromium() -> str | None:
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-
-
-def screenshot(url: str, path: Path, *, width: int, height: int) -> None:
-    """Photograph the top of a page."""
-    chromium = _chromium()
-    if chromium is None:
-        print(f"no Chromium, so {path.name} stays as it is: set CHROMIUM to its path")
-        return
-    with tempfile.TemporaryDirectory() as profile:
-        command = (
-            *(chromium, *_CHROMIUM, f"--user-data-dir={profile}"),
-            *(f"--window-size={width},{height}", f"--screenshot={path}", url),
-        )
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+async def _photograph(chromium: str, report: str) -> None:
+    """Photograph the top of the report at the URL *report*, and a desk."""
+    async with async_playwright() as playwright:
+        launch = playwright.chromium.launch
+        browser = await launch(executable_path=chromium, args=arguments())
+        page = await browser.new_page(viewport={"width": 1000, "height": 760})
+        await page.goto(report)
+        await page.screenshot(path=PICTURES / "report.png")
+        await photograph_desk(browser, PICTURES)
+        await browser.close()
 
 
 if __name__ == "__main__":

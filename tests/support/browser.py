@@ -7,7 +7,6 @@ the fixtures `browser` and `phone` in `tests/desk/conftest.py`, and mark the mod
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,15 +15,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_ARGUMENTS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from codegen.chromium import VARIABLE, arguments, find_chromium
+
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 PATIENCE = 15_000
 """Milliseconds until a wait fails: much, as machines that run tests are busy."""
@@ -32,24 +24,21 @@ PATIENCE = 15_000
 
 def chromium() -> str:
     """Return the path of Chromium; skips the test if there is none, and in CI fails."""
-    chosen = os.environ.get("SINCH_QN_CHROMIUM") or next(
-        filter(None, map(shutil.which, _NAMES)), ""
-    )
-    if not chosen and os.environ.get("CI") == "true":
+    found = find_chromium()
+    if found is None and os.environ.get("CI") == "true":
         pytest.fail("no Chromium: .ci/run installs it where it is root")
-    if not chosen:
-        pytest.skip("no Chromium: apt-get install chromium, or set SINCH_QN_CHROMIUM to its path")
-    return chosen
+    if found is None:
+        pytest.skip(f"no Chromium: apt-get install chromium, or set {VARIABLE} to its path")
+    return found
 
 
 @contextmanager
 def launched() -> Iterator[Browser]:
     """Run a browser."""
     path = chromium()
-    arguments = list(_ARGUMENTS) + (["--no-sandbox"] if os.geteuid() == 0 else [])
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        browser = playwright.chromium.launch(executable_path=path, args=arguments())
         try:
             yield browser
         finally:
