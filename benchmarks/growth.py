@@ -26,7 +26,7 @@ from serving import serving
 
 from sinch_qn import QualifiedNumbersClient
 from sinch_qn._http import Request, Response
-from sinch_qn._transport import Progress
+from sinch_qn._transport import Progress, Transport
 from sinch_qn.bulk import ChallengeState, MemoryJournal, SqliteJournal, VoiceChallengeRun
 from sinch_qn.bulk.journal import Journal
 
@@ -92,10 +92,11 @@ async def flights(base_url: str, rounds: int) -> dict[str, dict[str, float]]:
 # ---- numbers in a run ----------------------------------------------------------------------
 
 
-class AtOnce:
+class AtOnce(Transport):
     """A transport that responds at once: the rest is the library's own cost."""
 
     def __init__(self, numbers: int) -> None:
+        super().__init__()
         self._server = Server(numbers, remembers=False)
 
     async def send(self, request: Request, progress: Progress | None = None) -> Response:
@@ -105,8 +106,8 @@ class AtOnce:
         head = f"{request.method} {request.url.removeprefix(NOWHERE)} HTTP/1.1".encode()
         return Response(200, {}, self._server.answer(head)[0])
 
-    async def close(self) -> None:
-        """Do nothing: there are no sockets."""
+    async def open_ahead(self, url: str) -> None:
+        """Open nothing: there are no sockets."""
 
 
 def run_of(count: int, kind: str) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def run_of(count: int, kind: str) -> dict[str, Any]:
 
 async def _run_of(count: int, journal: Journal, path: Path) -> dict[str, Any]:
     async with client(NOWHERE) as qn:
-        qn._pipeline._transport = AtOnce(count)  # type: ignore[assignment]  # noqa: SLF001
+        qn._pipeline._transport = AtOnce(count)  # noqa: SLF001
         await _verify_all(qn, MemoryJournal(), 50)  # the imports of a first run
         before, used, started = peak_mb(), cpu(), time.perf_counter()
         await _verify_all(qn, journal, count)
