@@ -24,6 +24,9 @@ _log = logging.getLogger("sinch_qn")
 _MARGIN = 2 * POLL
 """Seconds before its turn, beyond the time that it takes, in which a call is prepared."""
 
+_AHEAD = POLL / 4
+"""Seconds whose calls are prepared beyond that: the turns that a journal gives out at once."""
+
 _MAX_AGE = 30.0
 """Seconds that a prepared call waits for its turn: then its token and connection may be stale."""
 
@@ -87,10 +90,10 @@ class Calls:
         self._drop_stale()
         want = max(0, min(room, len(self._waiting)))
         told, self._told = self._told, []
+        asked = _ticks()  # the response takes time, in which turns pass
         self.permits = permits = await self.journal.permits(told, want)
-        now = _ticks()
-        self._poll_at = now + POLL
-        self._turn_at = math.inf if permits.wait is None else now + permits.wait
+        self._poll_at = asked + POLL
+        self._turn_at = math.inf if permits.wait is None else asked + permits.wait
         for turn in permits.turns:
             self._waiting.popleft().turn.set_result(turn)
         if not permits.due:
@@ -112,7 +115,7 @@ class Calls:
             return 0
         if permits.wait is not None and self._turn_at - now > self._lead + _MARGIN:
             return 0
-        wanted = min(permits.due, 1 + math.ceil(permits.rate * (self._lead + POLL / 10)))
+        wanted = min(permits.due, 1 + math.ceil(permits.rate * (self._lead + _AHEAD)))
         waiting = len(self._waiting)
         count = max(0, min(room - waiting, wanted - waiting - self._preparing))
         self._preparing += count

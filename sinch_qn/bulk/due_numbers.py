@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -36,35 +36,44 @@ class DueNumbers:
     """Codes that arrived since the last poll began."""
     _next_poll: dict[Todo, float] = attrs.field(factory=dict)
 
-    async def poll_together(self) -> None:
-        """Poll once for all steps that are to be polled for: mostly, nothing is due."""
-        todos = [todo for todo in _CLAIMED if self.must_poll(todo)]
-        if len(todos) > 1:
-            for todo in todos:
-                self._polled(todo)
-            due = await self.journal.next_due(*todos)
-            if due is not None and due <= self.journal.now():
-                self.poll(todos)
+    def to_read(self) -> list[Todo]:
+        """Return the steps that the journal is to be read for."""
+        known = {todo for todo, claimed in self._claimed.items() if claimed}
+        if self.has_code():
+            known.add(Todo.VERIFY)
+        return [todo for todo in _CLAIMED if todo not in known and self.must_poll(todo)]
 
-    async def next(self, todo: Todo) -> Entry | None:
-        """Return the next entry to work on; claim some when a poll is due."""
-        claimed = self._claimed[todo]
-        if not claimed and self.must_poll(todo):
+    async def is_any_due(self, todos: Sequence[Todo]) -> bool:
+        """Begin a poll for *todos*; return whether it is worth while: mostly, nothing is due."""
+        for todo in todos:
             self._polled(todo)
-            claimed.extend(await self.journal.claim(todo, _BUFFER, _HOLD))
-            if len(claimed) >= _BUFFER:
+        if len(todos) == 1:
+            return True
+        due = await self.journal.next_due(*todos)
+        return due is not None and due <= self.journal.now()
+
+    async def claim(self, todos: Iterable[Todo]) -> None:
+        """Claim the numbers that are due for *todos*, and count the codes."""
+        for todo in todos:
+            if todo is Todo.VERIFY:
+                self._arrived, limit = 0, self.taking + _BUFFER
+                found = await self.journal.backlog(Todo.VERIFY, limit)
+                self._codes = found + self._arrived  # one too many finds no code, one too few waits
+            else:
+                limit = _BUFFER
+                claimed = await self.journal.claim(todo, limit, _HOLD)
+                self._claimed[todo].extend(claimed)
+                found = len(claimed)
+            if found >= limit:
                 self.poll([todo])
+
+    def next(self, todo: Todo) -> Entry | None:
+        """Return the next entry to work on."""
+        claimed = self._claimed[todo]
         return claimed.popleft() if claimed else None
 
-    async def has_code(self) -> bool:
+    def has_code(self) -> bool:
         """Return whether a code waits that no verification is about to take."""
-        if self._codes <= self.taking and self.must_poll(Todo.VERIFY):
-            self._polled(Todo.VERIFY)
-            self._arrived, limit = 0, self.taking + _BUFFER
-            found = await self.journal.backlog(Todo.VERIFY, limit)
-            self._codes = found + self._arrived  # one too many finds no code, one too few waits
-            if found >= limit:
-                self.poll([Todo.VERIFY])
         return self._codes > self.taking
 
     def code_arrived(self) -> None:

@@ -32,16 +32,18 @@ class JournalWatch:
     """Seconds that a code is awaited for a call whose runner is gone."""
     publish: Callable[[Event, Entry], None] = attrs.field(kw_only=True)
     _next_reaping: float = 0.0
-    _next_check: float = 0.0
     _offset: float | None = None
     """Of the wall clock, from the event loop's."""
 
+    async def run(self) -> None:
+        """Check again and again. Raises `JournalError` if the journal is gone."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            await self.check()
+
     async def check(self) -> None:
-        """Check if it is time to. Raises `JournalError` if the journal is gone."""
+        """Check once. Raises `JournalError` if the journal is gone."""
         ticks = asyncio.get_running_loop().time()
-        if ticks < self._next_check:
-            return
-        self._next_check = ticks + _INTERVAL
         await self.journal.next_due()
         if ticks >= self._next_reaping:
             self._next_reaping = ticks + _REAP_INTERVAL

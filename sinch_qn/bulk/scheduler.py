@@ -69,6 +69,7 @@ class Scheduler:
     _due: DueNumbers = attrs.field(init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+    _is_reading: bool = False
     _looking_up: int = 0
     _adding_singly: bool = False
     _missing: deque[Entry] = attrs.field(factory=deque)
@@ -110,10 +111,10 @@ class Scheduler:
     async def run(self) -> None:
         """Start what is due until the run is stopped or cannot go on."""
         try:
+            await self._watch.check()  # before this run has intents of its own
             async with asyncio.TaskGroup() as group:
-                hearing = group.create_task(self._hear())
+                beside = [group.create_task(self._hear()), group.create_task(self._watch.run())]
                 while not self.stopping.is_set():
-                    await self._watch.check()
                     started = await self._start_due(group)
                     if self.permits.stopped is not None and not self.stopping.is_set():
                         reason = self.permits.stopped
@@ -121,7 +122,8 @@ class Scheduler:
                     elif not started:
                         await self._wait()
                 self._calls.end()
-                hearing.cancel()
+                for task in beside:
+                    task.cancel()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
             self.fatal_error = self.fatal_error or _first(failures)
 
@@ -163,32 +165,36 @@ class Scheduler:
             await self._calls.ask(0)
             await self._start_probe(group)
             return not self.permits.paused
-        await self._due.poll_together()
-        await self._start_listing(group)
+        self._start_reading(group)
         started = self._start_adding(group)
-        while self._room > 0 and await self._due.has_code():
+        while self._room > 0 and self._due.has_code():
             self._due.taking += 1
             self._start(group, self._verify)
             started = True
         # One place has no half: calls go first, and leave it to look-ups between their turns.
         last = (Todo.CALL, *LOOK_UPS) if self.concurrency == 1 else (*LOOK_UPS, Todo.CALL)
         for todo in (Todo.RESOLVE, Todo.EXPIRE, *last):
-            started |= await self._start_taking(group, todo)
+            is_call = todo is Todo.CALL
+            started |= (
+                await self._start_calls(group) if is_call else self._start_taking(group, todo)
+            )
         return started
 
-    async def _start_taking(self, group: asyncio.TaskGroup, todo: Todo) -> bool:
+    async def _start_calls(self, group: asyncio.TaskGroup) -> bool:
+        """Ask for turns, and prepare calls; return whether there was any of it."""
+        started = await self._calls.ask(self._room)
+        for _ in range(self._calls.reserve(self._room)):
+            self._start(group, self._call)
+            started = True
+        return started
+
+    def _start_taking(self, group: asyncio.TaskGroup, todo: Todo) -> bool:
         """Start what is due of *todo*, as far as there is room; return whether there was any."""
         started = False
-        if todo is Todo.CALL:
-            started = await self._calls.ask(self._room)
-            for _ in range(self._calls.reserve(self._room)):
-                self._start(group, self._call)
-                started = True
-        elif todo is not Todo.LOOK_UP or not self._listing.is_running:
-            while self._has_room_for(todo) and (entry := await self._due.next(todo)):
-                self._looking_up += todo in LOOK_UPS
-                self._start(group, partial(self._take, todo, entry))
-                started = True
+        while self._has_room_for(todo) and (entry := self._due.next(todo)):
+            self._looking_up += todo in LOOK_UPS
+            self._start(group, partial(self._take, todo, entry))
+            started = True
         return started
 
     @property
@@ -198,6 +204,8 @@ class Scheduler:
 
     def _has_room_for(self, todo: Todo) -> bool:
         """Return whether a step may start; look-ups leave half of the room to calls."""
+        if todo is Todo.LOOK_UP and self._listing.is_running:
+            return False
         if todo in LOOK_UPS and self.permits.due and self._looking_up >= self.concurrency / 2:
             return False
         return self._room > 0
@@ -208,12 +216,30 @@ class Scheduler:
             self._probe.is_running = True
             self._start(group, self._probe_and_resume)
 
-    async def _start_listing(self, group: asyncio.TaskGroup) -> None:
-        may_list = not self._due.has_claimed(Todo.LOOK_UP) and self._due.must_poll(Todo.LOOK_UP)
-        may_list = may_list and await self._listing.may_be_cheaper()
-        if may_list and await self.journal.chore("list", _CHORE):
+    def _start_reading(self, group: asyncio.TaskGroup) -> None:
+        """Have the journal read for what may start: calls do not wait for it meanwhile."""
+        todos = [todo for todo in self._due.to_read() if self._has_room_for(todo)]
+        if todos and not self._is_reading:
+            self._is_reading = True
+            group.create_task(self._read(group, todos))
+
+    async def _read(self, group: asyncio.TaskGroup, todos: list[Todo]) -> None:
+        try:
+            if await self._due.is_any_due(todos):
+                if Todo.LOOK_UP in todos and await self._start_listing(group):
+                    todos.remove(Todo.LOOK_UP)
+                await self._due.claim(todos)
+                self._wake.set()
+        finally:
+            self._is_reading = False
+
+    async def _start_listing(self, group: asyncio.TaskGroup) -> bool:
+        may_list = await self._listing.may_be_cheaper()
+        may_list = may_list and await self.journal.chore("list", _CHORE)
+        if may_list and not self.stopping.is_set():
             self._listing.is_running = True
             self._start(group, self._list)
+        return self._listing.is_running
 
     def _start_adding(self, group: asyncio.TaskGroup) -> bool:
         """Start adding missing numbers, in as few requests as possible."""

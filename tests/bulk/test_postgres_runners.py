@@ -13,6 +13,8 @@ import pytest_asyncio
 from sinch_qn.bulk.journal import postgres, postgres_claims, postgres_lease
 from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.postgres_control import PostgresControl
+from sinch_qn.bulk.journal.postgres_lease import Seat
+from sinch_qn.bulk.journal.postgres_transaction import Transaction
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import CallResult
 from sinch_qn.bulk.permits import Permits, Told, Turn
@@ -492,3 +494,17 @@ async def test_a_lease_that_cannot_be_renewed_fails_the_journal(
     await asyncio.wait([one._held_lease._task], timeout=10.0)
     with pytest.raises(JournalError, match="its lease cannot be renewed: ValueError"):
         await one.next_due()
+
+
+def test_statements_of_many_jobs_are_executed_together_and_each_jobs_in_order() -> None:
+    """The same statement of several jobs is sent once; no job's statements change places."""
+    tx = Transaction(run=1, seat=Seat(1))
+    jobs = {"one": ["a", "b", "a"], "two": ["b", "a"], "three": ["a", "c", "b"]}
+    for job, statements in jobs.items():
+        tx.position = 0
+        for sql in statements:
+            tx.execute(sql, job)
+    sent = [(each.sql, [job for (job,) in each.sets or [each.parameters]]) for each in tx.take()]
+    for job, statements in jobs.items():
+        assert [sql for sql, sets in sent for each in sets if each == job] == statements
+    assert len(sent) == 5

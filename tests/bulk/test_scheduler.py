@@ -416,3 +416,31 @@ async def test_work_that_is_cancelled_before_it_starts_is_not_created() -> None:
         task.cancel()
     assert not created
     assert not scheduler._tasks
+
+
+class Slow(MemoryJournal):
+    """Takes long for all that is read beside calls."""
+
+    async def claim(self, todo: Todo, limit: int, hold: float) -> list[Entry]:
+        await asyncio.sleep(60.0)
+        return await super().claim(todo, limit, hold)
+
+    async def backlog(self, todo: Todo, limit: int | None = None) -> int:
+        await asyncio.sleep(60.0)
+        return await super().backlog(todo, limit)
+
+    async def next_due(self, *todos: Todo) -> float | None:
+        await asyncio.sleep(60.0 if todos else 0.0)
+        return await super().next_due(*todos)
+
+
+@virtual_clock
+async def test_calls_wait_for_no_other_reading_of_the_journal() -> None:
+    """While the journal is read for other steps, calls go on at their rate."""
+    setup = Setup(journal=Slow(clock=lambda: NOW))
+    await setup.journal.add(callable_now(*numbers(200)))
+    async with setup.running():
+        await asyncio.sleep(10.0)
+    calls = [at for at, step, _ in setup.steps.log if step == "call"]
+    assert len(calls) == 200
+    assert calls[-1] - calls[0] < 2.0

@@ -21,6 +21,7 @@ import tests
 from sinch_qn.bulk import ChallengeState, Entry, Submission
 from sinch_qn.bulk.journal import Identity
 from sinch_qn.bulk.journal.postgres import PostgresJournal
+from sinch_qn.bulk.journal.postgres_lease import LEASE
 from sinch_qn.models import GlobalProcessState
 from tests.support.lean_sinch import PROJECT, LeanSinch, lean_sinch
 from tests.support.postgres import Cluster, execute
@@ -213,7 +214,7 @@ async def fleet(
     cluster: Cluster,
     numbers: Sequence[str],
     *,
-    lease: float = 15.0,
+    lease: float = LEASE,
     answer_after: tuple[float, float] = (0.05, 0.3),
     latency: float = 0.01,
     **options: Any,

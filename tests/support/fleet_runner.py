@@ -31,7 +31,7 @@ async def main(url: str, lease: float, add: int, options: dict[str, Any]) -> Non
     and the seconds of CPU.
     """
     postgres_lease.LEASE = lease
-    postgres_lease.RENEWAL, postgres_lease.MARGIN = lease / 5, lease / 7.5
+    postgres_lease.RENEWAL, postgres_lease.MARGIN = lease / 6, lease / 3
     journal = PostgresJournal(url, require_durable=False)
     async with (
         QualifiedNumbersClient.from_env() as client,

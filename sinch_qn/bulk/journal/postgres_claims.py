@@ -113,8 +113,8 @@ async def _give_turns(
 
 def _wait(settled: Settled, due: int, next_free: float) -> float | None:
     """Return when to ask again: other runners end calls and pauses, unheard."""
-    if settled.wait is not None:
-        return max(MIN_WAIT, settled.wait)
+    if settled.wait is not None or settled.is_held_back:  # by calls that end at any moment
+        return max(MIN_WAIT, settled.wait or 0.0)
     if due or settled.pacing.paused:
         return max(MIN_WAIT, min(_POLL, next_free))
     return None

@@ -38,10 +38,11 @@ _CLOCK_PROBES = 3
 
 
 class Statement(NamedTuple):
-    """A statement and its parameters."""
+    """A statement and its parameters, or several sets of them: then it has no rows."""
 
     sql: str
     parameters: Sequence[Any] = ()
+    sets: Sequence[Sequence[Any]] = ()
 
 
 class Reply:
@@ -74,9 +75,12 @@ class Connection:
         try:
             with self._limited():
                 async with self._connection.pipeline():
-                    for sql, parameters in statements:
+                    for sql, parameters, sets in statements:
                         cursor = self._connection.cursor()
-                        await cursor.execute(sql.encode(), parameters or None)
+                        if sets:  # sent together, for less than one by one
+                            await cursor.executemany(sql.encode(), sets)
+                        else:
+                            await cursor.execute(sql.encode(), parameters or None)
                         cursors.append(cursor)
         except asyncio.CancelledError:
             await self._connection.close()  # in the middle of a trip it is of no more use

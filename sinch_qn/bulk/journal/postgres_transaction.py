@@ -72,7 +72,10 @@ class Transaction:
         """Due entries, the longest due first."""
         self._stored: dict[str, Entry] = {}
         self._writers: dict[str, int | None] = {}
-        self._statements: list[Statement] = []
+        self._statements: list[tuple[str, list[Sequence[object]]]] = []
+        """Each with the parameters of all jobs."""
+        self.position = 0
+        """Of the last statement of the job at work: its next one is not executed before."""
         self._has_news = False
 
     def locks(self, jobs: Sequence[Job]) -> Iterator[Statement]:
@@ -142,13 +145,26 @@ class Transaction:
             self._writers[entry.number] = self.writer if is_intent else None
 
     def execute(self, sql: str, *parameters: object) -> None:
-        """Have *sql* executed in the transaction's last round trip, in order."""
-        self._statements.append(Statement(sql, parameters))
+        """Have *sql* executed in the transaction's last round trip.
+
+        A job's statements are executed in order, those of other jobs together with them: jobs have
+        no number in common.
+        """
+        for index, (same, sets) in enumerate(self._statements[self.position :], self.position):
+            if same == sql:
+                sets.append(parameters)
+                self.position = index
+                return
+        self.position = len(self._statements)
+        self._statements.append((sql, [parameters]))
 
     def take(self) -> list[Statement]:
         """Return the statements so far, to be executed now."""
         statements, self._statements = self._statements, []
-        return statements
+        return [
+            Statement(sql, sets=sets) if len(sets) > 1 else Statement(sql, sets[0])
+            for sql, sets in statements
+        ]
 
     def tell(self) -> None:
         """Have the runners hear of what a submitter wrote."""
@@ -174,9 +190,9 @@ class Transaction:
     def _writes(self) -> list[Statement]:
         changed = self._changed()
         if not changed:
-            return self._statements
+            return self.take()
         update = Statement(UPDATE, (self.run, to_json(changed, self._writers)))
-        return [update, *self._statements, *self._counts(changed)]
+        return [update, *self.take(), *self._counts(changed)]
 
     def _counts(self, changed: Sequence[Entry]) -> Iterator[Statement]:
         deltas: Counter[ChallengeState] = Counter()
@@ -207,14 +223,17 @@ async def work_through(
     """Do *jobs* in order; what they ask for together is one round trip. Return their results."""
     results: dict[Job, Any] = {}
     works = {job: job.work(transaction) for job in jobs}
+    positions = dict.fromkeys(jobs, 0)
     while works:
         questions = []
         for job, work in list(works.items()):
+            transaction.position = positions[job]
             try:
                 questions.append(next(work))
             except StopIteration as stop:
                 results[job] = stop.value
                 del works[job]
+            positions[job] = transaction.position
         if questions:
             asked = [statement for question in questions for statement in question.statements]
             replies = iter(await connection.trip(asked))

@@ -28,6 +28,9 @@ T = TypeVar("T")
 _MAX_GROUP = 500
 """Jobs in one commit."""
 
+_MAX_GROUP_COMMIT_DELAY = 0.005
+"""Seconds. While jobs come together, a group waits as long as the last commit took, at most."""
+
 PATIENCE = 30.0
 """Seconds that a submitter waits for a database that is down, or a runner that is left.
 
@@ -118,11 +121,16 @@ class Writer:
             raise self._left_open
 
     async def _work(self) -> None:
+        loop, took, is_shared = asyncio.get_running_loop(), 0.0, False
         while not self._closing or self._queue:
             await self._arrived.wait()
             self._arrived.clear()
-            while group := self._next_group():
+            while self._queue:
+                if is_shared and not self._closing:
+                    await asyncio.sleep(min(took, _MAX_GROUP_COMMIT_DELAY))
+                group, began = self._next_group(), loop.time()
                 await self._serve(group)
+                took, is_shared = loop.time() - began, len(group) > 1
         with contextlib.suppress(psycopg.Error, JournalError, OSError):
             await self._leave()
 
