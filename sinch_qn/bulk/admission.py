@@ -97,8 +97,9 @@ class Admission:
             await self.journal.remove_corrected(lines)
         good = [entry for entry in chunk if entry.state is not ChallengeState.INVALID]
         bad = [entry for entry in chunk if entry.state is ChallengeState.INVALID]
-        new = await self.journal.add(good)
-        await self.journal.add(bad)
+        new = await self.journal.add(good) if good else 0
+        if bad:
+            await self.journal.add(bad)
         self._added += new
         self._already += len(good) - new
         self._invalid_count += len(bad)

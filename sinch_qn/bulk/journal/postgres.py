@@ -156,13 +156,12 @@ class PostgresJournal(PostgresStore):
         self._next_ask = time.monotonic() + postgres_claims.MIN_WAIT
         telling, self._told = self._told, []
         try:
-            self._last_permits = await self._ask_for_permits(telling, want)
-        except BaseException:
+            self._last_permits, telling = await self._ask_for_permits(telling, want)
+        finally:
             self._told = [*telling, *self._told]  # to tell it twice changes nothing
-            raise
         return self._last_permits
 
-    async def _ask_for_permits(self, told: Sequence[Told], want: int) -> Permits:
+    async def _ask_for_permits(self, told: Sequence[Told], want: int) -> tuple[Permits, list[Told]]:
         lease = self._held_lease
         while True:
             try:

@@ -50,15 +50,20 @@ async def permits(
     *,
     calls: Sequence[Todo],
     time: Callable[[], float],
-) -> Permits:
-    """Tell which calls ended, and take up to *want* turns, for *calls*. Raises `psycopg.Error`."""
+) -> tuple[Permits, list[Told]]:
+    """Tell which calls ended, and take up to *want* turns, for *calls*. Raises `psycopg.Error`.
+
+    Returns also what is to be told again: its slot was locked. All runners wait for this
+    transaction, so it waits for no row but that of the pace.
+    """
     kinds = [todo.value for todo in calls]
     slots = [each.slot for each in told if each.slot is not None]
-    _, paced, ended, _, _, counted, waiting, alive = await connection.trip(
+    _, paced, ended, locked, _, _, counted, waiting, alive = await connection.trip(
         [
             Statement("BEGIN"),
             Statement(_LOCK_PACING, (run,)),
             Statement(_END_CALLS, (slots,)),
+            Statement("SELECT id FROM slots WHERE id = ANY(%s) AND in_flight", (slots,)),
             Statement(_SET_BACK_SLOTS, (run,)),
             Statement(_FREE_SLOTS, (run, _HORIZON + TURN_LIFETIME + 1.0)),
             Statement(_COUNT_SLOTS, (run,)),
@@ -82,7 +87,7 @@ async def permits(
         horizon=_HORIZON,
     )
     turns = await _give_turns(connection, run, writer, settled, arrived - now)
-    return Permits(
+    permits = Permits(
         turns=turns,
         wait=_wait(settled, due - len(turns), next_free - now),
         due=due - len(turns),
@@ -92,6 +97,7 @@ async def permits(
         is_held_back=settled.is_held_back,
         stopped=stopped,
     )
+    return permits, [each for each in told if (each.slot,) in locked.rows]
 
 
 async def _give_turns(
@@ -125,7 +131,11 @@ SELECT p.value, r.stopped FROM pacing AS p JOIN runs AS r ON r.id = p.run
 WHERE p.run = %s FOR UPDATE OF p
 """
 _KEEP_PACING = "UPDATE pacing SET value = %s WHERE run = %s AND value <> %s::jsonb"
-_END_CALLS = "UPDATE slots SET in_flight = false WHERE id = ANY(%s) AND in_flight RETURNING id"
+_END_CALLS = """
+UPDATE slots SET in_flight = false WHERE id = ANY(ARRAY(
+    SELECT id FROM slots WHERE id = ANY(%s) AND in_flight FOR UPDATE SKIP LOCKED
+)) RETURNING id
+"""
 # After the clock was set back no phone holds its slot for longer than the ring window.
 _SET_BACK_SLOTS = f"""
 UPDATE slots SET until = {NOW} + ring_window
@@ -134,9 +144,12 @@ WHERE run = %s AND paced = run AND number IS NOT NULL AND until > {NOW} + ring_w
 """
 # A turn that lies further ahead was given before the clock was set back.
 _FREE_SLOTS = f"""
-DELETE FROM slots WHERE run = %s
-AND (NOT in_flight AND NOT held OR (NOT in_flight OR number IS NULL) AND until <= {NOW}
-    OR number IS NULL AND until > {NOW} + %s)
+DELETE FROM slots WHERE id = ANY(ARRAY(
+    SELECT id FROM slots WHERE run = %s
+    AND (NOT in_flight AND NOT held OR (NOT in_flight OR number IS NULL) AND until <= {NOW}
+        OR number IS NULL AND until > {NOW} + %s)
+    FOR UPDATE SKIP LOCKED
+))
 """
 _COUNT_SLOTS = f"""
 SELECT count(*) FILTER (WHERE until > {NOW}),

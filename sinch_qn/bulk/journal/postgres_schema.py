@@ -261,7 +261,9 @@ DELETE_INVALID = """
 WITH gone AS (
     DELETE FROM numbers AS n
     USING json_to_recordset(%s) AS c (number text, line integer, ending text)
-    WHERE n.run = %s AND n.state = 'invalid' AND {} RETURNING n.state
+    WHERE n.run = %s AND n.state = 'invalid' AND {}
+    AND EXISTS (SELECT 1 FROM counts AS k WHERE k.run = %s AND k.state = 'invalid' AND k.n > 0)
+    RETURNING n.state
 )
 INSERT INTO counts SELECT %s, %s, state, -count(*) FROM gone GROUP BY state
 ON CONFLICT (run, writer, state) DO UPDATE SET n = counts.n + excluded.n
@@ -318,13 +320,16 @@ def to_json(entries: Iterable[Entry], writers: Mapping[str, int | None] | None =
     """Return the rows of *entries* as `INSERT` and `UPDATE` take them."""
     rows = []
     for entry in entries:
-        pairs = zip(_FIELDS, _values(entry), _DEFAULTS, strict=True)
-        row = {name: value for name, value, default in pairs if value != default}
+        row: dict[str, object] = {
+            name: _stored(value)
+            for name, value, default in zip(_FIELDS, _values(entry), _DEFAULTS, strict=True)
+            if value is not default and value != default
+        }
         row["todo"] = entry.todo.value
         if writers is not None:
             row["writer"] = writers.get(entry.number)
         rows.append(row)
-    return json_rows(rows)
+    return orjson.dumps(rows).decode()
 
 
 def json_rows(rows: Iterable[Mapping[str, object]]) -> str:

@@ -303,7 +303,7 @@ class PostgresStore:
 def _delete_invalid(tx: Transaction, condition: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Delete the INVALID entries that meet *condition* with one of *rows*."""
     query = DELETE_INVALID.format(condition)
-    tx.execute(query, json_rows(rows), tx.run, tx.run, tx.writer)
+    tx.execute(query, json_rows(rows), tx.run, tx.run, tx.run, tx.writer)
 
 
 def _at_once(work: Callable[[Transaction], T], tx: Transaction) -> Work[T]:

@@ -117,6 +117,7 @@ MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 assert len(MIGRATIONS) == VERSION  # noqa: S101 - of this file and `sqlite_file`
 
 _FIELDS = tuple(field.name for field in attrs.fields(Entry))
+_ENUMS = (_FIELDS.index("state"), _FIELDS.index("remote"))
 _values = operator.attrgetter(*_FIELDS)
 _STATES = {state.value: state for state in ChallengeState}
 
@@ -178,7 +179,10 @@ def from_row(row: tuple[Any, ...]) -> Entry:
 
 def to_row(entry: Entry) -> tuple[Any, ...]:
     """Return the values of `INSERT` for *entry*."""
-    return (*map(_stored, _values(entry)), entry.todo.value)
+    values = list(_values(entry))
+    for index in _ENUMS:
+        values[index] = _stored(values[index])
+    return (*values, entry.todo.value)
 
 
 def _stored(value: object) -> object:
