@@ -97,7 +97,7 @@ class Admission:
             await self.journal.remove_corrected(lines)
         good = [entry for entry in chunk if entry.state is not ChallengeState.INVALID]
         bad = [entry for entry in chunk if entry.state is ChallengeState.INVALID]
-        new = await self.journal.add(good) if good else 0
+        new = await self.journal.add(good)  # also none: it tells whether the journal is well
         if bad:
             await self.journal.add(bad)
         self._added += new

@@ -19,6 +19,9 @@ _INTERVAL = 0.5
 _REAP_INTERVAL = 5.0
 """Seconds between two looks for intents whose runner is gone."""
 
+_SILENCE = 60.0
+"""Seconds without a word of the journal, after which it is polled as well."""
+
 _TOLERANCE = 1.0
 """Seconds that the wall clock may go back at once, without the journal being corrected."""
 
@@ -31,15 +34,24 @@ class JournalWatch:
     window: float = attrs.field(kw_only=True)
     """Seconds that a code is awaited for a call whose runner is gone."""
     publish: Callable[[Event, Entry], None] = attrs.field(kw_only=True)
+    on_news: Callable[[], None] = attrs.field(kw_only=True, default=lambda: None)
+    """Called when another process has written."""
     _next_reaping: float = 0.0
     _offset: float | None = None
     """Of the wall clock, from the event loop's."""
 
     async def run(self) -> None:
-        """Check again and again. Raises `JournalError` if the journal is gone."""
+        """Check again and again, and hear of news. Raises `JournalError`: the journal is gone."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hear())
+            while True:
+                await asyncio.sleep(_INTERVAL)
+                await self.check()
+
+    async def _hear(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL)
-            await self.check()
+            await self.journal.changed(_SILENCE)
+            self.on_news()
 
     async def check(self) -> None:
         """Check once. Raises `JournalError` if the journal is gone."""

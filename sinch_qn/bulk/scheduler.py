@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
@@ -31,14 +31,6 @@ from sinch_qn.errors import JournalError, SinchError
 
 _MAX_ADD = 500
 """Numbers in one addNumbers request, as many as Sinch's dashboard takes."""
-
-_CHORE = 86_400.0
-"""Seconds that a chore may take; it ends with its runner."""
-
-_SILENCE = 60.0
-"""Seconds without a word of the journal, after which it is polled as well."""
-
-_Step: TypeAlias = Callable[[Entry], Awaitable[StepResult]]
 
 _NO_EVENT = frozenset({Event.LOOKED_UP, Event.POSTPONED})
 """Changes that are not published."""
@@ -79,11 +71,12 @@ class Scheduler:
 
     def __attrs_post_init__(self) -> None:
         self._probe = Probe(steps=self.steps, stopping=self.stopping)
-        self._listing = Listing(
-            steps=self.steps, journal=self.journal, publish=self.publish, stopping=self.stopping
-        )
+        self._listing = Listing(steps=self.steps, publish=self.publish, stopping=self.stopping)
         self._watch = JournalWatch(
-            self.journal, window=self.steps.settings.code_timeout, publish=self.publish
+            self.journal,
+            window=self.steps.settings.code_timeout,
+            publish=self.publish,
+            on_news=partial(self.wake, *LOOK_UPS, Todo.VERIFY, Todo.CALL),
         )
         self._due = DueNumbers(journal=self.journal)
         self._calls = Calls(
@@ -113,7 +106,7 @@ class Scheduler:
         try:
             await self._watch.check()  # before this run has intents of its own
             async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(self._hear()), group.create_task(self._watch.run())]
+                watching = group.create_task(self._watch.run())
                 while not self.stopping.is_set():
                     started = await self._start_due(group)
                     if self.permits.stopped is not None and not self.stopping.is_set():
@@ -122,8 +115,7 @@ class Scheduler:
                     elif not started:
                         await self._wait()
                 self._calls.end()
-                for task in beside:
-                    task.cancel()
+                watching.cancel()
         except* Exception as failures:  # noqa: BLE001 - kept, and raised to whoever waits
             self.fatal_error = self.fatal_error or _first(failures)
 
@@ -151,19 +143,14 @@ class Scheduler:
             self._due.code_arrived()
         self.wake(Todo.CALL)  # its slot is free
 
-    async def _hear(self) -> None:
-        """Poll at once when the journal tells that another process has written."""
-        while True:
-            await self.journal.changed(_SILENCE)
-            self.wake(*LOOK_UPS, Todo.VERIFY, Todo.CALL)
-
     # ---- what to start -------------------------------------------------------------------------
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
         """Start steps for what is due; return whether any was started."""
         if self.permits.paused:
             await self._calls.ask(0)
-            await self._start_probe(group)
+            if self.permits.paused and await self._probe.begin():
+                self._start(group, self._probe_and_resume)
             return not self.permits.paused
         self._start_reading(group)
         started = self._start_adding(group)
@@ -174,24 +161,18 @@ class Scheduler:
         # One place has no half: calls go first, and leave it to look-ups between their turns.
         last = (Todo.CALL, *LOOK_UPS) if self.concurrency == 1 else (*LOOK_UPS, Todo.CALL)
         for todo in (Todo.RESOLVE, Todo.EXPIRE, *last):
-            is_call = todo is Todo.CALL
-            started |= (
-                await self._start_calls(group) if is_call else self._start_taking(group, todo)
-            )
+            started |= await self._start_taking(group, todo)
         return started
 
-    async def _start_calls(self, group: asyncio.TaskGroup) -> bool:
-        """Ask for turns, and prepare calls; return whether there was any of it."""
-        started = await self._calls.ask(self._room)
-        for _ in range(self._calls.reserve(self._room)):
-            self._start(group, self._call)
-            started = True
-        return started
-
-    def _start_taking(self, group: asyncio.TaskGroup, todo: Todo) -> bool:
+    async def _start_taking(self, group: asyncio.TaskGroup, todo: Todo) -> bool:
         """Start what is due of *todo*, as far as there is room; return whether there was any."""
         started = False
-        while self._has_room_for(todo) and (entry := self._due.next(todo)):
+        if todo is Todo.CALL:
+            started = await self._calls.ask(self._room)
+            for _ in range(self._calls.reserve(self._room)):
+                self._start(group, self._call)
+                started = True
+        while self._has_room_for(todo) and (entry := self._due.next(todo)):  # never a call
             self._looking_up += todo in LOOK_UPS
             self._start(group, partial(self._take, todo, entry))
             started = True
@@ -210,12 +191,6 @@ class Scheduler:
             return False
         return self._room > 0
 
-    async def _start_probe(self, group: asyncio.TaskGroup) -> None:
-        is_paused = self.permits.paused and not self._probe.is_running
-        if is_paused and await self.journal.chore("probe", _CHORE):
-            self._probe.is_running = True
-            self._start(group, self._probe_and_resume)
-
     def _start_reading(self, group: asyncio.TaskGroup) -> None:
         """Have the journal read for what may start: calls do not wait for it meanwhile."""
         todos = [todo for todo in self._due.to_read() if self._has_room_for(todo)]
@@ -226,20 +201,13 @@ class Scheduler:
     async def _read(self, group: asyncio.TaskGroup, todos: list[Todo]) -> None:
         try:
             if await self._due.is_any_due(todos):
-                if Todo.LOOK_UP in todos and await self._start_listing(group):
+                if Todo.LOOK_UP in todos and await self._listing.begin():
                     todos.remove(Todo.LOOK_UP)
+                    self._start(group, self._list)
                 await self._due.claim(todos)
                 self._wake.set()
         finally:
             self._is_reading = False
-
-    async def _start_listing(self, group: asyncio.TaskGroup) -> bool:
-        may_list = await self._listing.may_be_cheaper()
-        may_list = may_list and await self.journal.chore("list", _CHORE)
-        if may_list and not self.stopping.is_set():
-            self._listing.is_running = True
-            self._start(group, self._list)
-        return self._listing.is_running
 
     def _start_adding(self, group: asyncio.TaskGroup) -> bool:
         """Start adding missing numbers, in as few requests as possible."""
@@ -296,7 +264,6 @@ class Scheduler:
     # ---- steps, and their results --------------------------------------------------------------
 
     async def _take(self, todo: Todo, entry: Entry) -> None:
-        others: Mapping[Todo, _Step]
         others = {Todo.RESOLVE: self.steps.resolve, Todo.EXPIRE: self.steps.expire}
         try:
             await self._act_on(await others.get(todo, self.steps.look_up)(entry))
@@ -335,8 +302,7 @@ class Scheduler:
                 self.wake(entry.todo)
 
     async def _call(self) -> None:
-        result, slot = await self._calls.make_one(self.concurrency)
-        await self._act_on(result, slot)
+        await self._act_on(*await self._calls.make_one(self.concurrency))
 
     async def _verify(self) -> None:
         with contextlib.ExitStack() as untaken:
@@ -362,7 +328,6 @@ class Scheduler:
             await self._listing.run()
         finally:
             self.wake(*LOOK_UPS, Todo.CALL)
-        await self.journal.chore("list", self.steps.settings.recheck)
 
     async def _probe_and_resume(self) -> None:
         if await self._probe.run():

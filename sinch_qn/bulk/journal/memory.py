@@ -162,10 +162,7 @@ class MemoryJournal(MemoryQueries):
         if not self._has_lease() or not slots.take(turn, ticks, runner):
             slots.give_up(turn)
             return None
-        for _ in range(MAX_POSTPONED):
-            entry = next(self._store.due_calls(now, 1), None)
-            if entry is None:
-                break
+        for entry in self._store.first_calls(now, MAX_POSTPONED):
             closed = opens_in(entry.number, now) if opens_in is not None else 0.0
             change = Change(number=entry.number, event=Event.CALL, at=now)
             if closed:

@@ -214,6 +214,13 @@ class MemoryStore:
         due = itertools.chain.from_iterable(self.due(todo, now, limit) for todo in calls)
         return itertools.islice(due, limit)
 
+    def first_calls(self, now: float, limit: int) -> Iterator[Entry]:
+        """Yield, up to *limit* times, the entry whose call is due first by then."""
+        for _ in range(limit):
+            yield from (first := list(self.due_calls(now, 1)))
+            if not first:
+                return
+
     def next_due(self, *todos: Todo) -> float | None:
         """Return when the next entry (with one of *todos*) is due."""
         dues = []

@@ -56,7 +56,6 @@ async def permits(
     Returns also what is to be told again: its slot was locked. All runners wait for this
     transaction, so it waits for no row but that of the pace.
     """
-    kinds = [todo.value for todo in calls]
     slots = [each.slot for each in told if each.slot is not None]
     _, paced, ended, locked, _, _, counted, waiting, alive = await connection.trip(
         [
@@ -67,7 +66,7 @@ async def permits(
             Statement(_SET_BACK_SLOTS, (run,)),
             Statement(_FREE_SLOTS, (run, _HORIZON + TURN_LIFETIME + 1.0)),
             Statement(_COUNT_SLOTS, (run,)),
-            Statement(_COUNT_DUE, (run, kinds, run, want + _AHEAD)),
+            Statement(_COUNT_DUE, (run, [todo.value for todo in calls], run, want + _AHEAD)),
             Statement(_IS_ALIVE, (writer,)),
         ]
     )
@@ -75,10 +74,9 @@ async def permits(
     ((value, stopped),) = paced.rows
     ((used, at_risk, next_free, now),) = counted.rows
     ((due,),) = waiting.rows
-    news = {slot for (slot,) in ended.rows}
     settled = settle(
         Pacing(**value).on_clock(now + _HORIZON),
-        [each.result for each in told if each.slot is None or each.slot in news],
+        [each.result for each in told if each.slot is None or (each.slot,) in ended.rows],
         want=want if alive.rows and stopped is None else 0,
         due=due,
         used=used,
@@ -87,7 +85,7 @@ async def permits(
         horizon=_HORIZON,
     )
     turns = await _give_turns(connection, run, writer, settled, arrived - now)
-    permits = Permits(
+    given = Permits(
         turns=turns,
         wait=_wait(settled, due - len(turns), next_free - now),
         due=due - len(turns),
@@ -97,7 +95,7 @@ async def permits(
         is_held_back=settled.is_held_back,
         stopped=stopped,
     )
-    return permits, [each for each in told if (each.slot,) in locked.rows]
+    return given, [each for each in told if (each.slot,) in locked.rows]
 
 
 async def _give_turns(
