@@ -1,7 +1,8 @@
 """A FastAPI service over one client per process, which returns models as they are.
 
     pip install sinch-qn fastapi uvicorn
-    SINCH_PROJECT_ID=… SINCH_KEY_ID=… SINCH_KEY_SECRET=… uvicorn --workers 4 numbers_api:app
+    export SINCH_PROJECT_ID=… SINCH_KEY_ID=… SINCH_KEY_SECRET=…
+    uvicorn --workers 4 --no-access-log numbers_api:app    # that log would have the numbers
 
     curl localhost:8000/numbers/+12025550134
     curl localhost:8000/numbers?state=VERIFIED

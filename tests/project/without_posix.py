@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import os
 import pkgutil
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def take_away() -> None:
     for module, names in MISSING.items():
         for name in names:
             delattr(module, name)
+    shutil._use_fd_functions = False  # type: ignore[attr-defined]  # as there: rmtree needs none of these
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment] # importing it raises
     sys.platform = "win32"
