@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -15,6 +16,7 @@ from sinch_qn.bulk.journal.postgres import PostgresJournal
 from sinch_qn.bulk.journal.postgres_control import PostgresControl
 from sinch_qn.bulk.journal.postgres_lease import Seat
 from sinch_qn.bulk.journal.postgres_transaction import Transaction
+from sinch_qn.bulk.journal.postgres_url import parse_url
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import CallResult
 from sinch_qn.bulk.permits import Permits, Told, Turn
@@ -508,3 +510,26 @@ def test_statements_of_many_jobs_are_executed_together_and_each_jobs_in_order() 
     for job, statements in jobs.items():
         assert [sql for sql, sets in sent for each in sets if each == job] == statements
     assert len(sent) == 5
+
+
+async def test_turns_wait_for_no_call(fleet: Fleet) -> None:
+    """While a commit has slots locked, all runners have turns; what it hid is told again."""
+    one, two = [await fleet.runner() for _ in range(2)]
+    await eligible(one, 5)
+    called, void = await turns_for(one, 2)
+    assert await one.start_call(called) is not None
+    ended = Told(result=CallResult.ANSWERED, slot=called.slot)
+    await asyncio.sleep(postgres_claims.MIN_WAIT)  # or it is kept for the next request
+    in_flight = "SELECT in_flight FROM slots WHERE id = %s"
+    execute(fleet.url, "UPDATE slots SET until = 0 WHERE id = %s", void.slot)
+    with psycopg.connect(parse_url(fleet.url, allow_insecure=False).conninfo) as other:
+        slots = [called.slot, void.slot]
+        other.execute("SELECT 1 FROM sinch_qn.slots WHERE id = ANY(%s) FOR UPDATE", [slots])
+        async with asyncio.timeout(5.0):  # the server's lock_timeout is twice as long
+            await one.permits([ended], 0)
+            assert len(await turns_for(two, 1)) == 1
+    assert execute(fleet.url, in_flight, called.slot) == [(True,)]
+    await asyncio.sleep(postgres_claims.MIN_WAIT)
+    await one.permits([], 0)
+    assert execute(fleet.url, in_flight, called.slot) == [(False,)]
+    assert execute(fleet.url, in_flight, void.slot) == []
