@@ -135,6 +135,8 @@ class RunDisplay:
             async for event in events:
                 if event.what in _ERROR_EVENTS and event.note:
                     self._status.last_error = f"{event.number}: {event.note}"
+                elif self._status.last_error.startswith(f"{event.number}: "):
+                    self._status.last_error = ""  # the number has gone on
                 if self._events is not None:
                     self._events.write(_event_line(event))
                     await self._events.drain()

@@ -36,7 +36,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for heading, is_used in zip(headings, used, strict=True):
         if is_used:
-            table.add_column(heading, overflow="fold", no_wrap=heading == "NUMBER")
+            table.add_column(heading, overflow="fold", no_wrap=heading in {"NUMBER", "ORDER"})
     for row in rows:
         cells = [cell for cell, is_used in zip(row, used, strict=True) if is_used]
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
