@@ -512,14 +512,14 @@ def test_statements_of_many_jobs_are_executed_together_and_each_jobs_in_order() 
     assert len(sent) == 5
 
 
-async def test_turns_wait_for_no_call(fleet: Fleet) -> None:
+async def test_turns_wait_for_no_call(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a commit has slots locked, all runners have turns; what it hid is told again."""
+    monkeypatch.setattr(postgres_claims, "MIN_WAIT", 0.0)
     one, two = [await fleet.runner() for _ in range(2)]
     await eligible(one, 5)
     called, void = await turns_for(one, 2)
     assert await one.start_call(called) is not None
     ended = Told(result=CallResult.ANSWERED, slot=called.slot)
-    await asyncio.sleep(postgres_claims.MIN_WAIT)  # or it is kept for the next request
     in_flight = "SELECT in_flight FROM slots WHERE id = %s"
     execute(fleet.url, "UPDATE slots SET until = 0 WHERE id = %s", void.slot)
     with psycopg.connect(parse_url(fleet.url, allow_insecure=False).conninfo) as other:
@@ -529,7 +529,6 @@ async def test_turns_wait_for_no_call(fleet: Fleet) -> None:
             await one.permits([ended], 0)
             assert len(await turns_for(two, 1)) == 1
     assert execute(fleet.url, in_flight, called.slot) == [(True,)]
-    await asyncio.sleep(postgres_claims.MIN_WAIT)
     await one.permits([], 0)
     assert execute(fleet.url, in_flight, called.slot) == [(False,)]
     assert execute(fleet.url, in_flight, void.slot) == []
