@@ -14,6 +14,7 @@ import pytest
 from sinch_qn.bulk import ChallengeState, Entry, MemoryJournal, request_call
 from sinch_qn.bulk.journal.protocol import RunSettings
 from sinch_qn.bulk.pacing import STREAK
+from sinch_qn.bulk.permits import Turn
 from sinch_qn.bulk.states import Change, Event, Todo
 from sinch_qn.bulk.steps import StepResult
 from sinch_qn.errors import AuthenticationError, BadRequestError, SinchError, TransportError
@@ -444,3 +445,32 @@ async def test_calls_wait_for_no_other_reading_of_the_journal() -> None:
     calls = [at for at, step, _ in setup.steps.log if step == "call"]
     assert len(calls) == 200
     assert calls[-1] - calls[0] < 2.0
+
+
+class Logging(MemoryJournal):
+    """Logs when it looks for intents without an outcome, and when it has one itself."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: NOW)
+        self.log: list[str] = []
+
+    async def reap(self, window: float) -> list[Entry]:
+        self.log.append("reap")
+        return await super().reap(window)
+
+    async def start_call(
+        self, turn: Turn, opens_in: Callable[[str, float], float] | None = None
+    ) -> Entry | None:
+        self.log.append("call")
+        return await super().start_call(turn, opens_in)
+
+
+@virtual_clock
+async def test_what_an_ended_run_left_is_seen_to_before_the_first_call() -> None:
+    """Intents without an outcome are those of others: this run has none of its own yet."""
+    journal = Logging()
+    await journal.add(callable_now(NUMBER))
+    setup = Setup(journal=journal)
+    async with setup.running():
+        await until(lambda: "call" in journal.log)
+    assert journal.log[0] == "reap"
